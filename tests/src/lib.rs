@@ -1,0 +1,1 @@
+//! The integration tests of Rollcall live in `it/`, its benchmarks in `benches/`.
