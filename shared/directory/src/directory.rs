@@ -1,0 +1,99 @@
+//! A directory: one customer's connection, and who calls for it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DirectoryId, ResourceId};
+
+/// Which identity provider is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provider {
+    /// Okta.
+    #[serde(rename = "okta-scim-v2")]
+    Okta,
+    /// Microsoft Entra ID.
+    #[serde(rename = "azure-scim-v2")]
+    Azure,
+    /// OneLogin.
+    #[serde(rename = "onelogin-scim-v2")]
+    OneLogin,
+    /// JumpCloud.
+    #[serde(rename = "jumpcloud-scim-v2")]
+    JumpCloud,
+    /// Any other SCIM 2.0 client.
+    #[serde(rename = "generic-scim-v2")]
+    Generic,
+}
+
+/// Whether a directory takes changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It does.
+    Active,
+    /// Its provisioning client is answered 403, so that no change is taken for kept.
+    Inactive,
+}
+
+/// One customer's connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Directory {
+    /// Its id, part of the SCIM base URL.
+    pub id: DirectoryId,
+    /// The team's own name for its customer.
+    pub tenant: String,
+    /// The team's own name for its application.
+    pub product: String,
+    /// What people call the directory.
+    pub name: String,
+    /// The identity provider.
+    pub provider: Provider,
+    /// Whether it takes changes.
+    pub status: Status,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// Who is calling: a provisioning client that proved to hold the token of one directory.
+///
+/// Store operations take it in place of an id, so a request that was not
+/// authenticated, or one for another directory, is a type error.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    directory: Arc<Directory>,
+    base_url: Arc<str>,
+}
+
+impl Caller {
+    /// The caller for `directory`, whose token was verified. `base_url` is the
+    /// address that the client reached the directory by, without a slash at its
+    /// end: the beginning of every `meta.location`.
+    ///
+    /// Only the gateway's authentication may call this; clippy's
+    /// `disallowed-methods` holds everyone else off.
+    #[must_use]
+    pub fn authenticated(directory: Arc<Directory>, base_url: &str) -> Self {
+        Self { directory, base_url: base_url.into() }
+    }
+
+    /// The directory that this caller reaches.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The SCIM base URL that the client used.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// The address of a resource of the type that `endpoint` (`/Users`) serves.
+    #[must_use]
+    pub fn location(&self, endpoint: &str, id: ResourceId) -> String {
+        format!("{}{endpoint}/{id}", self.base_url)
+    }
+}

@@ -1,0 +1,66 @@
+//! Why an operation did not happen. Nothing here knows of HTTP.
+
+use std::error::Error as StdError;
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+/// Why an operation did not happen. In every case nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such resource.
+    #[error("no such resource")]
+    NotFound,
+    /// Another resource has this value of an attribute that must be unique.
+    #[error("{attribute} is taken")]
+    Uniqueness {
+        /// The attribute's name.
+        attribute: &'static str,
+    },
+    /// The resource is not in the version that the client demanded.
+    #[error("the resource has another version")]
+    Changed,
+    /// What the client asks for is larger than this directory keeps or answers.
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// The request breaks a rule of SCIM.
+    #[error("{0}")]
+    Scim(#[from] scim::Error),
+    /// DynamoDB throttled, or others kept changing the same items: worth trying again.
+    #[error("the table is busy")]
+    Busy,
+    /// Something failed that should not. The source is for the log, never for the client.
+    #[error("the store failed")]
+    Broken(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    pub(crate) fn broken(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Broken(source.into())
+    }
+
+    /// The error of a read: throttling is worth trying again, the rest is not.
+    pub(crate) fn from_sdk<E, R>(error: SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        if error.code().is_some_and(is_throttling) {
+            Self::Busy
+        } else {
+            Self::broken(error)
+        }
+    }
+}
+
+/// Error codes, and reasons of a cancelled transaction, that say "later".
+/// AWS: "Error handling with DynamoDB", "TransactWriteItems".
+pub(crate) fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "ProvisionedThroughputExceededException"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "ProvisionedThroughputExceeded"
+            | "ThrottlingError"
+    )
+}

@@ -1,0 +1,202 @@
+//! Every key of the table, declared together.
+//!
+//! | to read | key | how |
+//! |---|---|---|
+//! | a directory | `d` / `META` | GetItem |
+//! | a user by id | `d#U` / id | GetItem |
+//! | a user by userName | `d#N` / folded userName → owner | GetItem, then the user |
+//! | users by externalId | `d#X` / externalId `#` id → owner | Query, then the users |
+//! | users by e-mail address | `d#EM` / folded address `#` id → owner | Query, then the users |
+//! | a page of users | `d#U` / from an id on | Query |
+//! | how many users, and where page k begins | `d#C` / `U#00` … `U#ff` | Query |
+//! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
+//!
+//! `d` is the directory's id, so a key reaches one directory only. Free text is
+//! always followed by nothing but an id of fixed length and alphabet, and its
+//! length is capped, so it can neither forge a separator nor overrun a sort key
+//! (1,024 bytes: "Constraints in Amazon DynamoDB").
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use sha2::{Digest, Sha256};
+
+use crate::id::{DirectoryId, EventId, ResourceId};
+
+/// The name of the partition key.
+pub(crate) const PK: &str = "PK";
+/// The name of the sort key.
+pub(crate) const SK: &str = "SK";
+
+/// How the partition key of every event item ends.
+const EVENTS: &str = "#E";
+
+/// Text longer than this many bytes stands in a key as its beginning and its digest.
+const MAX_TEXT_BYTES: usize = 512;
+
+/// The primary key of one item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) pk: String,
+    pub(crate) sk: String,
+}
+
+impl Key {
+    pub(crate) fn directory(directory: DirectoryId) -> Self {
+        Self { pk: directory.to_string(), sk: "META".to_owned() }
+    }
+
+    pub(crate) fn user(directory: DirectoryId, id: ResourceId) -> Self {
+        Self { pk: users(directory), sk: id.to_string() }
+    }
+
+    /// The pointer that is both the look-up by userName and the lock on it.
+    pub(crate) fn user_name(directory: DirectoryId, user_name: &str) -> Self {
+        Self { pk: format!("{directory}#N"), sk: capped(&scim::fold(user_name)) }
+    }
+
+    pub(crate) fn external_id(directory: DirectoryId, external_id: &str, id: ResourceId) -> Self {
+        Owners::external_id(directory, external_id).of(id)
+    }
+
+    pub(crate) fn email(directory: DirectoryId, address: &str, id: ResourceId) -> Self {
+        Owners::email(directory, address).of(id)
+    }
+
+    /// The count of the users whose ids begin as `id` does.
+    pub(crate) fn user_count(directory: DirectoryId, id: ResourceId) -> Self {
+        let id = id.to_string();
+        let byte: String = id.chars().take(2).collect();
+        Self { pk: counts(directory), sk: format!("{USER_COUNTS}{byte}") }
+    }
+
+    pub(crate) fn event(directory: DirectoryId, event: EventId) -> Self {
+        Self { pk: format!("{directory}{EVENTS}"), sk: event.to_string() }
+    }
+
+    /// The key as DynamoDB takes it.
+    pub(crate) fn attributes(self) -> HashMap<String, AttributeValue> {
+        HashMap::from([
+            (PK.to_owned(), AttributeValue::S(self.pk)),
+            (SK.to_owned(), AttributeValue::S(self.sk)),
+        ])
+    }
+}
+
+/// The pointers of one value that several resources may have.
+pub(crate) struct Owners {
+    pub(crate) pk: String,
+    value: String,
+}
+
+impl Owners {
+    /// `externalId` is case-exact (RFC 7643 §3.1), so it stands as it was sent.
+    pub(crate) fn external_id(directory: DirectoryId, external_id: &str) -> Self {
+        Self { pk: format!("{directory}#X"), value: capped(external_id) }
+    }
+
+    pub(crate) fn email(directory: DirectoryId, address: &str) -> Self {
+        Self { pk: format!("{directory}#EM"), value: capped(&scim::fold(address)) }
+    }
+
+    pub(crate) fn of(&self, id: ResourceId) -> Key {
+        Key { pk: self.pk.clone(), sk: format!("{}#{id}", self.value) }
+    }
+
+    /// The sort keys between which the pointers of this value stand. Longer
+    /// values may stand there as well: compare each owner with [`Owners::of`].
+    pub(crate) fn range(&self) -> (String, String) {
+        (format!("{}#0", self.value), format!("{}#g", self.value))
+    }
+}
+
+/// The partition of a directory's users.
+pub(crate) fn users(directory: DirectoryId) -> String {
+    format!("{directory}#U")
+}
+
+/// The partition of a directory's counts.
+pub(crate) fn counts(directory: DirectoryId) -> String {
+    format!("{directory}#C")
+}
+
+/// How the sort keys of user counts begin; the first byte of the id follows in hexadecimal.
+pub(crate) const USER_COUNTS: &str = "U#";
+
+/// The directory of an event item's partition key; `None` for every other item.
+pub(crate) fn event_directory(pk: &str) -> Option<DirectoryId> {
+    pk.strip_suffix(EVENTS)?.parse().ok()
+}
+
+/// Text as it stands in a key. Two values are alike in a key exactly when they are alike.
+fn capped(text: &str) -> String {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text.to_owned();
+    }
+    let mut key = String::with_capacity(MAX_TEXT_BYTES);
+    for c in text.chars() {
+        if key.len() + c.len_utf8() > MAX_TEXT_BYTES - 65 {
+            break;
+        }
+        key.push(c);
+    }
+    key.push('~');
+    for byte in Sha256::digest(text.as_bytes()) {
+        key.push_str(&format!("{byte:02x}"));
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_table() {
+        let d: DirectoryId = "d0000000-0000-4000-8000-000000000000".parse().unwrap();
+        let u: ResourceId = "a1000000-0000-4000-8000-000000000000".parse().unwrap();
+        let e: EventId = "01900000-0000-7000-8000-000000000000".parse().unwrap();
+        let keys = [
+            Key::directory(d),
+            Key::user(d, u),
+            Key::user_name(d, "Ann@Example.com"),
+            Key::external_id(d, "00uA", u),
+            Key::email(d, "Ann@Example.com", u),
+            Key::user_count(d, u),
+            Key::event(d, e),
+        ]
+        .map(|key| format!("{} / {}", key.pk.replace(&d.to_string(), "d"), key.sk.replace(&u.to_string(), "u")));
+        assert_eq!(
+            keys,
+            [
+                "d / META",
+                "d#U / u",
+                "d#N / ann@example.com",
+                "d#X / 00uA#u",
+                "d#EM / ann@example.com#u",
+                "d#C / U#a1",
+                "d#E / 01900000-0000-7000-8000-000000000000",
+            ]
+        );
+    }
+
+    #[test]
+    fn long_text_fits_a_sort_key_and_stays_distinct() {
+        let d = DirectoryId::random();
+        let u = ResourceId::random();
+        let long = "ß".repeat(5_000);
+        let a = Key::external_id(d, &long, u);
+        let b = Key::external_id(d, &format!("{long}x"), u);
+        assert!(a.sk.len() <= 1_024, "{}", a.sk.len());
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn only_an_event_item_belongs_to_the_publisher() {
+        let d = DirectoryId::random();
+        let e = EventId::at("2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(event_directory(&Key::event(d, e).pk), Some(d));
+        assert_eq!(event_directory(&Key::email(d, "x#E", ResourceId::random()).pk), None);
+        assert_eq!(event_directory(&users(d)), None);
+    }
+}

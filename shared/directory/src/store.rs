@@ -1,0 +1,136 @@
+//! The store: the table, and what every operation on it shares.
+
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+use jiff::Timestamp;
+use scim::{Meta, Object, Resource, ResourceType};
+
+use crate::change::{Change, NotCommitted, Refused};
+use crate::directory::{Caller, Directory};
+use crate::error::Error;
+use crate::id::{DirectoryId, ResourceId};
+use crate::item::{self, Item};
+use crate::key::Key;
+
+/// The table. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    table: Arc<str>,
+}
+
+/// A resource as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its id.
+    pub id: ResourceId,
+    /// What its provisioning client wrote.
+    pub resource: Resource,
+    /// How often it has changed, from 1.
+    pub version: u64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub last_modified: Timestamp,
+}
+
+impl Stored {
+    /// The resource as SCIM shows it to `caller`, with the read-only
+    /// attributes given, such as `groups`.
+    #[must_use]
+    pub fn represent(&self, caller: &Caller, ty: &ResourceType, read_only: Object) -> Object {
+        let meta = Meta {
+            resource_type: ty.name.to_string(),
+            created: self.created,
+            last_modified: self.last_modified,
+            version: self.version,
+            location: caller.location(&ty.endpoint, self.id),
+        };
+        self.resource.represent(ty, &self.id.to_string(), &meta, read_only)
+    }
+}
+
+/// The versions that a client demands of what it changes (`If-Match`, RFC 7644 §3.14).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Any.
+    #[default]
+    None,
+    /// One of these.
+    Version(Vec<u64>),
+}
+
+impl Precondition {
+    pub(crate) fn check(&self, version: u64) -> Result<(), Error> {
+        match self {
+            Self::Version(versions) if !versions.contains(&version) => Err(Error::Changed),
+            Self::None | Self::Version(_) => Ok(()),
+        }
+    }
+}
+
+/// The item attribute that holds a directory.
+const DIRECTORY: &str = "directory";
+
+impl Store {
+    /// The store in `table`.
+    #[must_use]
+    pub fn new(client: Client, table: &str) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The item at `key`, read strongly.
+    pub(crate) async fn item(&self, key: Key) -> Result<Option<Item>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(self.table())
+            .set_key(Some(key.attributes()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(Error::from_sdk)?;
+        Ok(answer.item)
+    }
+
+    /// The directory of that id. Not for requests: they get theirs from their [`Caller`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn directory(&self, id: DirectoryId) -> Result<Option<Directory>, Error> {
+        let Some(item) = self.item(Key::directory(id)).await? else {
+            return Ok(None);
+        };
+        serde_json::from_str(item::text(&item, DIRECTORY)?).map(Some).map_err(Error::broken)
+    }
+
+    /// Keeps a new directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`] when there is one of that id, [`Error::Busy`], [`Error::Broken`].
+    pub async fn create_directory(&self, directory: &Directory) -> Result<(), Error> {
+        let document = serde_json::to_string(directory).map_err(Error::broken)?;
+        let mut change = Change::default();
+        change.create(
+            Key::directory(directory.id),
+            Item::from([(DIRECTORY.to_owned(), item::string(document))]),
+            Refused::Changed,
+        );
+        change.commit(self).await.map_err(|refused| match refused {
+            NotCommitted::Refused(_) => Error::Changed,
+            NotCommitted::Contended => Error::Busy,
+            NotCommitted::Broken(error) => error,
+        })
+    }
+}

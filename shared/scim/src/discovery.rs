@@ -1,0 +1,283 @@
+//! What a service provider says of itself (RFC 7643 §5 to §7, RFC 7644 §4).
+//!
+//! Schemas and resource types are rendered from the tables that the engine
+//! works by, so that what is announced is what is done (D4).
+
+use serde_json::Value;
+
+use crate::Object;
+use crate::schema::{Attribute, Kind, ResourceType, Schema};
+
+/// The URI of the ServiceProviderConfig schema (RFC 7643 §5).
+pub const SERVICE_PROVIDER_CONFIG_SCHEMA: &str =
+    "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig";
+
+/// The URI of the ResourceType schema (RFC 7643 §6).
+pub const RESOURCE_TYPE_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:ResourceType";
+
+/// The URI of the Schema schema (RFC 7643 §7).
+pub const SCHEMA_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Schema";
+
+/// What a service provider can do. The default is what this crate does alone:
+/// PATCH and filters, and entity tags if versions are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capabilities {
+    /// Where people read on.
+    pub documentation_uri: Option<String>,
+    /// Whether PATCH is supported.
+    pub patch: bool,
+    /// The limits of /Bulk, where it is supported.
+    pub bulk: Option<Bulk>,
+    /// How many resources a filter yields at most, where filters are supported.
+    pub filter: Option<u64>,
+    /// Whether passwords can be changed.
+    pub change_password: bool,
+    /// Whether lists can be sorted.
+    pub sort: bool,
+    /// Whether entity tags are supported.
+    pub etag: bool,
+    /// How lists are paged (RFC 9865 §5); left out where there is only `startIndex`.
+    pub pagination: Option<Pagination>,
+    /// How clients authenticate; the first is the preferred one.
+    pub authentication_schemes: Vec<AuthenticationScheme>,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Capabilities {
+            documentation_uri: None,
+            patch: true,
+            bulk: None,
+            filter: Some(crate::list::MAX_COUNT),
+            change_password: false,
+            sort: false,
+            etag: true,
+            pagination: None,
+            authentication_schemes: vec![AuthenticationScheme::oauth_bearer_token()],
+        }
+    }
+}
+
+/// The limits of /Bulk (RFC 7643 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    /// Operations in one request.
+    pub max_operations: u64,
+    /// Bytes of one request.
+    pub max_payload_size: u64,
+}
+
+/// How lists are paged (RFC 9865 §5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pagination {
+    /// Whether there are cursors.
+    pub cursor: bool,
+    /// Whether there is `startIndex`.
+    pub index: bool,
+    /// `cursor` or `index`: what a request that names neither gets.
+    pub default_method: Option<String>,
+    /// The page size when `count` is left out.
+    pub default_page_size: Option<u64>,
+    /// The greatest page size.
+    pub max_page_size: Option<u64>,
+    /// How many seconds a cursor lives.
+    pub cursor_timeout: Option<u64>,
+}
+
+/// One way to authenticate (RFC 7643 §5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationScheme {
+    /// `oauthbearertoken`, `httpbasic`, …
+    pub kind: String,
+    /// A name for people.
+    pub name: String,
+    /// One sentence for people.
+    pub description: String,
+    /// The specification.
+    pub spec_uri: Option<String>,
+    /// Where people read on.
+    pub documentation_uri: Option<String>,
+}
+
+impl AuthenticationScheme {
+    /// Bearer tokens (RFC 6750).
+    pub fn oauth_bearer_token() -> Self {
+        AuthenticationScheme {
+            kind: "oauthbearertoken".to_owned(),
+            name: "OAuth Bearer Token".to_owned(),
+            description: "A bearer token in the Authorization header.".to_owned(),
+            spec_uri: Some("https://www.rfc-editor.org/info/rfc6750".to_owned()),
+            documentation_uri: None,
+        }
+    }
+}
+
+/// Writes objects member by member.
+struct Members(Object);
+
+impl Members {
+    fn new() -> Self {
+        Members(Object::new())
+    }
+
+    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn with_some(self, name: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    fn with_list<T: Into<Value>>(self, name: &str, values: impl IntoIterator<Item = T>) -> Self {
+        let values: Vec<Value> = values.into_iter().map(Into::into).collect();
+        self.with(name, values)
+    }
+
+    fn with_meta(self, resource_type: &str, base_url: &str, path: &str) -> Object {
+        let location = format!("{}{path}", base_url.trim_end_matches('/'));
+        let meta = Members::new()
+            .with("resourceType", resource_type)
+            .with("location", location);
+        self.with("meta", meta.0).0
+    }
+}
+
+/// A schema as `/Schemas` shows it (RFC 7643 §7).
+pub fn schema(schema: &Schema, base_url: &str) -> Object {
+    Members::new()
+        .with_list("schemas", [SCHEMA_SCHEMA])
+        .with("id", schema.id.as_str())
+        .with("name", schema.name.as_str())
+        .with("description", schema.description.as_str())
+        .with_list("attributes", schema.attributes.iter().map(attribute))
+        .with_meta("Schema", base_url, &format!("/Schemas/{}", schema.id))
+}
+
+/// An attribute with its characteristics. Those that say nothing of its type
+/// are left out (RFC 7643 §7).
+fn attribute(attribute: &Attribute) -> Object {
+    let compares_text = matches!(
+        attribute.kind,
+        Kind::String | Kind::Reference | Kind::Binary
+    );
+    let mut members = Members::new()
+        .with("name", attribute.name.as_str())
+        .with("type", attribute.kind.as_str());
+    if attribute.is_complex() {
+        members = members.with_list(
+            "subAttributes",
+            attribute.sub_attributes.iter().map(self::attribute),
+        );
+    }
+    members = members
+        .with("multiValued", attribute.multi_valued)
+        .with("description", attribute.description.as_str())
+        .with("required", attribute.required);
+    if !attribute.canonical_values.is_empty() {
+        members = members.with_list(
+            "canonicalValues",
+            attribute.canonical_values.iter().map(String::as_str),
+        );
+    }
+    if compares_text {
+        members = members.with("caseExact", attribute.case_exact);
+    }
+    members = members
+        .with("mutability", attribute.mutability.as_str())
+        .with("returned", attribute.returned.as_str())
+        .with("uniqueness", attribute.uniqueness.as_str());
+    if attribute.kind == Kind::Reference {
+        members = members.with_list(
+            "referenceTypes",
+            attribute.reference_types.iter().map(String::as_str),
+        );
+    }
+    members.0
+}
+
+/// A resource type as `/ResourceTypes` shows it (RFC 7643 §6, D3).
+pub fn resource_type(ty: &ResourceType, base_url: &str) -> Object {
+    let extensions = ty.extensions.iter().map(|extension| {
+        Members::new()
+            .with("schema", extension.schema.id.as_str())
+            .with("required", extension.required)
+            .0
+    });
+    Members::new()
+        .with_list("schemas", [RESOURCE_TYPE_SCHEMA])
+        .with("id", ty.name.as_str())
+        .with("name", ty.name.as_str())
+        .with("endpoint", ty.endpoint.as_str())
+        .with("description", ty.description.as_str())
+        .with("schema", ty.schema.id.as_str())
+        .with_list("schemaExtensions", extensions)
+        .with_meta(
+            "ResourceType",
+            base_url,
+            &format!("/ResourceTypes/{}", ty.name),
+        )
+}
+
+/// What `/ServiceProviderConfig` answers (RFC 7643 §5). All limits are there as
+/// integers, also of what is not supported (D2).
+pub fn service_provider_config(capabilities: &Capabilities, base_url: &str) -> Object {
+    let supported = |supported: bool| Members::new().with("supported", supported);
+    let bulk = capabilities.bulk.unwrap_or(Bulk {
+        max_operations: 0,
+        max_payload_size: 0,
+    });
+    let pagination = capabilities.pagination.as_ref().map(|pagination| {
+        Members::new()
+            .with("cursor", pagination.cursor)
+            .with("index", pagination.index)
+            .with_some(
+                "defaultPaginationMethod",
+                pagination.default_method.as_deref(),
+            )
+            .with_some("defaultPageSize", pagination.default_page_size)
+            .with_some("maxPageSize", pagination.max_page_size)
+            .with_some("cursorTimeout", pagination.cursor_timeout)
+            .0
+    });
+    let schemes = capabilities.authentication_schemes.iter().enumerate();
+    let schemes = schemes.map(|(index, scheme)| {
+        Members::new()
+            .with("type", scheme.kind.as_str())
+            .with("name", scheme.name.as_str())
+            .with("description", scheme.description.as_str())
+            .with_some("specUri", scheme.spec_uri.as_deref())
+            .with_some("documentationUri", scheme.documentation_uri.as_deref())
+            .with("primary", index == 0)
+            .0
+    });
+    Members::new()
+        .with_list("schemas", [SERVICE_PROVIDER_CONFIG_SCHEMA])
+        .with_some(
+            "documentationUri",
+            capabilities.documentation_uri.as_deref(),
+        )
+        .with("patch", supported(capabilities.patch).0)
+        .with(
+            "bulk",
+            supported(capabilities.bulk.is_some())
+                .with("maxOperations", bulk.max_operations)
+                .with("maxPayloadSize", bulk.max_payload_size)
+                .0,
+        )
+        .with(
+            "filter",
+            supported(capabilities.filter.is_some())
+                .with("maxResults", capabilities.filter.unwrap_or(0))
+                .0,
+        )
+        .with("changePassword", supported(capabilities.change_password).0)
+        .with("sort", supported(capabilities.sort).0)
+        .with("etag", supported(capabilities.etag).0)
+        .with_some("pagination", pagination)
+        .with_list("authenticationSchemes", schemes)
+        .with_meta("ServiceProviderConfig", base_url, "/ServiceProviderConfig")
+}

@@ -1,0 +1,1025 @@
+//! Filters: the whole grammar of RFC 7644 §3.4.2.2.
+//!
+//! Three steps, kept apart: [`Filter::parse`] knows the grammar and no
+//! attribute; [`Filter::resolve`] binds names to the tables of a resource type
+//! and refuses what cannot be compared; [`ResolvedFilter::matches`] looks at a
+//! representation and cannot fail. The parser reads its input once, left to
+//! right, never goes back, and never recurses deeper than [`MAX_FILTER_DEPTH`]
+//! (F13, F18).
+//!
+//! What the RFC leaves open: an attribute that is not there is different from
+//! every value, so `title ne "x"` matches without a title; on a multi-valued
+//! attribute `ne` matches when some element differs (F8), so not when there is
+//! none; `eq null` is `not (… pr)` (F9).
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::{Number, Value};
+
+use crate::Object;
+use crate::error::{Error, quote};
+use crate::fold::fold;
+use crate::quirks;
+use crate::schema::{Attribute, Kind, Located, Place, ResourceType, Returned, Target};
+use crate::value::{compare_numbers, date_time, is_unassigned};
+
+/// A filter of this many bytes, or more, is refused (F17).
+pub const MAX_FILTER_BYTES: usize = 10_000;
+
+/// How deep parentheses, brackets and `not` may nest.
+pub const MAX_FILTER_DEPTH: usize = 64;
+
+/// How many comparisons one filter may hold.
+pub const MAX_FILTER_TERMS: usize = 500;
+
+/// A filter that is well-formed; what its names mean is not known yet.
+#[derive(Clone, PartialEq)]
+pub struct Filter {
+    expression: Expression,
+}
+
+/// The tree of a filter. Paths are as the client wrote them.
+#[derive(Clone, PartialEq)]
+pub enum Expression {
+    /// `path op value`.
+    Compare {
+        /// The attribute.
+        path: String,
+        /// The operator.
+        operator: Operator,
+        /// What it is compared with.
+        value: Literal,
+    },
+    /// `path pr`: there is a value.
+    Present(String),
+    /// `path[filter]`: some element meets all of the filter (F4).
+    Element {
+        /// The multi-valued attribute.
+        path: String,
+        /// The filter on sub-attributes of one element.
+        filter: Box<Expression>,
+    },
+    /// All of them.
+    And(Vec<Expression>),
+    /// Any of them.
+    Or(Vec<Expression>),
+    /// Not this.
+    Not(Box<Expression>),
+}
+
+/// A comparison operator (RFC 7644 §3.4.2.2 table 3). `pr` compares nothing
+/// and is [`Expression::Present`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operator {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Contains.
+    Co,
+    /// Starts with.
+    Sw,
+    /// Ends with.
+    Ew,
+    /// Greater, later, or behind in the alphabet.
+    Gt,
+    /// Greater or equal.
+    Ge,
+    /// Less.
+    Lt,
+    /// Less or equal.
+    Le,
+}
+
+impl Operator {
+    /// The word for it in a filter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operator::Eq => "eq",
+            Operator::Ne => "ne",
+            Operator::Co => "co",
+            Operator::Sw => "sw",
+            Operator::Ew => "ew",
+            Operator::Gt => "gt",
+            Operator::Ge => "ge",
+            Operator::Lt => "lt",
+            Operator::Le => "le",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Operator> {
+        use Operator::{Co, Eq, Ew, Ge, Gt, Le, Lt, Ne, Sw};
+        [Eq, Ne, Co, Sw, Ew, Gt, Ge, Lt, Le]
+            .into_iter()
+            .find(|operator| operator.as_str().eq_ignore_ascii_case(word))
+    }
+}
+
+/// The value in a comparison.
+#[derive(Clone, PartialEq)]
+pub enum Literal {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A number.
+    Number(Number),
+    /// A text.
+    String(String),
+}
+
+impl Literal {
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Literal::Null => Value::Null,
+            Literal::Boolean(value) => Value::Bool(*value),
+            Literal::Number(value) => Value::Number(value.clone()),
+            Literal::String(value) => Value::String(value.clone()),
+        }
+    }
+}
+
+impl Filter {
+    /// Parses a filter of usual length; see [`Filter::parse_within`].
+    pub fn parse(text: &str) -> Result<Filter, Error> {
+        Filter::parse_within(text, MAX_FILTER_BYTES)
+    }
+
+    /// Parses a filter of fewer than `max_bytes` bytes: a search body may carry
+    /// a longer one than a URL.
+    pub fn parse_within(text: &str, max_bytes: usize) -> Result<Filter, Error> {
+        if text.len() >= max_bytes {
+            return Err(Error::invalid_filter(format_args!(
+                "it has {} bytes; fewer than {max_bytes} are accepted",
+                text.len()
+            )));
+        }
+        let mut parser = Parser::new(text);
+        let expression = parser.any_of(Inside::Resource, 0)?;
+        parser.end()?;
+        Ok(Filter { expression })
+    }
+
+    pub(crate) fn of(expression: Expression) -> Filter {
+        Filter { expression }
+    }
+
+    /// The tree.
+    pub fn expression(&self) -> &Expression {
+        &self.expression
+    }
+
+    /// Binds the filter to the attributes of a resource type.
+    ///
+    /// An attribute that the type does not have is 400 `invalidFilter` (F14),
+    /// as is a comparison that its type forbids (F12); one that is never
+    /// returned is 403 `sensitive` (RFC 7644 §7.5.2).
+    pub fn resolve<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedFilter<'a>, Error> {
+        Ok(ResolvedFilter {
+            root: resolve(&self.expression, ty)?,
+        })
+    }
+
+    /// For the filter in a PATCH path: the texts one of which the named
+    /// sub-attribute must equal, as in `value eq "a" or value eq "b"` (X18).
+    /// `None` when the filter can be met in another way.
+    pub fn alternatives(&self, sub_attribute: &str) -> Option<Vec<&str>> {
+        alternatives(&self.expression, sub_attribute)
+    }
+}
+
+fn alternatives<'f>(expression: &'f Expression, name: &str) -> Option<Vec<&'f str>> {
+    match expression {
+        Expression::Compare {
+            path,
+            operator: Operator::Eq,
+            value: Literal::String(text),
+        } if path.eq_ignore_ascii_case(name) => Some(vec![text]),
+        Expression::Or(terms) => {
+            let mut all = Vec::with_capacity(terms.len());
+            for term in terms {
+                all.extend(alternatives(term, name)?);
+            }
+            Some(all)
+        }
+        Expression::And(terms) => terms.iter().find_map(|term| alternatives(term, name)),
+        _ => None,
+    }
+}
+
+// ---- text --------------------------------------------------------------
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expression.fmt(f)
+    }
+}
+
+/// Parses to the same tree again.
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expression::Compare {
+                path,
+                operator,
+                value,
+            } => write!(f, "{path} {} {value}", operator.as_str()),
+            Expression::Present(path) => write!(f, "{path} pr"),
+            Expression::Element { path, filter } => write!(f, "{path}[{filter}]"),
+            Expression::And(terms) => joined(f, terms, " and ", |term| {
+                matches!(term, Expression::And(_) | Expression::Or(_))
+            }),
+            Expression::Or(terms) => {
+                joined(f, terms, " or ", |term| matches!(term, Expression::Or(_)))
+            }
+            Expression::Not(term) => write!(f, "not ({term})"),
+        }
+    }
+}
+
+fn joined(
+    f: &mut fmt::Formatter<'_>,
+    terms: &[Expression],
+    word: &str,
+    in_parentheses: impl Fn(&Expression) -> bool,
+) -> fmt::Result {
+    for (index, term) in terms.iter().enumerate() {
+        if index > 0 {
+            f.write_str(word)?;
+        }
+        if in_parentheses(term) {
+            write!(f, "({term})")?;
+        } else {
+            write!(f, "{term}")?;
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_value().fmt(f)
+    }
+}
+
+/// Shows the shape without what is looked for, which is personal data.
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expression.fmt(f)
+    }
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expression::Compare { path, operator, .. } => {
+                write!(f, "{path} {} …", operator.as_str())
+            }
+            Expression::Present(path) => write!(f, "{path} pr"),
+            Expression::Element { path, filter } => write!(f, "{path}[{filter:?}]"),
+            Expression::And(terms) => f.debug_tuple("And").field(terms).finish(),
+            Expression::Or(terms) => f.debug_tuple("Or").field(terms).finish(),
+            Expression::Not(term) => f.debug_tuple("Not").field(term).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Literal::Null => "null",
+            Literal::Boolean(_) => "Boolean(…)",
+            Literal::Number(_) => "Number(…)",
+            Literal::String(_) => "String(…)",
+        })
+    }
+}
+
+// ---- grammar -----------------------------------------------------------
+
+/// Whether names are attributes of the resource or of one element.
+#[derive(Clone, Copy, PartialEq)]
+enum Inside {
+    Resource,
+    Element,
+}
+
+/// Reads filters, and the paths of PATCH operations, which share the grammar.
+pub(crate) struct Parser<'t> {
+    text: &'t str,
+    rest: &'t str,
+    terms: usize,
+}
+
+impl<'t> Parser<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        Parser {
+            text,
+            rest: text,
+            terms: 0,
+        }
+    }
+
+    /// Nothing but blanks is left.
+    pub(crate) fn end(&mut self) -> Result<(), Error> {
+        self.skip_blanks();
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(self.expected("and, or, or the end"))
+    }
+
+    fn expected(&self, what: &str) -> Error {
+        let at = self.text.len() - self.rest.len() + 1;
+        if self.rest.is_empty() {
+            return Error::invalid_filter(format_args!("expected {what} where it ends"));
+        }
+        Error::invalid_filter(format_args!(
+            "expected {what} at byte {at}, found {}",
+            quote(self.rest)
+        ))
+    }
+
+    fn skip_blanks(&mut self) {
+        self.rest = self.rest.trim_ascii_start();
+    }
+
+    pub(crate) fn at(&self, c: char) -> bool {
+        self.rest.starts_with(c)
+    }
+
+    pub(crate) fn eat(&mut self, c: char) -> bool {
+        match self.rest.strip_prefix(c) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The longest run of characters that can stand in a path or a keyword.
+    /// Names have letters, digits, `-`, `_` and `$` (RFC 7643 §2.1), URIs a few
+    /// more.
+    fn peek_word(&self) -> (&'t str, &'t str) {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_$.:%+~/".contains(c);
+        let end = self
+            .rest
+            .find(|c: char| !is_part(c))
+            .unwrap_or(self.rest.len());
+        self.rest.split_at_checked(end).unwrap_or((self.rest, ""))
+    }
+
+    /// Takes the next word if it is this one, in any case.
+    fn eat_keyword(&mut self, keyword: &str) -> bool {
+        self.skip_blanks();
+        let (word, rest) = self.peek_word();
+        if word.eq_ignore_ascii_case(keyword) {
+            self.rest = rest;
+            return true;
+        }
+        false
+    }
+
+    /// `[URI ":"] name ["." sub]`.
+    pub(crate) fn path(&mut self) -> Result<&'t str, Error> {
+        self.skip_blanks();
+        let (word, rest) = self.peek_word();
+        if !word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '$') {
+            return Err(self.expected("an attribute"));
+        }
+        self.rest = rest;
+        Ok(word)
+    }
+
+    /// `a or b or c`: `or` binds least (F2).
+    fn any_of(&mut self, inside: Inside, depth: usize) -> Result<Expression, Error> {
+        let first = self.all_of(inside, depth)?;
+        let mut terms = vec![first];
+        while self.eat_keyword("or") {
+            terms.push(self.all_of(inside, depth)?);
+        }
+        Ok(one_or(terms, Expression::Or))
+    }
+
+    fn all_of(&mut self, inside: Inside, depth: usize) -> Result<Expression, Error> {
+        let first = self.term(inside, depth)?;
+        let mut terms = vec![first];
+        while self.eat_keyword("and") {
+            terms.push(self.term(inside, depth)?);
+        }
+        Ok(one_or(terms, Expression::And))
+    }
+
+    fn term(&mut self, inside: Inside, depth: usize) -> Result<Expression, Error> {
+        if depth > MAX_FILTER_DEPTH {
+            return Err(Error::invalid_filter(format_args!(
+                "it nests more than {MAX_FILTER_DEPTH} deep"
+            )));
+        }
+        self.skip_blanks();
+        if self.eat('(') {
+            let inner = self.any_of(inside, depth + 1)?;
+            self.close(')')?;
+            return Ok(inner);
+        }
+        // `not` is a keyword only before a parenthesis, with or without a
+        // blank (F3): an attribute may be called so.
+        let (word, rest) = self.peek_word();
+        if word.eq_ignore_ascii_case("not") && rest.trim_ascii_start().starts_with('(') {
+            self.rest = rest;
+            self.skip_blanks();
+            self.eat('(');
+            let inner = self.any_of(inside, depth + 1)?;
+            self.close(')')?;
+            return Ok(Expression::Not(Box::new(inner)));
+        }
+        let path = self.path()?.to_owned();
+        if inside == Inside::Resource && self.at('[') {
+            let filter = self.element_filter(depth)?;
+            if self.eat('.') {
+                let sub = self.path()?.to_owned();
+                let comparison = self.comparison(sub)?;
+                return Ok(quirks::sub_attribute_after_value_filter(
+                    path, filter, comparison,
+                ));
+            }
+            return Ok(Expression::Element {
+                path,
+                filter: Box::new(filter),
+            });
+        }
+        self.comparison(path)
+    }
+
+    /// `"[" filter "]"`.
+    pub(crate) fn element_filter(&mut self, depth: usize) -> Result<Expression, Error> {
+        self.eat('[');
+        let filter = self.any_of(Inside::Element, depth + 1)?;
+        self.close(']')?;
+        Ok(filter)
+    }
+
+    fn close(&mut self, c: char) -> Result<(), Error> {
+        self.skip_blanks();
+        if self.eat(c) {
+            return Ok(());
+        }
+        Err(self.expected(if c == ')' {
+            "and, or, or )"
+        } else {
+            "and, or, or ]"
+        }))
+    }
+
+    /// `pr`, or an operator and a value, after a path.
+    fn comparison(&mut self, path: String) -> Result<Expression, Error> {
+        self.terms += 1;
+        if self.terms > MAX_FILTER_TERMS {
+            return Err(Error::invalid_filter(format_args!(
+                "it holds more than {MAX_FILTER_TERMS} comparisons"
+            )));
+        }
+        self.skip_blanks();
+        let (word, rest) = self.peek_word();
+        if word.eq_ignore_ascii_case("pr") {
+            self.rest = rest;
+            return Ok(Expression::Present(path));
+        }
+        let Some(operator) = Operator::from_word(word) else {
+            return Err(self.expected("an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr)"));
+        };
+        self.rest = rest;
+        let value = self.literal()?;
+        Ok(Expression::Compare {
+            path,
+            operator,
+            value,
+        })
+    }
+
+    fn literal(&mut self) -> Result<Literal, Error> {
+        self.skip_blanks();
+        if self.rest.starts_with('"') {
+            return self.string().map(Literal::String);
+        }
+        let (word, rest) = self.peek_word();
+        let literal =
+            quirks::literal_in_any_case(word).or_else(|| number(word).map(Literal::Number));
+        match literal {
+            Some(literal) => {
+                self.rest = rest;
+                Ok(literal)
+            }
+            None => {
+                Err(self.expected("a value (a text in double quotes, a number, true, false, null)"))
+            }
+        }
+    }
+
+    /// A JSON string with all its escapes (F10). The end is found first, then
+    /// the JSON reader decodes it, so that escapes are exactly those of JSON.
+    fn string(&mut self) -> Result<String, Error> {
+        let mut escaped = false;
+        let end = self
+            .rest
+            .bytes()
+            .skip(1)
+            .position(|byte| {
+                let closes = byte == b'"' && !escaped;
+                escaped = byte == b'\\' && !escaped;
+                closes
+            })
+            // Past the opening and the closing quotation mark.
+            .and_then(|length| self.rest.split_at_checked(length + 2));
+        let Some((text, rest)) = end else {
+            return Err(self.expected("a closing double quote"));
+        };
+        let Ok(decoded) = serde_json::from_str(text) else {
+            return Err(self.expected("a text with the escapes of JSON"));
+        };
+        self.rest = rest;
+        Ok(decoded)
+    }
+}
+
+/// One term stands for itself.
+fn one_or(mut terms: Vec<Expression>, group: impl Fn(Vec<Expression>) -> Expression) -> Expression {
+    match terms.pop() {
+        Some(only) if terms.is_empty() => only,
+        Some(last) => {
+            terms.push(last);
+            group(terms)
+        }
+        None => group(terms),
+    }
+}
+
+/// A JSON number.
+fn number(word: &str) -> Option<Number> {
+    if !word.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        return None;
+    }
+    serde_json::from_str(word).ok()
+}
+
+// ---- meaning -----------------------------------------------------------
+
+/// A filter whose names and comparisons make sense for a resource type.
+#[derive(Clone)]
+pub struct ResolvedFilter<'a> {
+    root: Node<'a>,
+}
+
+#[derive(Clone)]
+enum Node<'a> {
+    And(Vec<Node<'a>>),
+    Or(Vec<Node<'a>>),
+    Not(Box<Node<'a>>),
+    /// The URI of an extension and `pr` (F6).
+    ExtensionPresent(&'a str),
+    Present(Target<'a>),
+    Compare(Target<'a>, Test),
+    Element(Target<'a>, ElementNode<'a>),
+}
+
+/// A filter on one element of a multi-valued attribute.
+#[derive(Clone)]
+pub(crate) enum ElementNode<'a> {
+    And(Vec<ElementNode<'a>>),
+    Or(Vec<ElementNode<'a>>),
+    Not(Box<ElementNode<'a>>),
+    /// `None`: the element itself, which is a simple value.
+    Present(Option<&'a Attribute>),
+    Compare(Option<&'a Attribute>, Test),
+}
+
+/// A comparison, ready to be made.
+#[derive(Clone)]
+pub(crate) enum Test {
+    /// `eq null`.
+    Absent,
+    /// `ne null`.
+    Present,
+    Boolean(Operator, bool),
+    Number(Operator, Number),
+    Time(Operator, Timestamp),
+    Text {
+        operator: Operator,
+        /// What the values are compared with: folded unless case counts.
+        wanted: String,
+        case_exact: bool,
+        /// What the client wrote, for [`ResolvedFilter::demands`].
+        written: String,
+    },
+}
+
+fn resolve<'a>(expression: &Expression, ty: &'a ResourceType) -> Result<Node<'a>, Error> {
+    let all = |terms: &[Expression]| terms.iter().map(|term| resolve(term, ty)).collect();
+    match expression {
+        Expression::And(terms) => all(terms).map(Node::And),
+        Expression::Or(terms) => all(terms).map(Node::Or),
+        Expression::Not(term) => Ok(Node::Not(Box::new(resolve(term, ty)?))),
+        Expression::Present(path) => match locate(path, ty)? {
+            Located::Extension(schema) => Ok(Node::ExtensionPresent(&schema.id)),
+            Located::Attribute(target) => Ok(Node::Present(target)),
+            Located::Base => Err(not_comparable(path)),
+        },
+        Expression::Compare {
+            path,
+            operator,
+            value,
+        } => {
+            let Located::Attribute(target) = locate(path, ty)? else {
+                return Err(not_comparable(path));
+            };
+            let target = with_value(target)?;
+            let compared = target.sub.unwrap_or(target.attribute);
+            let test = Test::new(compared, target.place(), *operator, value)?;
+            Ok(Node::Compare(target, test))
+        }
+        Expression::Element { path, filter } => {
+            let Located::Attribute(target) = locate(path, ty)? else {
+                return Err(not_comparable(path));
+            };
+            if target.sub.is_some() || !target.attribute.multi_valued {
+                return Err(Error::invalid_filter(format_args!(
+                    "{} has one value, so [ ] cannot follow it",
+                    target.place()
+                )));
+            }
+            let node = resolve_element(filter, target.attribute, target.place())?;
+            Ok(Node::Element(target, node))
+        }
+    }
+}
+
+fn locate<'a>(path: &str, ty: &'a ResourceType) -> Result<Located<'a>, Error> {
+    let located = ty.locate(path).ok_or_else(|| {
+        Error::invalid_filter(format_args!("{} has no attribute {}", ty.name, quote(path)))
+    })?;
+    if let Located::Attribute(target) = located {
+        allowed(target.attribute, target.place())?;
+        if let Some(sub) = target.sub {
+            allowed(sub, target.place())?;
+        }
+    }
+    Ok(located)
+}
+
+/// RFC 7644 §7.5.2: what is never returned must not be found out by searching.
+fn allowed(attribute: &Attribute, place: Place<'_>) -> Result<(), Error> {
+    if attribute.returned == Returned::Never {
+        return Err(Error::sensitive(format_args!(
+            "filter: {place} cannot be searched for"
+        )));
+    }
+    Ok(())
+}
+
+fn not_comparable(path: &str) -> Error {
+    Error::invalid_filter(format_args!(
+        "{} is a schema; name one of its attributes",
+        quote(path)
+    ))
+}
+
+/// F7: a complex attribute without sub-attribute means its `value`.
+fn with_value(target: Target<'_>) -> Result<Target<'_>, Error> {
+    if target.sub.is_some() || !target.attribute.is_complex() {
+        return Ok(target);
+    }
+    match target.attribute.sub_attribute("value") {
+        Some(value) => Ok(Target {
+            sub: Some(value),
+            ..target
+        }),
+        None => Err(Error::invalid_filter(format_args!(
+            "{} is complex; name one of its sub-attributes",
+            target.place()
+        ))),
+    }
+}
+
+/// Binds the filter in `attribute[filter]`. Of a list of simple values, `value`
+/// is the element itself.
+pub(crate) fn resolve_element<'a>(
+    expression: &Expression,
+    attribute: &'a Attribute,
+    place: Place<'a>,
+) -> Result<ElementNode<'a>, Error> {
+    let sub = |path: &str| -> Result<Option<&'a Attribute>, Error> {
+        match attribute.sub_attribute(path) {
+            Some(sub) => {
+                allowed(sub, place.sub(&sub.name))?;
+                Ok(Some(sub))
+            }
+            None if !attribute.is_complex() && path.eq_ignore_ascii_case("value") => Ok(None),
+            None => Err(Error::invalid_filter(format_args!(
+                "{place} has no sub-attribute {}",
+                quote(path)
+            ))),
+        }
+    };
+    let all = |terms: &[Expression]| {
+        terms
+            .iter()
+            .map(|term| resolve_element(term, attribute, place))
+            .collect()
+    };
+    match expression {
+        Expression::And(terms) => all(terms).map(ElementNode::And),
+        Expression::Or(terms) => all(terms).map(ElementNode::Or),
+        Expression::Not(term) => {
+            let node = resolve_element(term, attribute, place)?;
+            Ok(ElementNode::Not(Box::new(node)))
+        }
+        Expression::Present(path) => Ok(ElementNode::Present(sub(path)?)),
+        Expression::Compare {
+            path,
+            operator,
+            value,
+        } => {
+            let sub = sub(path)?;
+            let compared = sub.unwrap_or(attribute);
+            let place = sub.map_or(place, |sub| place.sub(&sub.name));
+            let test = Test::new(compared, place, *operator, value)?;
+            Ok(ElementNode::Compare(sub, test))
+        }
+        Expression::Element { .. } => Err(Error::invalid_filter(format_args!(
+            "{place}: [ ] cannot stand within [ ]"
+        ))),
+    }
+}
+
+impl Test {
+    fn new(
+        attribute: &Attribute,
+        place: Place<'_>,
+        operator: Operator,
+        value: &Literal,
+    ) -> Result<Test, Error> {
+        use Operator::{Co, Eq, Ew, Ne, Sw};
+        let unfit = |expected: &str| {
+            Error::invalid_filter(format_args!(
+                "{place} is of type {}: {expected}",
+                attribute.kind.as_str()
+            ))
+        };
+        if *value == Literal::Null {
+            return match operator {
+                Eq => Ok(Test::Absent),
+                Ne => Ok(Test::Present),
+                _ => Err(Error::invalid_filter(format_args!(
+                    "{place}: null can be compared by eq and ne only"
+                ))),
+            };
+        }
+        let text = || -> Result<Test, Error> {
+            let Literal::String(written) = value else {
+                return Err(unfit("compare it with a text in double quotes"));
+            };
+            Ok(Test::Text {
+                operator,
+                wanted: if attribute.case_exact {
+                    written.clone()
+                } else {
+                    fold(written)
+                },
+                case_exact: attribute.case_exact,
+                written: written.clone(),
+            })
+        };
+        match attribute.kind {
+            Kind::String | Kind::Reference => text(),
+            Kind::Binary if matches!(operator, Eq | Ne) => text(),
+            Kind::Binary => Err(unfit("it can be compared by eq, ne and pr only")),
+            Kind::Boolean if !matches!(operator, Eq | Ne) => {
+                Err(unfit("it can be compared by eq, ne and pr only"))
+            }
+            Kind::Boolean => match value {
+                Literal::Boolean(wanted) => Some(*wanted),
+                Literal::String(text) => quirks::boolean_in_a_string(text),
+                _ => None,
+            }
+            .map(|wanted| Test::Boolean(operator, wanted))
+            .ok_or_else(|| unfit("compare it with true or false")),
+            Kind::Integer | Kind::Decimal if matches!(operator, Co | Sw | Ew) => {
+                Err(unfit("it can be compared as a number only"))
+            }
+            Kind::Integer | Kind::Decimal => match value {
+                Literal::Number(wanted) => Some(wanted.clone()),
+                Literal::String(text) => quirks::number_in_a_string(text),
+                _ => None,
+            }
+            .map(|wanted| Test::Number(operator, wanted))
+            .ok_or_else(|| unfit("compare it with a number")),
+            // Parts of a time are parts of its text.
+            Kind::DateTime if matches!(operator, Co | Sw | Ew) => text(),
+            Kind::DateTime => match value {
+                Literal::String(text) => date_time(text),
+                _ => None,
+            }
+            .map(|wanted| Test::Time(operator, wanted))
+            .ok_or_else(|| unfit("compare it with a time, as in \"2026-01-31T09:30:00Z\"")),
+            Kind::Complex => Err(unfit("name one of its sub-attributes")),
+        }
+    }
+
+    /// Whether a value, or the lack of one, passes.
+    fn passes(&self, value: Option<&Value>) -> bool {
+        let value = value.filter(|value| !is_unassigned(value));
+        let (operator, ordering) = match self {
+            Test::Absent => return value.is_none(),
+            Test::Present => return value.is_some(),
+            Test::Boolean(operator, wanted) => (
+                *operator,
+                value.and_then(Value::as_bool).map(|is| is.cmp(wanted)),
+            ),
+            Test::Number(operator, wanted) => (
+                *operator,
+                value
+                    .and_then(Value::as_number)
+                    .and_then(|is| compare_numbers(is, wanted)),
+            ),
+            Test::Time(operator, wanted) => (
+                *operator,
+                value
+                    .and_then(Value::as_str)
+                    .and_then(date_time)
+                    .map(|is| is.cmp(wanted)),
+            ),
+            Test::Text {
+                operator,
+                wanted,
+                case_exact,
+                ..
+            } => {
+                let Some(is) = value.and_then(Value::as_str) else {
+                    return *operator == Operator::Ne;
+                };
+                let folded;
+                let is = if *case_exact {
+                    is
+                } else {
+                    folded = fold(is);
+                    &folded
+                };
+                match operator {
+                    Operator::Co => return is.contains(wanted.as_str()),
+                    Operator::Sw => return is.starts_with(wanted.as_str()),
+                    Operator::Ew => return is.ends_with(wanted.as_str()),
+                    operator => (*operator, Some(is.cmp(wanted.as_str()))),
+                }
+            }
+        };
+        match (operator, ordering) {
+            (Operator::Ne, ordering) => ordering != Some(Ordering::Equal),
+            (_, None) => false,
+            (Operator::Eq, Some(ordering)) => ordering.is_eq(),
+            (Operator::Gt, Some(ordering)) => ordering.is_gt(),
+            (Operator::Ge, Some(ordering)) => ordering.is_ge(),
+            (Operator::Lt, Some(ordering)) => ordering.is_lt(),
+            (Operator::Le, Some(ordering)) => ordering.is_le(),
+            (Operator::Co | Operator::Sw | Operator::Ew, Some(_)) => false,
+        }
+    }
+
+    /// The text that a value must be equal to.
+    fn demand(&self) -> Option<&str> {
+        match self {
+            Test::Text {
+                operator: Operator::Eq,
+                written,
+                ..
+            } => Some(written),
+            _ => None,
+        }
+    }
+}
+
+impl ResolvedFilter<'_> {
+    /// Whether a representation matches: the full one, with `id`, `meta` and
+    /// all that is readOnly, in canonical spelling.
+    pub fn matches(&self, representation: &Object) -> bool {
+        self.root.matches(representation)
+    }
+
+    /// The text that every match must have at this path, compared by `eq`; for
+    /// whoever can find resources by such a value without reading them all.
+    ///
+    /// The path is in canonical spelling: `userName`, `emails.value`, `id`.
+    /// `None` when a match can do without, as below `or` and `not`.
+    pub fn demands(&self, path: &str) -> Option<&str> {
+        self.root.demands(path)
+    }
+}
+
+impl Node<'_> {
+    fn matches(&self, resource: &Object) -> bool {
+        match self {
+            Node::And(nodes) => nodes.iter().all(|node| node.matches(resource)),
+            Node::Or(nodes) => nodes.iter().any(|node| node.matches(resource)),
+            Node::Not(node) => !node.matches(resource),
+            Node::ExtensionPresent(uri) => resource.get(*uri).is_some_and(has_value),
+            Node::Present(target) => {
+                let value = attribute_value(*target, resource);
+                match target.sub {
+                    None => value.is_some_and(has_value),
+                    Some(sub) => slots(target.attribute, value)
+                        .any(|element| sub_value(Some(sub), element).is_some_and(has_value)),
+                }
+            }
+            Node::Compare(target, test) => {
+                let value = attribute_value(*target, resource);
+                if let Test::Absent = test {
+                    // Not "some element lacks it": nothing has it (F9).
+                    return !slots(target.attribute, value)
+                        .any(|slot| sub_value(target.sub, slot).is_some_and(has_value));
+                }
+                slots(target.attribute, value).any(|slot| test.passes(sub_value(target.sub, slot)))
+            }
+            Node::Element(target, node) => {
+                let value = attribute_value(*target, resource);
+                slots(target.attribute, value)
+                    .flatten()
+                    .any(|element| node.matches(element))
+            }
+        }
+    }
+
+    fn demands(&self, path: &str) -> Option<&str> {
+        match self {
+            Node::And(nodes) => nodes.iter().find_map(|node| node.demands(path)),
+            Node::Compare(target, test) if is_place(target.place(), path) => test.demand(),
+            Node::Element(target, node) => node.demands(target.place(), path),
+            _ => None,
+        }
+    }
+}
+
+impl ElementNode<'_> {
+    /// Whether one element matches.
+    pub(crate) fn matches(&self, element: &Value) -> bool {
+        match self {
+            ElementNode::And(nodes) => nodes.iter().all(|node| node.matches(element)),
+            ElementNode::Or(nodes) => nodes.iter().any(|node| node.matches(element)),
+            ElementNode::Not(node) => !node.matches(element),
+            ElementNode::Present(sub) => sub_value(*sub, Some(element)).is_some_and(has_value),
+            ElementNode::Compare(sub, test) => test.passes(sub_value(*sub, Some(element))),
+        }
+    }
+
+    fn demands(&self, list: Place<'_>, path: &str) -> Option<&str> {
+        match self {
+            ElementNode::And(nodes) => nodes.iter().find_map(|node| node.demands(list, path)),
+            ElementNode::Compare(Some(sub), test) if is_place(list.sub(&sub.name), path) => {
+                test.demand()
+            }
+            ElementNode::Compare(None, test) if is_place(list, path) => test.demand(),
+            _ => None,
+        }
+    }
+}
+
+fn is_place(place: Place<'_>, path: &str) -> bool {
+    place.to_string().eq_ignore_ascii_case(path)
+}
+
+fn attribute_value<'v>(target: Target<'_>, resource: &'v Object) -> Option<&'v Value> {
+    match target.extension {
+        None => resource.get(&target.attribute.name),
+        Some(schema) => resource.get(&schema.id)?.get(&target.attribute.name),
+    }
+}
+
+/// What `any` goes over: the elements of a list, or the one value, which may be
+/// missing.
+fn slots<'v>(
+    attribute: &Attribute,
+    value: Option<&'v Value>,
+) -> impl Iterator<Item = Option<&'v Value>> {
+    let (list, single) = match value {
+        Some(Value::Array(elements)) => (elements.as_slice(), None),
+        None if attribute.multi_valued => ([].as_slice(), None),
+        value => ([].as_slice(), Some(value)),
+    };
+    list.iter().map(Some).chain(single)
+}
+
+fn sub_value<'v>(sub: Option<&Attribute>, value: Option<&'v Value>) -> Option<&'v Value> {
+    match sub {
+        None => value,
+        Some(sub) => value?.get(&sub.name),
+    }
+}
+
+/// RFC 7644 §3.4.2.2, `pr`: a value that is not empty, or an object with one.
+fn has_value(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => object.values().any(has_value),
+        value => !is_unassigned(value),
+    }
+}

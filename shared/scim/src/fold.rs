@@ -1,0 +1,121 @@
+//! Text prepared for comparing without case.
+//!
+//! RFC 7644 §5 wants user names prepared by the PRECIS profile
+//! UsernameCaseMapped (RFC 8265 §3.3) before they are compared. [`fold`] does
+//! its three mappings in their order: width, lower case, NFC. It leaves out the
+//! profile's refusals (blanks, symbols, mixed direction), because a SCIM client
+//! may name a user as it likes and its name must still be found: this prepares
+//! a comparison, it is not a check. Values are stored as they were sent.
+//!
+//! That is also why no PRECIS crate is used: those enforce, and so fail on
+//! "Ann Example" or on an e-mail address with an unusual sign.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::decompose_compatible;
+
+/// The form in which two texts are equal when they differ in width, case or
+/// composition only. Folding twice is folding once.
+pub fn fold(text: &str) -> String {
+    // Nearly every value is ASCII, where all three mappings are lower case.
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let mut mapped = String::with_capacity(text.len());
+    for c in text.chars() {
+        map_width(c, |c| {
+            // Letter by letter, so that a part of a name folds as it does
+            // within the name: `co` and `sw` compare parts. The one letter
+            // whose lower case depends on its place is sigma; it gets one form.
+            mapped.extend(c.to_lowercase().map(|c| if c == 'ς' { 'σ' } else { c }));
+        });
+    }
+    mapped.nfc().collect()
+}
+
+/// Fullwidth and halfwidth forms become the usual ones (RFC 8264 §5.2.1): one
+/// step of decomposition, and only for the `<wide>` and `<narrow>` characters.
+fn map_width(c: char, mut emit: impl FnMut(char)) {
+    let usual = match u32::from(c) {
+        0x3000 => 0x20,
+        code @ 0xFF01..=0xFF5E => code - 0xFEE0,
+        code @ 0xFF5F..=0xFF60 => code - 0xFF5F + 0x2985,
+        // Katakana and its marks decompose to one character in one step.
+        0xFF61..=0xFF9F => return decompose_compatible(c, emit),
+        0xFFA0 => 0x3164,
+        code @ 0xFFA1..=0xFFBE => code - 0xFFA1 + 0x3131,
+        code @ 0xFFC2..=0xFFC7 => code - 0xFFC2 + 0x314F,
+        code @ 0xFFCA..=0xFFCF => code - 0xFFCA + 0x3155,
+        code @ 0xFFD2..=0xFFD7 => code - 0xFFD2 + 0x315B,
+        code @ 0xFFDA..=0xFFDC => code - 0xFFDA + 0x3161,
+        0xFFE0 => 0xA2,
+        0xFFE1 => 0xA3,
+        0xFFE2 => 0xAC,
+        0xFFE3 => 0xAF,
+        0xFFE4 => 0xA6,
+        0xFFE5 => 0xA5,
+        0xFFE6 => 0x20A9,
+        0xFFE8 => 0x2502,
+        code @ 0xFFE9..=0xFFEC => code - 0xFFE9 + 0x2190,
+        0xFFED => 0x25A0,
+        0xFFEE => 0x25CB,
+        code => code,
+    };
+    emit(char::from_u32(usual).unwrap_or(c));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn same(a: &str, b: &str) {
+        assert_eq!(fold(a), fold(b), "{a} and {b}");
+    }
+
+    #[test]
+    fn c16_case_width_and_composition_do_not_count() {
+        same("Ann@Example.com", "ann@example.COM");
+        same("ＡＮＮ", "ann");
+        same("JU\u{308}RGEN", "jürgen");
+        same("ΟΔΥΣΣΕΥΣ", "Οδυσσευς");
+        same("ｶﾞ", "ガ");
+        same("Ann\u{3000}B", "ann b");
+    }
+
+    #[test]
+    fn what_is_different_stays_different() {
+        assert_ne!(fold("strasse"), fold("straße"));
+        assert_ne!(fold("ann"), fold("ann "));
+        assert_ne!(fold("①"), fold("1"));
+    }
+
+    #[test]
+    fn nothing_is_refused() {
+        assert_eq!(fold("a b\u{0}☃\u{202e}"), "a b\u{0}☃\u{202e}");
+        assert_eq!(fold(""), "");
+    }
+
+    #[test]
+    fn folding_any_character_twice_is_folding_it_once() {
+        for c in '\0'..=char::MAX {
+            let once = fold(&c.to_string());
+            assert_eq!(fold(&once), once, "{c:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn folding_twice_is_folding_once(text in any::<String>()) {
+            let once = fold(&text);
+            prop_assert_eq!(fold(&once), once);
+        }
+
+        #[test]
+        fn folding_twice_is_folding_once_with_marks(text in "[\u{300}-\u{370}\u{1e00}-\u{1fff}\u{ac00}-\u{ac20}\u{1100}-\u{11ff}\u{ff00}-\u{ffef}A-z]{0,12}") {
+            let once = fold(&text);
+            prop_assert_eq!(fold(&once), once);
+        }
+    }
+}

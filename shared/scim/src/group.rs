@@ -1,0 +1,55 @@
+//! The Group resource type (RFC 7643 §4.2).
+//!
+//! Data only. `displayName` is required as the text of §4.2 says (the listing
+//! in §8.7.1 says otherwise), and members have a `display`, which the RFC's
+//! listing lacks and every client sends (G2).
+
+use std::sync::LazyLock;
+
+use crate::schema::{Attribute, Mutability, ResourceType, Schema};
+
+/// The URI of the Group schema (RFC 7643 §4.2).
+pub const GROUP_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+
+static GROUP: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
+    name: "Group".to_owned(),
+    endpoint: "/Groups".to_owned(),
+    description: "A set of users.".to_owned(),
+    schema: Schema {
+        id: GROUP_SCHEMA.to_owned(),
+        name: "Group".to_owned(),
+        description: "A set of users.".to_owned(),
+        attributes: group_attributes(),
+    },
+    extensions: Vec::new(),
+});
+
+impl ResourceType {
+    /// Groups (RFC 7643 §4.2).
+    pub fn group() -> &'static ResourceType {
+        &GROUP
+    }
+}
+
+fn group_attributes() -> Vec<Attribute> {
+    let text = Attribute::text;
+    vec![
+        text("displayName", "The name of the group.").required(),
+        Attribute::complex(
+            "members",
+            "Who belongs to the group.",
+            vec![
+                text("value", "The id of the member.")
+                    .case_exact()
+                    .mutability(Mutability::Immutable),
+                Attribute::reference("$ref", "The URI of the member.", &["User", "Group"])
+                    .mutability(Mutability::Immutable),
+                text("type", "What the member is.")
+                    .canonical(&["User", "Group"])
+                    .mutability(Mutability::Immutable),
+                text("display", "The name of the member."),
+            ],
+        )
+        .multi_valued(),
+    ]
+}

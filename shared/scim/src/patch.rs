@@ -1,0 +1,985 @@
+//! PATCH: a message becomes operations, operations become a new resource
+//! (RFC 7644 §3.5.2).
+//!
+//! [`PatchOp::parse`] reduces every form a client may send to few: an object
+//! without path becomes one [`Operation`] per attribute, a complex value one
+//! per sub-attribute, an extension one per attribute of it, and all values are
+//! canonical. [`PatchOp::apply`] edits a copy of the document, operation by
+//! operation, and sends the result through the door; if any of it fails,
+//! nothing has happened (X21).
+//!
+//! What the RFC leaves open is decided in the table of [`PatchOp::apply`].
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::Object;
+use crate::door::{
+    identity, in_schema_order, is_immutable, is_primary, read_elements, read_one, read_value, take,
+    two_primaries, value_key,
+};
+use crate::error::{Error, describe, quote};
+use crate::filter::{ElementNode, Expression, Filter, MAX_FILTER_BYTES, Parser, resolve_element};
+use crate::quirks::{self, RemovedValues};
+use crate::resource::Resource;
+use crate::schema::{Attribute, Located, Mutability, Place, ResourceType, Schema, Target};
+use crate::value::{comparison_key, is_unassigned};
+
+/// The URI of the PATCH message (RFC 7644 §3.5.2).
+pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+
+/// How many operations one message may hold. One operation may carry any
+/// number of values (X25).
+pub const MAX_OPERATIONS: usize = 1_000;
+
+/// A PATCH message, reduced to operations on one attribute each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchOp {
+    /// The operations, in their order.
+    pub operations: Vec<Operation>,
+}
+
+/// What is done to the attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Sets, merges or appends (§3.5.2.1).
+    Add,
+    /// Takes away (§3.5.2.2).
+    Remove,
+    /// Sets (§3.5.2.3).
+    Replace,
+}
+
+impl Op {
+    /// The word for it in a message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Op::Add => "add",
+            Op::Remove => "remove",
+            Op::Replace => "replace",
+        }
+    }
+}
+
+/// One change of one attribute.
+#[derive(Clone, PartialEq)]
+pub struct Operation {
+    /// What is done.
+    pub op: Op,
+    /// To what.
+    pub path: Path,
+    /// With what: the elements for a multi-valued attribute, one value for any
+    /// other, in canonical form.
+    ///
+    /// None at all means: of a `replace`, that the target becomes empty (C6);
+    /// of a `remove`, that all of the target goes. A `remove` with values takes
+    /// away only these (X17). There is no `add` without values.
+    pub values: Vec<Value>,
+}
+
+/// What an operation is done to, in canonical spelling.
+#[derive(Clone, PartialEq)]
+pub struct Path {
+    /// The URI of the extension, for an attribute of one.
+    pub extension: Option<String>,
+    /// The attribute.
+    pub attribute: String,
+    /// Which elements of a multi-valued attribute.
+    pub filter: Option<Filter>,
+    /// The part of a complex attribute.
+    pub sub_attribute: Option<String>,
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(extension) = &self.extension {
+            write!(f, "{extension}:")?;
+        }
+        f.write_str(&self.attribute)?;
+        if let Some(filter) = &self.filter {
+            write!(f, "[{filter}]")?;
+        }
+        match &self.sub_attribute {
+            Some(sub) => write!(f, ".{sub}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Shows names, not what is looked for.
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filter = self.filter.as_ref().map(|_| "[…]").unwrap_or_default();
+        let place = Place {
+            extension: self.extension.as_deref(),
+            attribute: &self.attribute,
+            sub: None,
+        };
+        let sub = self.sub_attribute.as_deref();
+        let dot = if sub.is_some() { "." } else { "" };
+        write!(f, "{place}{filter}{dot}{}", sub.unwrap_or_default())
+    }
+}
+
+/// Shows the target and how many values there are, not the values.
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {:?} ({} values)",
+            self.op.as_str(),
+            self.path,
+            self.values.len()
+        )
+    }
+}
+
+// ---- parsing -----------------------------------------------------------
+
+impl PatchOp {
+    /// Reads a PATCH message for resources of this type.
+    ///
+    /// The value of a writeOnly attribute is checked and its operation dropped
+    /// (C12): nothing after this can show a password.
+    pub fn parse(mut body: Object, ty: &ResourceType) -> Result<PatchOp, Error> {
+        check_schema(take(&mut body, "schemas"))?;
+        let operations = match take(&mut body, "Operations") {
+            Some(Value::Array(operations)) => operations,
+            Some(value) => {
+                return Err(Error::invalid_syntax(format_args!(
+                    "Operations: expected a list, got {}",
+                    describe(&value)
+                )));
+            }
+            None => return Err(Error::invalid_syntax("Operations is missing")),
+        };
+        if operations.len() > MAX_OPERATIONS {
+            return Err(Error::invalid_syntax(format_args!(
+                "Operations holds {} operations; {MAX_OPERATIONS} at most are accepted (one operation may carry many values)",
+                operations.len()
+            )));
+        }
+        let mut reader = Reader {
+            ty,
+            operations: Vec::with_capacity(operations.len()),
+        };
+        for operation in operations {
+            match operation {
+                Value::Object(operation) => reader.operation(operation)?,
+                value => {
+                    return Err(Error::invalid_syntax(format_args!(
+                        "Operations: expected an object, got {}",
+                        describe(&value)
+                    )));
+                }
+            }
+        }
+        Ok(PatchOp {
+            operations: reader.operations,
+        })
+    }
+}
+
+/// X1: a message without `schemas` is taken for what it is sent as; one that
+/// says it is something else is refused.
+fn check_schema(schemas: Option<Value>) -> Result<(), Error> {
+    let Some(schemas) = schemas.filter(|schemas| !is_unassigned(schemas)) else {
+        return Ok(());
+    };
+    let named = quirks::single_value_for_list(schemas).iter().any(|uri| {
+        uri.as_str()
+            .is_some_and(|uri| uri.eq_ignore_ascii_case(PATCH_OP_SCHEMA))
+    });
+    if named {
+        return Ok(());
+    }
+    Err(Error::invalid_syntax(format_args!(
+        "schemas: a PATCH body has {PATCH_OP_SCHEMA}"
+    )))
+}
+
+struct Reader<'a> {
+    ty: &'a ResourceType,
+    operations: Vec<Operation>,
+}
+
+/// What a path names.
+enum Selected<'a> {
+    Base,
+    Extension(&'a Schema),
+    Attribute(Target<'a>, Option<Filter>),
+}
+
+impl<'a> Reader<'a> {
+    fn operation(&mut self, mut operation: Object) -> Result<(), Error> {
+        let op = match take(&mut operation, "op") {
+            Some(Value::String(op)) => match quirks::capitalised_op(&op).as_str() {
+                "add" => Op::Add,
+                "remove" => Op::Remove,
+                "replace" => Op::Replace,
+                _ => {
+                    return Err(Error::invalid_syntax(format_args!(
+                        "op: expected add, remove or replace, got {}",
+                        quote(&op)
+                    )));
+                }
+            },
+            Some(value) => {
+                return Err(Error::invalid_syntax(format_args!(
+                    "op: expected add, remove or replace, got {}",
+                    describe(&value)
+                )));
+            }
+            None => return Err(Error::invalid_syntax("op is missing")),
+        };
+        let value = take(&mut operation, "value");
+        match take(&mut operation, "path").filter(|path| !is_unassigned(path)) {
+            None => self.without_path(op, value),
+            Some(Value::String(path)) => self.with_path(op, &path, value),
+            Some(value) => Err(Error::invalid_syntax(format_args!(
+                "path: expected a string, got {}",
+                describe(&value)
+            ))),
+        }
+    }
+
+    /// X4, X5, X7, X16: the value is an object of attributes.
+    fn without_path(&mut self, op: Op, value: Option<Value>) -> Result<(), Error> {
+        if op == Op::Remove {
+            return Err(Error::no_target("a remove operation needs a path"));
+        }
+        match value {
+            Some(Value::Object(object)) => self.members("", op, object),
+            Some(value) => Err(Error::invalid_value(
+                "value",
+                format_args!(
+                    "an operation without path needs an object of attributes, got {}",
+                    describe(&value)
+                ),
+            )),
+            None => Err(Error::invalid_value("value", "is missing")),
+        }
+    }
+
+    /// The members of an object without path or under the URI of an extension.
+    /// Keys may be dotted or have a URI (X6); unknown ones are ignored (C21).
+    fn members(&mut self, prefix: &str, op: Op, object: Object) -> Result<(), Error> {
+        for (key, value) in object {
+            let selected = match self.select(&format!("{prefix}{key}")) {
+                Ok(selected) => selected,
+                Err(_) => continue,
+            };
+            match selected {
+                // A base URI as a key holds what could stand beside it. Deeper
+                // nesting than JSON lets through ends this recursion.
+                Selected::Base => {
+                    if let Value::Object(object) = value {
+                        self.members("", op, object)?;
+                    }
+                }
+                Selected::Extension(schema) => self.extension(op, schema, value)?,
+                Selected::Attribute(target, filter) => {
+                    let replaces = op == Op::Replace;
+                    if !quirks::echo_in_object_without_path(target.attribute, replaces) {
+                        self.attribute(op, target, filter, value)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn with_path(&mut self, op: Op, path: &str, value: Option<Value>) -> Result<(), Error> {
+        let selected = self.select(path)?;
+        if op == Op::Remove {
+            return self.remove(selected, value);
+        }
+        let Some(value) = value else {
+            return Err(Error::invalid_value(
+                "value",
+                format_args!("is missing for path {}", quote(path)),
+            ));
+        };
+        match selected {
+            Selected::Base => self.without_path(op, Some(value)),
+            Selected::Extension(schema) => self.extension(op, schema, value),
+            Selected::Attribute(target, filter) => {
+                if let Some(sub) = target
+                    .sub
+                    .filter(|_| target.attribute.mutability != Mutability::ReadOnly)
+                    && sub.mutability == Mutability::ReadOnly
+                {
+                    return Err(is_read_only(target.place()));
+                }
+                self.attribute(op, target, filter, value)
+            }
+        }
+    }
+
+    fn remove(&mut self, selected: Selected<'a>, value: Option<Value>) -> Result<(), Error> {
+        match selected {
+            Selected::Base => Err(Error::no_target("a remove operation needs an attribute")),
+            // The whole extension (X8) is every attribute of it that can go.
+            Selected::Extension(schema) => {
+                for attribute in &schema.attributes {
+                    if attribute.mutability != Mutability::ReadOnly {
+                        let target = Target {
+                            extension: Some(schema),
+                            attribute,
+                            sub: None,
+                        };
+                        self.push(Op::Remove, target, None, Vec::new());
+                    }
+                }
+                Ok(())
+            }
+            Selected::Attribute(target, filter) => {
+                if target.sub.is_some() || filter.is_some() {
+                    self.push(Op::Remove, target, filter, Vec::new());
+                    return Ok(());
+                }
+                match quirks::remove_with_value_list(target.attribute, value) {
+                    RemovedValues::All => self.push(Op::Remove, target, None, Vec::new()),
+                    RemovedValues::Named(values) => {
+                        let values =
+                            read_elements(target.attribute, target.place(), Value::Array(values))?;
+                        if !values.is_empty() {
+                            self.push(Op::Remove, target, None, values);
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The object under the URI of an extension.
+    fn extension(&mut self, op: Op, schema: &'a Schema, value: Value) -> Result<(), Error> {
+        match value {
+            Value::Object(object) => self.members(&format!("{}:", schema.id), op, object),
+            value if is_unassigned(&value) => {
+                if op == Op::Replace {
+                    self.remove(Selected::Extension(schema), None)?;
+                }
+                Ok(())
+            }
+            value => Err(Error::invalid_value(
+                &schema.id,
+                format_args!("expected an object, got {}", describe(&value)),
+            )),
+        }
+    }
+
+    /// One `add` or `replace` of an attribute, reduced to its simplest form.
+    fn attribute(
+        &mut self,
+        op: Op,
+        target: Target<'a>,
+        filter: Option<Filter>,
+        value: Value,
+    ) -> Result<(), Error> {
+        let attribute = target.sub.unwrap_or(target.attribute);
+        let place = target.place();
+        // Whether it is refused depends on the resource (X5), so `apply` decides.
+        if target.attribute.mutability == Mutability::ReadOnly {
+            self.push(op, target, filter, vec![value]);
+            return Ok(());
+        }
+        if target.attribute.mutability == Mutability::WriteOnly
+            || attribute.mutability == Mutability::WriteOnly
+        {
+            read_value(attribute, place, value, None)?;
+            return Ok(());
+        }
+        if is_unassigned(&value) {
+            if op == Op::Replace {
+                self.push(op, target, filter, Vec::new());
+            }
+            return Ok(());
+        }
+        let values = if attribute.multi_valued && filter.is_none() {
+            read_elements(attribute, place, value)?
+        } else if attribute.is_complex() && !attribute.multi_valued {
+            let object = match quirks::bare_string_for_complex(attribute, value) {
+                Value::Object(object) => object,
+                value => return Err(crate::value::unexpected(attribute, place, &value)),
+            };
+            return self.parts(op, target, object);
+        } else {
+            // A single value, or the one value that all selected elements get.
+            let mut values = match value {
+                Value::Array(values) if target.sub.is_none() && filter.is_some() => values,
+                value => vec![value],
+            };
+            let only = values.pop();
+            if !values.is_empty() {
+                return Err(Error::invalid_value(
+                    place,
+                    "expected one value for the selected elements, got a list",
+                ));
+            }
+            match only {
+                Some(value) if value.is_array() && !attribute.multi_valued => {
+                    return Err(crate::value::unexpected(attribute, place, &value));
+                }
+                Some(value) => read_one(attribute, place, value, None)?
+                    .into_iter()
+                    .collect(),
+                None => Vec::new(),
+            }
+        };
+        if op == Op::Add && values.is_empty() {
+            return Ok(());
+        }
+        self.push(op, target, filter, values);
+        Ok(())
+    }
+
+    /// X10, X14: a complex value changes the sub-attributes it names. Those
+    /// that are readOnly are echoes, as in PUT.
+    fn parts(&mut self, op: Op, target: Target<'a>, object: Object) -> Result<(), Error> {
+        for (name, value) in object {
+            if let Some(sub) = target.attribute.sub_attribute(&name)
+                && sub.mutability != Mutability::ReadOnly
+            {
+                let target = Target {
+                    sub: Some(sub),
+                    ..target
+                };
+                self.attribute(op, target, None, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, op: Op, target: Target<'_>, filter: Option<Filter>, values: Vec<Value>) {
+        self.operations.push(Operation {
+            op,
+            path: Path {
+                extension: target.extension.map(|schema| schema.id.clone()),
+                attribute: target.attribute.name.clone(),
+                filter,
+                sub_attribute: target.sub.map(|sub| sub.name.clone()),
+            },
+            values,
+        });
+    }
+
+    /// Reads a path (RFC 7644 §3.5.2 figure 7): `attr`, `attr.sub`,
+    /// `attr[filter]`, `attr[filter].sub`, each with or without URI, or a URI.
+    fn select(&self, text: &str) -> Result<Selected<'a>, Error> {
+        let unknown =
+            || Error::invalid_path(text, format_args!("{} has no such attribute", self.ty.name));
+        if text.len() >= MAX_FILTER_BYTES {
+            return Err(Error::invalid_path(text, "it is too long"));
+        }
+        let mut parser = Parser::new(text.trim_ascii());
+        let malformed = |_| Error::invalid_path(text, "it is malformed");
+        let word = parser.path().map_err(malformed)?;
+        let target = match self.ty.locate(word).ok_or_else(unknown)? {
+            Located::Attribute(target) => target,
+            other => {
+                parser.end().map_err(malformed)?;
+                return Ok(match other {
+                    Located::Extension(schema) => Selected::Extension(schema),
+                    _ => Selected::Base,
+                });
+            }
+        };
+        if !parser.at('[') {
+            parser.end().map_err(malformed)?;
+            return Ok(Selected::Attribute(target, None));
+        }
+        if target.sub.is_some() || !target.attribute.multi_valued {
+            return Err(Error::invalid_path(
+                text,
+                format_args!("{} has one value, so [ ] cannot follow it", target.place()),
+            ));
+        }
+        // What is wrong within the brackets is 400 `invalidFilter`: RFC 7644
+        // table 9 names the filter of a PATCH path there.
+        let expression = parser.element_filter(0)?;
+        resolve_element(&expression, target.attribute, target.place())?;
+        let sub = if parser.eat('.') {
+            let name = parser.path().map_err(malformed)?;
+            Some(target.attribute.sub_attribute(name).ok_or_else(unknown)?)
+        } else {
+            None
+        };
+        parser.end().map_err(malformed)?;
+        let target = Target { sub, ..target };
+        Ok(Selected::Attribute(target, Some(Filter::of(expression))))
+    }
+}
+
+fn is_read_only(place: Place<'_>) -> Error {
+    Error::mutability(place, "is readOnly")
+}
+
+// ---- applying ----------------------------------------------------------
+
+impl PatchOp {
+    /// Applies all operations, in order, or none (X21). `id` is the id of the
+    /// resource itself.
+    ///
+    /// | row | decision |
+    /// |---|---|
+    /// | X5 | `id` may be set to the id the resource has; any other is 400 `mutability` |
+    /// | X10 | adding an element that is there already changes nothing; adding parts of one (`primary`) merges them |
+    /// | X11 | `add` to `attr[filter]` or `attr[filter].sub` without match creates the element from the `eq` terms, unless the result would not match: 400 `noTarget` |
+    /// | X12 | `replace` with a filter that selects nothing is 400 `noTarget` |
+    /// | X13 | `replace` of what is not there adds it |
+    /// | X14 | a complex value sets the sub-attributes it names; a selected *element* is replaced as a whole, but keeps what its filter's `eq` terms say |
+    /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone |
+    /// | X17 | `remove` with values takes away the elements with the same `value` (and `type`, where both have one) |
+    /// | X23, C17 | an operation that makes an element primary makes the others not primary; one that makes two primary is refused |
+    /// | U2 | an attribute with a default that is removed keeps its value: removing `active` neither lets in nor locks out |
+    pub fn apply(
+        &self,
+        ty: &ResourceType,
+        resource: &Resource,
+        id: &str,
+    ) -> Result<Resource, Error> {
+        let mut document = resource.as_object().clone();
+        for operation in &self.operations {
+            operation.apply(ty, &mut document, id)?;
+        }
+        ty.read(document, Some(resource))
+    }
+}
+
+impl Operation {
+    fn apply(&self, ty: &ResourceType, document: &mut Object, id: &str) -> Result<(), Error> {
+        let target = self.target(ty)?;
+        let place = target.place();
+        if target.attribute.mutability == Mutability::ReadOnly {
+            let own_id = target.attribute.name == "id"
+                && self.op != Op::Remove
+                && self.values.iter().all(|value| value == id);
+            return if own_id {
+                Ok(())
+            } else {
+                Err(is_read_only(place))
+            };
+        }
+        if target
+            .sub
+            .is_some_and(|sub| sub.mutability == Mutability::ReadOnly)
+        {
+            return Err(is_read_only(place));
+        }
+        if self.op == Op::Remove {
+            let removed = target.sub.unwrap_or(target.attribute);
+            let whole = self.path.filter.is_none() || target.sub.is_some();
+            if removed.required && whole && self.values.is_empty() {
+                return Err(Error::mutability(
+                    place,
+                    "is required and cannot be removed",
+                ));
+            }
+        }
+        match target.extension {
+            None => self.edit(target, document),
+            Some(schema) => {
+                let extension = document
+                    .entry(schema.id.as_str())
+                    .or_insert_with(|| Value::Object(Object::new()));
+                match extension {
+                    Value::Object(extension) => self.edit(target, extension),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn target<'a>(&self, ty: &'a ResourceType) -> Result<Target<'a>, Error> {
+        let unknown = || {
+            Error::invalid_path(
+                &format!("{:?}", self.path),
+                format_args!("{} has no such attribute", ty.name),
+            )
+        };
+        let extension = match &self.path.extension {
+            None => None,
+            Some(uri) => Some(ty.extension(uri).ok_or_else(unknown)?),
+        };
+        let attribute = match extension {
+            None => ty.attribute(&self.path.attribute),
+            Some(schema) => schema.attribute(&self.path.attribute),
+        }
+        .ok_or_else(unknown)?;
+        let sub = match &self.path.sub_attribute {
+            None => None,
+            Some(sub) => Some(attribute.sub_attribute(sub).ok_or_else(unknown)?),
+        };
+        Ok(Target {
+            extension,
+            attribute,
+            sub,
+        })
+    }
+
+    /// Edits the object that holds the attribute: the resource or an extension.
+    fn edit(&self, target: Target<'_>, holder: &mut Object) -> Result<(), Error> {
+        let name = &target.attribute.name;
+        if target.attribute.multi_valued {
+            let mut elements = match holder.get_mut(name).map(Value::take) {
+                Some(Value::Array(elements)) => elements,
+                _ => Vec::new(),
+            };
+            let touched = self.edit_elements(target, &mut elements)?;
+            settle_primary(target, &mut elements, &touched)?;
+            holder.insert(name.clone(), Value::Array(elements));
+            return Ok(());
+        }
+        match target.sub {
+            None => self.set(target.attribute, target.place(), holder),
+            Some(sub) => {
+                let value = holder
+                    .entry(name.as_str())
+                    .or_insert_with(|| Value::Object(Object::new()));
+                if !value.is_object() {
+                    *value = Value::Object(Object::new());
+                }
+                match value {
+                    Value::Object(object) => self.set(sub, target.place(), object),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Sets or removes a member of an object.
+    fn set(
+        &self,
+        attribute: &Attribute,
+        place: Place<'_>,
+        object: &mut Object,
+    ) -> Result<(), Error> {
+        let new = match (self.op, self.values.as_slice()) {
+            (Op::Remove, _) | (_, []) => None,
+            (_, values) if attribute.multi_valued => Some(Value::Array(values.to_vec())),
+            (_, [value, ..]) => Some(value.clone()),
+        };
+        let old = object
+            .get(&attribute.name)
+            .filter(|old| !is_unassigned(old));
+        if attribute.mutability == Mutability::Immutable && old.is_some() && old != new.as_ref() {
+            return Err(is_immutable(place));
+        }
+        object.insert(attribute.name.clone(), new.unwrap_or(Value::Null));
+        Ok(())
+    }
+
+    /// Edits a multi-valued attribute; gives the places of the elements that
+    /// the operation wrote.
+    fn edit_elements(
+        &self,
+        target: Target<'_>,
+        elements: &mut Vec<Value>,
+    ) -> Result<HashSet<usize>, Error> {
+        let attribute = target.attribute;
+        if self.path.filter.is_none() && target.sub.is_none() {
+            return Ok(match self.op {
+                Op::Remove if self.values.is_empty() => {
+                    elements.clear();
+                    HashSet::new()
+                }
+                Op::Remove => {
+                    remove_named(attribute, elements, &self.values);
+                    HashSet::new()
+                }
+                Op::Replace => {
+                    elements.clone_from(&self.values);
+                    (0..elements.len()).collect()
+                }
+                Op::Add => add_elements(attribute, elements, &self.values),
+            });
+        }
+
+        let place = target.place();
+        let filter = match &self.path.filter {
+            None => None,
+            Some(filter) => Some(resolve_element(filter.expression(), attribute, place)?),
+        };
+        let selects =
+            |element: &Value| filter.as_ref().is_none_or(|filter| filter.matches(element));
+
+        if target.sub.is_none() && (self.op == Op::Remove || self.values.is_empty()) {
+            let before = elements.len();
+            elements.retain(|element| !selects(element));
+            if self.op == Op::Replace && elements.len() == before {
+                return Err(nothing_selected(place));
+            }
+            return Ok(HashSet::new());
+        }
+
+        let mut touched = HashSet::new();
+        for (index, element) in elements.iter_mut().enumerate() {
+            if selects(element) {
+                self.edit_element(target, element)?;
+                touched.insert(index);
+            }
+        }
+        if touched.is_empty() && self.op != Op::Remove && !self.values.is_empty() {
+            // X12: a filter that selects nothing is no target of a replace.
+            if self.op == Op::Replace && filter.is_some() {
+                return Err(nothing_selected(place));
+            }
+            let element = self.new_element(target, filter.as_ref())?;
+            touched.insert(elements.len());
+            elements.push(element);
+        }
+        Ok(touched)
+    }
+
+    /// One element that the path selects.
+    fn edit_element(&self, target: Target<'_>, element: &mut Value) -> Result<(), Error> {
+        let attribute = target.attribute;
+        let place = target.place();
+        match (target.sub, element, self.values.first()) {
+            (Some(sub), Value::Object(object), _) => {
+                self.set(sub, place, object)?;
+                in_schema_order(attribute, object);
+                object.retain(|_, value| !is_unassigned(value));
+            }
+            (None, Value::Object(object), Some(Value::Object(new))) => {
+                let mut replaced = match self.op {
+                    // X14: what selected the element stays with it.
+                    Op::Replace => self
+                        .path
+                        .filter
+                        .as_ref()
+                        .and_then(|filter| element_of(attribute, place, filter.expression())),
+                    _ => Some(object.clone()),
+                }
+                .unwrap_or_default();
+                for (name, value) in new {
+                    replaced.insert(name.clone(), value.clone());
+                }
+                for sub in &attribute.sub_attributes {
+                    if let (Mutability::Immutable, Some(old)) =
+                        (sub.mutability, object.get(&sub.name))
+                    {
+                        let new = replaced
+                            .entry(sub.name.as_str())
+                            .or_insert_with(|| old.clone());
+                        if new != old {
+                            return Err(is_immutable(place.sub(&sub.name)));
+                        }
+                    }
+                }
+                in_schema_order(attribute, &mut replaced);
+                *object = replaced;
+            }
+            (None, element, Some(new)) => *element = new.clone(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// X11: the element that an `add` to a filter without match creates.
+    fn new_element(
+        &self,
+        target: Target<'_>,
+        filter: Option<&ElementNode<'_>>,
+    ) -> Result<Value, Error> {
+        let attribute = target.attribute;
+        let place = target.place();
+        let demanded = match &self.path.filter {
+            None => Some(Object::new()),
+            Some(filter) => element_of(attribute, place, filter.expression()),
+        };
+        let Some(mut element) = demanded else {
+            return Err(nothing_selected(place));
+        };
+        if let Some(sub) = target.sub {
+            // `emails[value eq "old"].value` selects an old value; with a new
+            // one there is nothing left that it selects.
+            element.remove(&sub.name);
+        }
+        let before = Value::Object(element.clone());
+        match (target.sub, self.values.first()) {
+            (Some(sub), _) => self.set(sub, place, &mut element)?,
+            (None, Some(Value::Object(new))) => {
+                for (name, value) in new {
+                    element.insert(name.clone(), value.clone());
+                }
+            }
+            // Of a list of simple values, the value is the element.
+            (None, Some(new)) => return Ok(new.clone()),
+            (None, None) => {}
+        }
+        in_schema_order(attribute, &mut element);
+        let element = Value::Object(element);
+        match filter {
+            Some(filter) if !filter.matches(&element) && !filter.matches(&before) => {
+                Err(nothing_selected(place))
+            }
+            _ => Ok(element),
+        }
+    }
+}
+
+fn nothing_selected(place: Place<'_>) -> Error {
+    Error::no_target(format_args!("{place}: the path's filter selects nothing"))
+}
+
+/// The sub-attributes that the `eq` terms of a filter demand, as the door would
+/// leave them.
+fn element_of(attribute: &Attribute, place: Place<'_>, filter: &Expression) -> Option<Object> {
+    let demanded = quirks::element_from_filter(filter)?;
+    match read_one(attribute, place, Value::Object(demanded), None) {
+        Ok(Some(Value::Object(element))) => Some(element),
+        Ok(_) => Some(Object::new()),
+        Err(_) => None,
+    }
+}
+
+/// X10: appends what is not there yet, merges what is.
+fn add_elements(
+    attribute: &Attribute,
+    elements: &mut Vec<Value>,
+    added: &[Value],
+) -> HashSet<usize> {
+    let mut touched = HashSet::with_capacity(added.len());
+    let mut known = Known::default();
+    for (index, element) in elements.iter().enumerate() {
+        known.insert(attribute, element, index);
+    }
+    for new in added {
+        let found = known.find(attribute, new);
+        let index = match found.and_then(|index| Some((index, elements.get_mut(index)?))) {
+            Some((index, old)) => {
+                if let (Value::Object(old), Value::Object(new)) = (old, new) {
+                    for (name, value) in new {
+                        let sub = attribute.sub_attribute(name);
+                        // Equal but for case is equal: the stored form stays.
+                        let same = sub.is_some_and(|sub| {
+                            old.get(name).is_some_and(|old| {
+                                comparison_key(sub, old) == comparison_key(sub, value)
+                            })
+                        });
+                        let fixed = sub.is_some_and(|sub| sub.mutability == Mutability::Immutable)
+                            && old.contains_key(name);
+                        if !same && !fixed {
+                            old.insert(name.clone(), value.clone());
+                        }
+                    }
+                    in_schema_order(attribute, old);
+                }
+                index
+            }
+            None => {
+                known.insert(attribute, new, elements.len());
+                elements.push(new.clone());
+                elements.len() - 1
+            }
+        };
+        touched.insert(index);
+    }
+    touched
+}
+
+/// Where the elements of an attribute are, by what makes them the same.
+#[derive(Default)]
+struct Known {
+    identities: HashMap<String, usize>,
+    values: HashMap<String, usize>,
+}
+
+impl Known {
+    fn insert(&mut self, attribute: &Attribute, element: &Value, index: usize) {
+        self.identities
+            .entry(identity(attribute, element))
+            .or_insert(index);
+        if let Some(value) = element
+            .as_object()
+            .and_then(|element| value_key(attribute, element))
+        {
+            self.values.entry(value).or_insert(index);
+        }
+    }
+
+    /// An element that does not say its type is the one with its value (G3).
+    fn find(&self, attribute: &Attribute, element: &Value) -> Option<usize> {
+        if let Some(index) = self.identities.get(&identity(attribute, element)) {
+            return Some(*index);
+        }
+        let element = element.as_object()?;
+        if element.contains_key("type") {
+            return None;
+        }
+        self.values.get(&value_key(attribute, element)?).copied()
+    }
+}
+
+/// X17: removes the elements that are named by their value.
+fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, named: &[Value]) {
+    let mut identities = HashSet::new();
+    let mut values = HashSet::new();
+    for element in named {
+        identities.insert(identity(attribute, element));
+        if let Some(element) = element.as_object()
+            && !element.contains_key("type")
+        {
+            values.extend(value_key(attribute, element));
+        }
+    }
+    // A stored element without type is named by its value alone, too.
+    let untyped: HashSet<String> = named
+        .iter()
+        .filter_map(|element| value_key(attribute, element.as_object()?))
+        .collect();
+    elements.retain(|element| {
+        if identities.contains(&identity(attribute, element)) {
+            return false;
+        }
+        let Some(element) = element.as_object() else {
+            return true;
+        };
+        match value_key(attribute, element) {
+            None => true,
+            Some(value) if element.contains_key("type") => !values.contains(&value),
+            Some(value) => !untyped.contains(&value),
+        }
+    });
+}
+
+/// C17, X23: what the operation made primary is the only primary.
+fn settle_primary(
+    target: Target<'_>,
+    elements: &mut [Value],
+    touched: &HashSet<usize>,
+) -> Result<(), Error> {
+    if target.attribute.sub_attribute("primary").is_none() {
+        return Ok(());
+    }
+    let mut chosen = None;
+    for (index, element) in elements.iter().enumerate() {
+        if touched.contains(&index) && is_primary(element) {
+            if chosen.is_some() {
+                let place = Place {
+                    sub: None,
+                    ..target.place()
+                };
+                return Err(two_primaries(place));
+            }
+            chosen = Some(index);
+        }
+    }
+    let Some(chosen) = chosen else {
+        return Ok(());
+    };
+    for (index, element) in elements.iter_mut().enumerate() {
+        if index != chosen
+            && is_primary(element)
+            && let Value::Object(element) = element
+        {
+            element.insert("primary".to_owned(), Value::Bool(false));
+        }
+    }
+    Ok(())
+}

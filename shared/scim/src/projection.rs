@@ -1,0 +1,261 @@
+//! Which attributes an answer shows (RFC 7644 §3.9 and §3.4.2.5).
+//!
+//! A [`Projection`] is what `attributes` or `excludedAttributes` ask for, bound
+//! to a resource type. It is applied last, to a full representation, and also
+//! tells beforehand whether an attribute that is costly to compute is wanted.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::Object;
+use crate::error::Error;
+use crate::schema::{Attribute, Located, ResourceType, Returned};
+
+/// The attributes an answer shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    choice: Choice,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Choice {
+    Everything,
+    /// These, and what is always returned.
+    Only {
+        named: HashSet<Named>,
+        always: HashSet<String>,
+    },
+    /// All but these, except what is always returned.
+    Except(HashSet<Named>),
+}
+
+/// A named attribute, in canonical spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Named {
+    Extension(String),
+    Attribute(Option<String>, String),
+    Sub(Option<String>, String, String),
+}
+
+impl Projection {
+    /// Everything that is returned by default.
+    pub fn everything() -> Projection {
+        Projection {
+            choice: Choice::Everything,
+        }
+    }
+
+    /// Reads the query parameters: names separated by commas (J1). Both at once
+    /// are 400 `invalidSyntax` (J2); names that mean nothing are ignored.
+    pub fn parse(
+        attributes: Option<&str>,
+        excluded: Option<&str>,
+        ty: &ResourceType,
+    ) -> Result<Projection, Error> {
+        let split = |names: Option<&str>| -> Vec<String> {
+            let names = names.unwrap_or_default().split(',').map(str::trim);
+            names
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        Projection::from_lists(&split(attributes), &split(excluded), ty)
+    }
+
+    /// Reads the lists of a search request (RFC 7644 §3.4.3); an empty list is none.
+    pub fn from_lists(
+        attributes: &[String],
+        excluded: &[String],
+        ty: &ResourceType,
+    ) -> Result<Projection, Error> {
+        let choice = match (attributes, excluded) {
+            ([], []) => Choice::Everything,
+            ([], excluded) => Choice::Except(resolve(excluded, ty)),
+            (attributes, []) => Choice::Only {
+                named: resolve(attributes, ty),
+                always: ty
+                    .attributes()
+                    .filter(|attribute| attribute.returned == Returned::Always)
+                    .map(|attribute| attribute.name.clone())
+                    .collect(),
+            },
+            _ => {
+                return Err(Error::invalid_syntax(
+                    "attributes and excludedAttributes exclude each other",
+                ));
+            }
+        };
+        Ok(Projection { choice })
+    }
+
+    /// Whether the answer shows any of this attribute, given in canonical
+    /// spelling (`groups`), so that a caller can do without computing it.
+    pub fn wants(&self, attribute: &str) -> bool {
+        match &self.choice {
+            Choice::Everything => true,
+            Choice::Only { named, always } => {
+                always.contains(attribute)
+                    || named.iter().any(|name| match name {
+                        Named::Attribute(None, name) | Named::Sub(None, name, _) => {
+                            name == attribute
+                        }
+                        Named::Extension(uri) => uri == attribute,
+                        Named::Attribute(Some(_), _) | Named::Sub(Some(_), ..) => false,
+                    })
+            }
+            Choice::Except(named) => {
+                !named.contains(&Named::Attribute(None, attribute.to_owned()))
+                    && !named.contains(&Named::Extension(attribute.to_owned()))
+            }
+        }
+    }
+
+    /// Takes out of a representation what the answer does not show. `schemas`
+    /// names an extension exactly when something of it is left (C2).
+    pub fn apply(&self, mut representation: Object, ty: &ResourceType) -> Object {
+        let mut shown = Object::new();
+        for (name, value) in std::mem::take(&mut representation) {
+            let value = if let Some(schema) = ty.extension(&name) {
+                self.project_extension(&schema.id, &schema.attributes, value)
+            } else if let Some(attribute) = ty.attribute(&name) {
+                self.project(None, attribute, value)
+            } else {
+                None
+            };
+            if let Some(value) = value {
+                shown.insert(name, value);
+            }
+        }
+        let absent: Vec<&str> = ty
+            .extensions
+            .iter()
+            .map(|extension| extension.schema.id.as_str())
+            .filter(|uri| !shown.contains_key(*uri))
+            .collect();
+        if let Some(Value::Array(schemas)) = shown.get_mut("schemas") {
+            schemas.retain(|uri| !absent.iter().any(|absent| uri == absent));
+        }
+        shown
+    }
+
+    fn project_extension(
+        &self,
+        uri: &str,
+        attributes: &[Attribute],
+        value: Value,
+    ) -> Option<Value> {
+        let Value::Object(object) = value else {
+            return None;
+        };
+        let mut shown = Object::new();
+        for (name, value) in object {
+            let attribute = attributes.iter().find(|attribute| attribute.name == name)?;
+            if let Some(value) = self.project(Some(uri), attribute, value) {
+                shown.insert(name, value);
+            }
+        }
+        (!shown.is_empty()).then_some(Value::Object(shown))
+    }
+
+    fn project(&self, uri: Option<&str>, attribute: &Attribute, value: Value) -> Option<Value> {
+        let place = Named::Attribute(uri.map(str::to_owned), attribute.name.clone());
+        let whole = uri.map(|uri| Named::Extension(uri.to_owned()));
+        let names = |named: &HashSet<Named>| {
+            named.contains(&place) || whole.as_ref().is_some_and(|whole| named.contains(whole))
+        };
+        let shown = match (attribute.returned, &self.choice) {
+            (Returned::Never, _) => return None,
+            (Returned::Always, _) => true,
+            (Returned::Request, Choice::Only { named, .. }) => names(named),
+            (Returned::Request, _) => false,
+            (Returned::Default, Choice::Everything) => true,
+            (Returned::Default, Choice::Only { named, .. }) => names(named),
+            (Returned::Default, Choice::Except(named)) => !names(named),
+        };
+        if !attribute.is_complex() {
+            return shown.then_some(value);
+        }
+        match value {
+            Value::Array(elements) => {
+                let elements: Vec<Value> = elements
+                    .into_iter()
+                    .filter_map(|element| self.project_parts(uri, attribute, element, shown))
+                    .collect();
+                (!elements.is_empty()).then_some(Value::Array(elements))
+            }
+            value => self.project_parts(uri, attribute, value, shown),
+        }
+    }
+
+    /// One complex value; `shown` says whether the attribute itself is.
+    fn project_parts(
+        &self,
+        uri: Option<&str>,
+        attribute: &Attribute,
+        value: Value,
+        shown: bool,
+    ) -> Option<Value> {
+        let Value::Object(object) = value else {
+            return None;
+        };
+        let is_named = |named: &HashSet<Named>, sub: &Attribute| {
+            named.contains(&Named::Sub(
+                uri.map(str::to_owned),
+                attribute.name.clone(),
+                sub.name.clone(),
+            ))
+        };
+        let mut parts = Object::new();
+        let mut chosen = false;
+        for sub in &attribute.sub_attributes {
+            let Some(value) = object.get(&sub.name) else {
+                continue;
+            };
+            let part = match (sub.returned, &self.choice) {
+                (Returned::Never, _) => false,
+                (Returned::Always, _) => true,
+                (Returned::Request, Choice::Only { named, .. }) => is_named(named, sub),
+                (Returned::Request, _) => false,
+                (Returned::Default, Choice::Everything) => shown,
+                (Returned::Default, Choice::Only { named, .. }) => shown || is_named(named, sub),
+                (Returned::Default, Choice::Except(named)) => shown && !is_named(named, sub),
+            };
+            if part {
+                // A part that is always returned comes along; it does not bring
+                // an attribute into the answer that nobody asked for.
+                chosen |= shown || sub.returned != Returned::Always;
+                parts.insert(sub.name.clone(), value.clone());
+            }
+        }
+        chosen.then_some(Value::Object(parts))
+    }
+}
+
+fn resolve(names: &[String], ty: &ResourceType) -> HashSet<Named> {
+    let mut named = HashSet::new();
+    for name in names {
+        match ty.locate(name) {
+            None => {}
+            // The base URI alone means all of the base schema.
+            Some(Located::Base) => named.extend(
+                ty.schema
+                    .attributes
+                    .iter()
+                    .map(|attribute| Named::Attribute(None, attribute.name.clone())),
+            ),
+            Some(Located::Extension(schema)) => {
+                named.insert(Named::Extension(schema.id.clone()));
+            }
+            Some(Located::Attribute(target)) => {
+                let uri = target.extension.map(|schema| schema.id.clone());
+                let attribute = target.attribute.name.clone();
+                named.insert(match target.sub {
+                    None => Named::Attribute(uri, attribute),
+                    Some(sub) => Named::Sub(uri, attribute, sub.name.clone()),
+                });
+            }
+        }
+    }
+    named
+}

@@ -1,0 +1,265 @@
+//! A resource that has passed the door, and how it is shown.
+//!
+//! A [`Resource`] holds what its client may write: canonical names in schema
+//! order, nothing that is readOnly, nothing empty, no password. What the
+//! service provider adds (`id`, `meta`, `groups`) joins in
+//! [`Resource::represent`], so that a stored document never holds a stale copy
+//! of it. `Debug` shows names of attributes only: resources are personal data.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::Object;
+use crate::schema::{Attribute, ResourceType, Returned};
+
+/// A resource as its client wrote it, checked by [`ResourceType::read`].
+#[derive(Clone, PartialEq)]
+pub struct Resource(Object);
+
+impl Resource {
+    pub(crate) fn from_door(object: Object) -> Self {
+        Resource(object)
+    }
+
+    /// Reads what [`Resource::to_stored`] wrote. The text is trusted: it comes
+    /// from our own table, and passed the door when it was written.
+    pub fn from_stored(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Resource)
+    }
+
+    /// The document as JSON text, for storage.
+    pub fn to_stored(&self) -> String {
+        Value::Object(self.0.clone()).to_string()
+    }
+
+    /// The whole document.
+    pub fn as_object(&self) -> &Object {
+        &self.0
+    }
+
+    /// The value at a path in canonical spelling: `userName`,
+    /// `name.familyName`, `urn:…:User:manager.value`.
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        if let Some(value) = self.0.get(path) {
+            return Some(value);
+        }
+        let (object, name) = match path.rsplit_once(':') {
+            None => (&self.0, path),
+            Some((uri, name)) => match self.0.get(uri) {
+                Some(Value::Object(extension)) => (extension, name),
+                // The URI of the base schema qualifies what stands at the top.
+                Some(_) => return None,
+                None if self.0.contains_key(name) => (&self.0, name),
+                None => return None,
+            },
+        };
+        match name.split_once('.') {
+            None => object.get(name),
+            Some((name, sub)) => object.get(name)?.get(sub),
+        }
+    }
+
+    /// The text at a path.
+    pub fn string(&self, path: &str) -> Option<&str> {
+        self.get(path)?.as_str()
+    }
+
+    /// The Boolean at a path.
+    pub fn boolean(&self, path: &str) -> Option<bool> {
+        self.get(path)?.as_bool()
+    }
+
+    /// The elements of a multi-valued complex attribute.
+    pub fn elements(&self, attribute: &str) -> impl Iterator<Item = &Object> {
+        self.get(attribute)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object)
+    }
+
+    /// The preferred element of a multi-valued attribute: the one marked
+    /// primary, else the first.
+    pub fn primary(&self, attribute: &str) -> Option<&Object> {
+        self.elements(attribute)
+            .find(|element| element.get("primary") == Some(&Value::Bool(true)))
+            .or_else(|| self.elements(attribute).next())
+    }
+
+    /// What is different in `other`, sorted by path, with the values of `self`.
+    ///
+    /// A single-valued complex attribute is compared by sub-attribute
+    /// (`name.familyName`), an extension by attribute
+    /// (`urn:…:User:department`), a multi-valued attribute as a whole.
+    pub fn changed(&self, other: &Resource) -> Vec<ChangedAttribute> {
+        let mut changes = Vec::new();
+        compare("", &self.0, &other.0, &mut changes);
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        changes
+    }
+
+    /// The representation that answers show (RFC 7643 §3): `schemas` first,
+    /// then `id`, then the attributes in schema order, `meta` last.
+    ///
+    /// `schemas` names the base schema, and an extension exactly when there are
+    /// values of it (C2). `read_only` holds what the service provider computed,
+    /// such as `groups`; an extension's object in it is merged.
+    pub fn represent(
+        &self,
+        ty: &ResourceType,
+        id: &str,
+        meta: &Meta,
+        mut read_only: Object,
+    ) -> Object {
+        let mut schemas = vec![Value::from(ty.schema.id.as_str())];
+        let mut extensions = Object::new();
+        for extension in &ty.extensions {
+            let uri = &extension.schema.id;
+            let mut object = match self.0.get(uri) {
+                Some(Value::Object(object)) => object.clone(),
+                _ => Object::new(),
+            };
+            if let Some(Value::Object(computed)) = read_only.get_mut(uri) {
+                merge(&mut object, std::mem::take(computed));
+            }
+            if !object.is_empty() {
+                schemas.push(Value::from(uri.as_str()));
+                extensions.insert(uri.clone(), Value::Object(object));
+            }
+        }
+
+        let mut shown = Object::new();
+        shown.insert("schemas".to_owned(), Value::Array(schemas));
+        shown.insert("id".to_owned(), Value::from(id));
+        let mut show = |attribute: &Attribute| {
+            if attribute.returned == Returned::Never || shown.contains_key(&attribute.name) {
+                return;
+            }
+            let stored = self.0.get(&attribute.name).cloned();
+            let computed = read_only.get_mut(&attribute.name).map(Value::take);
+            let value = match (stored, computed) {
+                (Some(Value::Object(mut stored)), Some(Value::Object(computed))) => {
+                    merge(&mut stored, computed);
+                    Some(Value::Object(stored))
+                }
+                (stored, computed) => computed.or(stored),
+            };
+            if let Some(value) = value {
+                shown.insert(attribute.name.clone(), value);
+            }
+        };
+        for attribute in ty.attributes().filter(|attribute| attribute.name != "meta") {
+            show(attribute);
+        }
+        shown.extend(extensions);
+        shown.insert("meta".to_owned(), Value::Object(meta.to_object()));
+        shown
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resource")?;
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Adds what was computed; an object within both becomes one.
+fn merge(object: &mut Object, computed: Object) {
+    for (name, value) in computed {
+        match (object.get_mut(&name), value) {
+            (Some(Value::Object(inner)), Value::Object(value)) => merge(inner, value),
+            (_, value) => {
+                object.insert(name, value);
+            }
+        }
+    }
+}
+
+/// One difference between two resources.
+#[derive(Clone, PartialEq)]
+pub struct ChangedAttribute {
+    /// The path of the attribute, in canonical spelling.
+    pub path: String,
+    /// The value before the change, if there was one.
+    pub before: Option<Value>,
+}
+
+impl fmt::Debug for ChangedAttribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ChangedAttribute").field(&self.path).finish()
+    }
+}
+
+fn compare(prefix: &str, before: &Object, after: &Object, changes: &mut Vec<ChangedAttribute>) {
+    let empty = Object::new();
+    let added = after.keys().filter(|name| !before.contains_key(*name));
+    for name in before.keys().chain(added) {
+        let (old, new) = (before.get(name), after.get(name));
+        if old == new {
+            continue;
+        }
+        // Only extensions have a colon in their name, and only they and
+        // single-valued complex attributes are objects.
+        let separator = if name.contains(':') { ':' } else { '.' };
+        match (old, new) {
+            (Some(Value::Object(old)), Some(Value::Object(new))) => {
+                compare(&format!("{prefix}{name}{separator}"), old, new, changes);
+            }
+            (Some(Value::Object(old)), None) => {
+                compare(&format!("{prefix}{name}{separator}"), old, &empty, changes);
+            }
+            (None, Some(Value::Object(new))) => {
+                compare(&format!("{prefix}{name}{separator}"), &empty, new, changes);
+            }
+            (old, _) => changes.push(ChangedAttribute {
+                path: format!("{prefix}{name}"),
+                before: old.cloned(),
+            }),
+        }
+    }
+}
+
+/// What the service provider knows of a resource (RFC 7643 §3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The name of the resource type.
+    pub resource_type: String,
+    /// When the resource was created.
+    pub created: Timestamp,
+    /// When its content last changed.
+    pub last_modified: Timestamp,
+    /// Counts the changes of its content.
+    pub version: u64,
+    /// Where it can be read.
+    pub location: String,
+}
+
+impl Meta {
+    /// The version as a weak entity tag, `W/"7"` (RFC 7644 §3.14).
+    pub fn etag(&self) -> String {
+        format!("W/\"{}\"", self.version)
+    }
+
+    /// The `meta` attribute; times are RFC 3339 in UTC, with milliseconds.
+    pub fn to_object(&self) -> Object {
+        let mut object = Object::new();
+        object.insert(
+            "resourceType".to_owned(),
+            Value::from(self.resource_type.as_str()),
+        );
+        object.insert(
+            "created".to_owned(),
+            Value::from(format!("{:.3}", self.created)),
+        );
+        object.insert(
+            "lastModified".to_owned(),
+            Value::from(format!("{:.3}", self.last_modified)),
+        );
+        object.insert("location".to_owned(), Value::from(self.location.as_str()));
+        object.insert("version".to_owned(), Value::from(self.etag()));
+        object
+    }
+}

@@ -1,0 +1,284 @@
+//! The User resource type: RFC 7643 §4.1 and the enterprise extension §4.3.
+//!
+//! Data only. Characteristics are those of §8.7.1, with three additions that
+//! clients need: `active` is true unless the client says otherwise (U2),
+//! `addresses` have a `primary` as every multi-valued attribute has (§2.4), and
+//! binary values and references compare with case, as §2.3 defines them.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::schema::{
+    Attribute, Extension, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness,
+};
+
+/// The URI of the User schema (RFC 7643 §4.1).
+pub const USER_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
+
+/// The URI of the enterprise extension (RFC 7643 §4.3).
+pub const ENTERPRISE_USER_SCHEMA: &str =
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+
+static USER: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
+    name: "User".to_owned(),
+    endpoint: "/Users".to_owned(),
+    description: "A person with an account.".to_owned(),
+    schema: Schema {
+        id: USER_SCHEMA.to_owned(),
+        name: "User".to_owned(),
+        description: "A person with an account.".to_owned(),
+        attributes: user_attributes(),
+    },
+    extensions: vec![Extension {
+        schema: Schema {
+            id: ENTERPRISE_USER_SCHEMA.to_owned(),
+            name: "Enterprise User".to_owned(),
+            description: "What an organisation knows of a person who works for it.".to_owned(),
+            attributes: enterprise_attributes(),
+        },
+        required: false,
+    }],
+});
+
+impl ResourceType {
+    /// Users, with the enterprise extension (RFC 7643 §4.1 and §4.3).
+    pub fn user() -> &'static ResourceType {
+        &USER
+    }
+}
+
+fn user_attributes() -> Vec<Attribute> {
+    let text = Attribute::text;
+    vec![
+        text(
+            "userName",
+            "The name the user signs in with; unique within the directory.",
+        )
+        .required()
+        .unique(Uniqueness::Server),
+        Attribute::complex(
+            "name",
+            "The parts of the user's name.",
+            vec![
+                text("formatted", "The whole name, ready to show."),
+                text("familyName", "The family name, or last name."),
+                text("givenName", "The given name, or first name."),
+                text("middleName", "The middle names."),
+                text(
+                    "honorificPrefix",
+                    "What stands before the name, as in 'Dr.'.",
+                ),
+                text(
+                    "honorificSuffix",
+                    "What stands after the name, as in 'III'.",
+                ),
+            ],
+        ),
+        text("displayName", "The name to show to others."),
+        text("nickName", "What the user is called casually."),
+        Attribute::reference("profileUrl", "A page about the user.", &["external"]),
+        text("title", "The job title."),
+        text(
+            "userType",
+            "How the user relates to the organisation, as in 'Contractor'.",
+        ),
+        text(
+            "preferredLanguage",
+            "The languages the user prefers, as in Accept-Language.",
+        ),
+        text(
+            "locale",
+            "The locale for numbers, dates and currency, as in 'en-US'.",
+        ),
+        text("timezone", "The time zone, as in 'Europe/Berlin'."),
+        Attribute::new(
+            "active",
+            Kind::Boolean,
+            "Whether the user may use the service.",
+        )
+        .default_value(Value::Bool(true)),
+        text("password", "Accepted and not kept.")
+            .mutability(Mutability::WriteOnly)
+            .returned(Returned::Never),
+        plural(
+            "emails",
+            "E-mail addresses.",
+            text("value", "The address."),
+            &["work", "home", "other"],
+        ),
+        plural(
+            "phoneNumbers",
+            "Phone numbers.",
+            text("value", "The number, as it was sent."),
+            &["work", "home", "mobile", "fax", "pager", "other"],
+        ),
+        plural(
+            "ims",
+            "Instant messaging addresses.",
+            text("value", "The address."),
+            &["aim", "gtalk", "icq", "xmpp", "msn", "skype", "qq", "yahoo"],
+        ),
+        plural(
+            "photos",
+            "Pictures of the user.",
+            Attribute::reference("value", "Where the picture is.", &["external"]),
+            &["photo", "thumbnail"],
+        ),
+        Attribute::complex(
+            "addresses",
+            "Postal addresses.",
+            vec![
+                text("formatted", "The whole address, ready to print."),
+                text("streetAddress", "Street, house number, P.O. box."),
+                text("locality", "City."),
+                text("region", "State or region."),
+                text("postalCode", "Postal code."),
+                text("country", "Country, as an ISO 3166-1 alpha-2 code."),
+                text("type", "What the address is for.").canonical(&["work", "home", "other"]),
+                primary(),
+            ],
+        )
+        .multi_valued(),
+        Attribute::complex(
+            "groups",
+            "The groups the user belongs to; changed through the groups.",
+            vec![
+                text("value", "The id of the group.")
+                    .case_exact()
+                    .read_only(),
+                Attribute::reference("$ref", "The URI of the group.", &["Group"]).read_only(),
+                text("display", "The name of the group.").read_only(),
+                text(
+                    "type",
+                    "Whether the user is a member itself or through another group.",
+                )
+                .canonical(&["direct", "indirect"])
+                .read_only(),
+            ],
+        )
+        .multi_valued()
+        .read_only(),
+        plural(
+            "entitlements",
+            "What the user is entitled to.",
+            text("value", "The entitlement."),
+            &[],
+        ),
+        plural(
+            "roles",
+            "The roles of the user.",
+            text("value", "The role."),
+            &[],
+        ),
+        plural(
+            "x509Certificates",
+            "Certificates issued to the user.",
+            Attribute::new("value", Kind::Binary, "The certificate, DER in base64."),
+            &[],
+        ),
+    ]
+}
+
+fn enterprise_attributes() -> Vec<Attribute> {
+    let text = Attribute::text;
+    vec![
+        text(
+            "employeeNumber",
+            "The number the organisation gave the user.",
+        ),
+        text("costCenter", "The cost centre."),
+        text("organization", "The organisation."),
+        text("division", "The division."),
+        text("department", "The department."),
+        Attribute::complex(
+            "manager",
+            "The user's manager.",
+            vec![
+                text("value", "The id of the manager's user.").case_exact(),
+                Attribute::reference("$ref", "The URI of the manager's user.", &["User"]),
+                text("displayName", "The manager's name.").read_only(),
+            ],
+        ),
+    ]
+}
+
+/// A multi-valued attribute with the usual sub-attributes (RFC 7643 §2.4, C23).
+fn plural(name: &str, description: &str, value: Attribute, types: &[&str]) -> Attribute {
+    Attribute::complex(
+        name,
+        description,
+        vec![
+            value,
+            Attribute::text("display", "A label to show."),
+            Attribute::text("type", "What the value is for.").canonical(types),
+            primary(),
+        ],
+    )
+    .multi_valued()
+}
+
+fn primary() -> Attribute {
+    Attribute::new(
+        "primary",
+        Kind::Boolean,
+        "Whether this is the preferred value; one at most.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u1_u5_every_attribute_of_rfc_7643_is_there() {
+        let user = ResourceType::user();
+        for name in [
+            "userName",
+            "name",
+            "displayName",
+            "nickName",
+            "profileUrl",
+            "title",
+            "userType",
+            "preferredLanguage",
+            "locale",
+            "timezone",
+            "active",
+            "password",
+            "emails",
+            "phoneNumbers",
+            "ims",
+            "photos",
+            "addresses",
+            "groups",
+            "entitlements",
+            "roles",
+            "x509Certificates",
+        ] {
+            assert!(user.schema.attribute(name).is_some(), "{name}");
+        }
+        assert_eq!(user.schema.attributes.len(), 21);
+        let enterprise = user.extension(ENTERPRISE_USER_SCHEMA).unwrap();
+        for name in [
+            "employeeNumber",
+            "costCenter",
+            "organization",
+            "division",
+            "department",
+            "manager",
+        ] {
+            assert!(enterprise.attribute(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn complex_attributes_are_not_nested() {
+        let user = ResourceType::user();
+        let enterprise = user.extension(ENTERPRISE_USER_SCHEMA).unwrap();
+        for attribute in user.attributes().chain(&enterprise.attributes) {
+            assert_eq!(attribute.is_complex(), !attribute.sub_attributes.is_empty());
+            assert!(attribute.sub_attributes.iter().all(|sub| !sub.is_complex()));
+        }
+    }
+}

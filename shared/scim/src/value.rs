@@ -1,0 +1,276 @@
+//! Values of the simple data types (RFC 7643 §2.3): read, checked, compared.
+//!
+//! A value is stored as the client wrote it, in the JSON type its attribute
+//! has. What two values mean when they are compared (time as time, numbers as
+//! numbers, text with or without case) is decided here for filters, for
+//! duplicates and for PATCH alike.
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+use serde_json::{Number, Value};
+
+use crate::error::{Error, describe};
+use crate::fold::fold;
+use crate::quirks;
+use crate::schema::{Attribute, Kind, Place, Returned};
+
+/// Whether a value says nothing: null, `[]` (RFC 7643 §2.5) and, because Okta
+/// clears attributes with it, `""` (C6).
+pub(crate) fn is_unassigned(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        _ => false,
+    }
+}
+
+/// Reads one value of a simple attribute, in the type the attribute has (C7, C8, X19).
+pub(crate) fn read_simple(
+    attribute: &Attribute,
+    place: Place<'_>,
+    value: Value,
+) -> Result<Value, Error> {
+    let fits = match (attribute.kind, &value) {
+        (Kind::String, Value::String(_)) => true,
+        (Kind::Boolean, Value::Bool(_)) => true,
+        (Kind::Boolean, Value::String(text)) => {
+            if let Some(boolean) = quirks::boolean_in_a_string(text) {
+                return Ok(Value::Bool(boolean));
+            }
+            false
+        }
+        (Kind::Integer, Value::Number(number)) => is_integer(number),
+        (Kind::Decimal, Value::Number(_)) => true,
+        (Kind::Integer | Kind::Decimal, Value::String(text)) => {
+            if let Some(number) = quirks::number_in_a_string(text)
+                && (attribute.kind == Kind::Decimal || is_integer(&number))
+            {
+                return Ok(Value::Number(number));
+            }
+            false
+        }
+        (Kind::DateTime, Value::String(text)) => date_time(text).is_some(),
+        (Kind::Binary, Value::String(text)) => is_base64(text),
+        (Kind::Reference, Value::String(text)) => is_uri_reference(text),
+        _ => false,
+    };
+    if fits {
+        return Ok(value);
+    }
+    Err(unexpected(attribute, place, &value))
+}
+
+/// The error for a value of the wrong type. Never quotes what is never returned.
+pub(crate) fn unexpected(attribute: &Attribute, place: Place<'_>, value: &Value) -> Error {
+    let expected = match attribute.kind {
+        Kind::String => "a string",
+        Kind::Boolean => "a Boolean",
+        Kind::Decimal => "a number",
+        Kind::Integer => "an integer",
+        Kind::DateTime => "a dateTime with offset, as in 2026-01-31T09:30:00Z",
+        Kind::Binary => "binary data in base64",
+        Kind::Reference => "a URI",
+        Kind::Complex => "an object",
+    };
+    if attribute.returned == Returned::Never {
+        return Error::invalid_value(place, format_args!("expected {expected}"));
+    }
+    Error::invalid_value(
+        place,
+        format_args!("expected {expected}, got {}", describe(value)),
+    )
+}
+
+/// An integer that this crate keeps exactly. One beyond 64 bits has become a
+/// float in the JSON reader, and is refused rather than rounded.
+pub(crate) fn is_integer(number: &Number) -> bool {
+    number.is_i64() || number.is_u64()
+}
+
+/// A point in time in the form of RFC 7643 §2.3.5, with its offset (C8).
+pub(crate) fn date_time(text: &str) -> Option<Timestamp> {
+    // jiff reads more than xsd:dateTime (a blank for the T, week dates, zone
+    // names), so the shape is checked first.
+    let shape = b"dddd-dd-ddTdd:dd:dd";
+    let bytes = text.as_bytes();
+    let head = bytes.get(..shape.len())?;
+    let fits = head.iter().zip(shape).all(|(&byte, &wanted)| match wanted {
+        b'd' => byte.is_ascii_digit(),
+        wanted => byte == wanted,
+    });
+    let plain = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || b"-+:.TZ".contains(byte));
+    if fits && plain {
+        text.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// Base64 with either alphabet of RFC 4648, with or without padding.
+fn is_base64(text: &str) -> bool {
+    let data = text.trim_end_matches('=');
+    let padding = text.len() - data.len();
+    let letters = data
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte));
+    letters && data.len() % 4 != 1 && padding <= 2 && (padding == 0 || text.len().is_multiple_of(4))
+}
+
+/// Whether a URI reference can look like this. Relative references are legal
+/// (RFC 7643 §2.3.7), and so is nearly any word; what is refused could only be
+/// a mistake.
+fn is_uri_reference(text: &str) -> bool {
+    !text
+        .chars()
+        .any(|c| c.is_whitespace() || c.is_control() || "<>\"{}|\\^`".contains(c))
+}
+
+/// A value as a key under which equal values are the same text.
+pub(crate) fn comparison_key(attribute: &Attribute, value: &Value) -> String {
+    match value {
+        Value::String(text) if attribute.case_exact => text.clone(),
+        Value::String(text) => fold(text),
+        value => value.to_string(),
+    }
+}
+
+/// Numbers by their value; integers exactly.
+pub(crate) fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
+    let exact = |number: &Number| {
+        number
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| number.as_u64().map(i128::from))
+    };
+    match (exact(a), exact(b)) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(kind: Kind, value: Value) -> Result<Value, Error> {
+        let attribute = Attribute::new("x", kind, "");
+        let place = Place {
+            extension: None,
+            attribute: "x",
+            sub: None,
+        };
+        read_simple(&attribute, place, value)
+    }
+
+    #[test]
+    fn c7_booleans_in_strings_become_booleans() {
+        for text in ["true", "True", "TRUE"] {
+            assert_eq!(read(Kind::Boolean, json!(text)).unwrap(), json!(true));
+        }
+        assert_eq!(read(Kind::Boolean, json!("False")).unwrap(), json!(false));
+        for value in [json!("yes"), json!(1), json!("1"), json!({})] {
+            let error = read(Kind::Boolean, value).unwrap_err();
+            assert!(error.detail().starts_with("x: expected a Boolean, got "));
+        }
+    }
+
+    #[test]
+    fn x19_numbers_in_strings_become_numbers_and_stay_exact() {
+        assert_eq!(
+            read(Kind::Integer, json!("18446744073709551615")).unwrap(),
+            json!(u64::MAX)
+        );
+        assert_eq!(read(Kind::Integer, json!("-7")).unwrap(), json!(-7));
+        assert_eq!(read(Kind::Decimal, json!("1.50")).unwrap(), json!(1.5));
+        for value in [
+            json!("1.5"),
+            json!(1.5),
+            json!(1e300),
+            json!("99999999999999999999"),
+            json!(" 7"),
+            json!("--7"),
+            json!("seven"),
+        ] {
+            assert!(read(Kind::Integer, value).is_err());
+        }
+        assert!(read(Kind::Decimal, json!("NaN")).is_err());
+    }
+
+    #[test]
+    fn c8_date_times_have_an_offset_and_may_have_a_fraction() {
+        for text in [
+            "2026-01-31T09:30:00Z",
+            "2026-01-31T09:30:00.123456789+01:00",
+            "2008-02-29T23:59:59-05:30",
+        ] {
+            assert!(read(Kind::DateTime, json!(text)).is_ok(), "{text}");
+        }
+        for text in [
+            "2026-01-31",
+            "2026-01-31T09:30:00",
+            "2026-01-31 09:30:00Z",
+            "2026-02-30T09:30:00Z",
+            "20260131T093000Z",
+            "2026-01-31T09:30:00Z[Europe/Berlin]",
+            "now",
+        ] {
+            assert!(read(Kind::DateTime, json!(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn c8_binary_is_base64() {
+        for text in ["MIIDQzCCAqygAwIBAgICEAAwDQ==", "YWJj", "YWI", "YWI=", "_-8"] {
+            assert!(read(Kind::Binary, json!(text)).is_ok(), "{text}");
+        }
+        for text in ["a", "YW I=", "YWI==", "YWJj====", "Ü"] {
+            assert!(read(Kind::Binary, json!(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn c8_references_are_uris_absolute_or_relative() {
+        for text in [
+            "https://example.com/ann?x=1#y",
+            "../Users/26118915",
+            "www.example.com",
+            "urn:x:y",
+            "https://example.com/ä",
+        ] {
+            assert!(read(Kind::Reference, json!(text)).is_ok(), "{text}");
+        }
+        for text in ["see my page", "<https://example.com>", "a\nb"] {
+            assert!(read(Kind::Reference, json!(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_returned_is_never_quoted() {
+        let attribute = Attribute::new("x", Kind::String, "").returned(Returned::Never);
+        let place = Place {
+            extension: None,
+            attribute: "x",
+            sub: None,
+        };
+        let error = read_simple(&attribute, place, json!(12345)).unwrap_err();
+        assert_eq!(error.detail(), "x: expected a string");
+    }
+
+    #[test]
+    fn numbers_compare_exactly_where_floats_would_not() {
+        let number = |value: Value| value.as_number().cloned().unwrap();
+        let compare = |a, b| compare_numbers(&number(a), &number(b)).unwrap();
+        assert_eq!(
+            compare(json!(u64::MAX), json!(u64::MAX - 1)),
+            Ordering::Greater
+        );
+        assert_eq!(compare(json!(-1), json!(u64::MAX)), Ordering::Less);
+        assert_eq!(compare(json!(1.0), json!(1)), Ordering::Equal);
+    }
+}
