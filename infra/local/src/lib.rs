@@ -1,1 +1,127 @@
-//! TBD
+//! The whole product on one machine: the functions, unchanged, around a small AWS of their own.
+//!
+//! [`Cloud`] is the account: DynamoDB, Secrets Manager and EventBridge behind the SDK's own clients. [`Template`] is
+//! what `template.yaml` says. [`Stack`] is the deployment: requests go through a local API Gateway to the functions,
+//! and the table's stream goes to the publisher. The runner and the tests are built from the same three.
+//!
+//! No function knows of this crate, and none has a line that asks whether it runs here.
+
+mod api;
+mod bus;
+mod cloud;
+mod connector;
+mod dynamodb;
+mod files;
+mod requests;
+mod secrets;
+mod server;
+mod stack;
+mod stream;
+mod template;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use bus::Bus;
+pub use cloud::{Cloud, CloudOptions, DeadLetter};
+pub use connector::{Fault, RequestInfo};
+pub use requests::{Request, Requests, Service};
+pub use server::{Exchange, serve};
+pub use stack::{Stack, StackOptions};
+pub use stream::Pause;
+pub use template::{
+    Attribute, Function, Index, Key, Mapping, Match, Projection, Route, Routes, Stream, Table,
+    Template, TimeToLive,
+};
+
+/// What the time is, asked by whoever needs it.
+pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// Why the local stack cannot run. Each is one line for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has the data directory.
+    #[error("{} is in use by another rollcall; stop it, or choose another directory with --data", .0.display())]
+    InUse(PathBuf),
+    /// A file or directory of the data directory cannot be used.
+    #[error("{} cannot be used: {reason}", path.display())]
+    Data {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The embedded table does not work.
+    #[error("the table cannot be used: {0}")]
+    Table(String),
+    /// The stream cannot be read.
+    #[error("the table's stream cannot be read: {0}")]
+    Stream(String),
+    /// The template deploys something that cannot run here.
+    #[error("template.yaml {0}")]
+    Template(String),
+    /// The endpoint is not one.
+    #[error("{0} is not an http:// or https:// address of a DynamoDB")]
+    Endpoint(String),
+    /// The build has no HTTP client.
+    #[error("this build has no HTTP client, so --dynamodb-endpoint cannot be used")]
+    NoHttpClient,
+    /// The listener failed.
+    #[error("cannot serve HTTP: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+impl Error {
+    pub(crate) fn table(error: impl std::error::Error) -> Self {
+        Error::Table(error.to_string())
+    }
+}
+
+/// The machine's clock.
+pub fn system_clock() -> Clock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that everything else is handed"
+    )]
+    Arc::new(jiff::Timestamp::now)
+}
+
+/// An id that AWS would make, and not the product.
+fn random_id() -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "request ids, event ids and the like are AWS's to make"
+    )]
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// Locks, whatever became of the thread that held the lock before: nothing is kept half-changed under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    /// A directory for one test, which goes with it.
+    pub(crate) struct Directory(PathBuf);
+
+    impl Directory {
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    pub(crate) fn directory() -> Directory {
+        let path = std::env::temp_dir().join(format!("rollcall-{}", super::random_id()));
+        std::fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+}

@@ -91,7 +91,7 @@ impl Event {
         }
         let mut detail = Object::new();
         detail.insert("id".to_owned(), json!(id));
-        detail.insert("time".to_owned(), json!(scim::date_time(now)));
+        detail.insert("time".to_owned(), json!(format!("{now:.3}")));
         detail.insert("directory_id".to_owned(), json!(directory.id));
         detail.insert("tenant".to_owned(), json!(directory.tenant));
         detail.insert("product".to_owned(), json!(directory.product));

@@ -1,1 +1,126 @@
-//! TBD
+//! The HTTP edge of every SCIM function: authentication, parsing, answers.
+//!
+//! A function's router is made of [`Gateway`] as its state, [`Authenticated`],
+//! [`Params`] and [`Body`] as the arguments of its handlers, and [`Error`] as
+//! their failure, which becomes a SCIM error in one place.
+
+mod auth;
+mod request;
+mod response;
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use directory::{Directory, DirectoryId, Provider, Status, Store};
+use jiff::Timestamp;
+
+use auth::Tokens;
+
+pub use auth::{Authenticated, BearerToken};
+pub use request::{Body, MAX_BODY_BYTES, Params, Wishes, routes};
+pub use response::{Error, created, list, no_content, not_found, object, resource, updated};
+
+/// The clock of a function, so that tests can set it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What a function is told about where it runs.
+#[derive(Clone)]
+pub struct Settings {
+    /// The name of the DynamoDB table.
+    pub table: String,
+    /// What stands before a directory's id in the name of its secret, such as `rollcall/`.
+    pub secret_prefix: String,
+    /// The address that clients use, where it is a domain of the team's own;
+    /// without it, the address that the request came to.
+    pub base_url: Option<String>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Settings {
+    /// Reads `TABLE_NAME`, `SECRET_PREFIX` and `BASE_URL`.
+    ///
+    /// # Errors
+    ///
+    /// Names the variable that is missing.
+    #[expect(clippy::disallowed_methods, reason = "this is where configuration is read and where time comes in")]
+    pub fn from_env() -> Result<Self, String> {
+        let required = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
+        Ok(Self {
+            table: required("TABLE_NAME")?,
+            secret_prefix: required("SECRET_PREFIX")?,
+            base_url: std::env::var("BASE_URL").ok().filter(|url| !url.is_empty()),
+            clock: Arc::new(Timestamp::now),
+        })
+    }
+}
+
+/// What the handlers of a function share, made once at cold start. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    store: Store,
+    tokens: Arc<Tokens>,
+    base_url: Option<Arc<str>>,
+    clock: Clock,
+}
+
+/// A directory that is to be.
+#[derive(Clone, Debug)]
+pub struct NewDirectory {
+    /// The team's own name for its customer.
+    pub tenant: String,
+    /// The team's own name for its application.
+    pub product: String,
+    /// What people call the directory.
+    pub name: String,
+    /// The identity provider.
+    pub provider: Provider,
+}
+
+impl Gateway {
+    /// The gateway of a function that runs with these settings.
+    #[must_use]
+    pub fn new(config: &SdkConfig, settings: Settings) -> Self {
+        let store = Store::new(aws_sdk_dynamodb::Client::new(config), &settings.table);
+        let secrets = aws_sdk_secretsmanager::Client::new(config);
+        Self {
+            tokens: Arc::new(Tokens::new(secrets, store.clone(), settings.secret_prefix)),
+            store,
+            base_url: settings.base_url.map(|url| url.trim_end_matches('/').into()),
+            clock: settings.clock,
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Creates a directory with a new token. The token is not to be had again.
+    ///
+    /// # Errors
+    ///
+    /// When DynamoDB or Secrets Manager fails.
+    pub async fn create_directory(&self, new: NewDirectory) -> Result<(Directory, BearerToken), Error> {
+        let directory = Directory {
+            id: DirectoryId::random(),
+            tenant: new.tenant,
+            product: new.product,
+            name: new.name,
+            provider: new.provider,
+            status: Status::Active,
+            created: self.now(),
+        };
+        // The directory first: a token without one would be refused, a directory without one is only idle.
+        self.store.create_directory(&directory).await?;
+        let token = self.tokens.issue(directory.id).await?;
+        Ok((directory, token))
+    }
+}

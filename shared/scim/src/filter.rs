@@ -617,7 +617,12 @@ pub(crate) enum Test {
 }
 
 fn resolve<'a>(expression: &Expression, ty: &'a ResourceType) -> Result<Node<'a>, Error> {
-    let all = |terms: &[Expression]| terms.iter().map(|term| resolve(term, ty)).collect();
+    let all = |terms: &[Expression]| {
+        terms
+            .iter()
+            .map(|term| resolve(term, ty))
+            .collect::<Result<Vec<_>, _>>()
+    };
     match expression {
         Expression::And(terms) => all(terms).map(Node::And),
         Expression::Or(terms) => all(terms).map(Node::Or),
@@ -727,7 +732,7 @@ pub(crate) fn resolve_element<'a>(
         terms
             .iter()
             .map(|term| resolve_element(term, attribute, place))
-            .collect()
+            .collect::<Result<Vec<_>, _>>()
     };
     match expression {
         Expression::And(terms) => all(terms).map(ElementNode::And),

@@ -1,0 +1,378 @@
+//! The local API Gateway: an HTTP request becomes the event that an HTTP API sends, and the function's answer becomes
+//! the HTTP response.
+//!
+//! Both ways go through `lambda_http`, the code that runs in production, so a function never learns that it is not in
+//! the cloud. The limits are API Gateway's own, with its own bodies, since a client meets them before any function.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Adapter, Context, LambdaEvent};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tower::Service;
+
+use crate::template::{Match, Routes};
+use crate::{Clock, random_id};
+
+/// The most bytes that the request line and the headers may have together.
+const HEAD: usize = 10_240;
+/// The most bytes a request's body may have.
+pub(crate) const BODY: usize = 10 * 1024 * 1024;
+/// The most bytes an event, or an answer, of a Lambda function may have.
+const PAYLOAD: usize = 6 * 1024 * 1024;
+
+/// The HTTP API, with the functions its routes lead to.
+pub(crate) struct Api {
+    pub(crate) routes: Routes,
+    /// By logical id.
+    pub(crate) functions: HashMap<String, Router>,
+    /// The name the API is reached by, such as `127.0.0.1:8080`.
+    pub(crate) domain: String,
+    /// How long a function may take.
+    pub(crate) patience: Duration,
+    pub(crate) clock: Clock,
+}
+
+/// A function's answer, as `lambda_http` writes it and API Gateway reads it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    status_code: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    cookies: Vec<String>,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+impl Api {
+    /// Answers one request.
+    pub(crate) async fn handle(&self, request: Request<Bytes>, peer: SocketAddr) -> Response<Bytes> {
+        let id = random_id();
+        let mut response = self
+            .answer(request, peer, &id)
+            .await
+            .unwrap_or_else(|status| message(status));
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static("apigw-requestid"), id);
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Bytes>,
+        peer: SocketAddr,
+        id: &str,
+    ) -> Result<Response<Bytes>, StatusCode> {
+        if head_size(&request) > HEAD {
+            return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        }
+        if request.body().len() > BODY {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let found = self
+            .routes
+            .find(request.method(), request.uri().path())
+            .ok_or(StatusCode::NOT_FOUND)?;
+        let function = self
+            .functions
+            .get(&found.route.function)
+            .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        let event = self.event(&request, &found, peer, id)?.to_string();
+        if event.len() > PAYLOAD {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        // In a task of its own a function that panics is what it is in the cloud: an error of the function alone. And
+        // one that takes too long goes on after the client was sent away, as it does there.
+        let call = tokio::spawn(invoke(function.clone(), event));
+        let answer = tokio::time::timeout(self.patience, call)
+            .await
+            .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?
+            .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?
+            .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        response(answer).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The event of an HTTP API in payload format 2.0.
+    fn event(
+        &self,
+        request: &Request<Bytes>,
+        found: &Match<'_>,
+        peer: SocketAddr,
+        id: &str,
+    ) -> Result<Value, StatusCode> {
+        let path = percent_decode_str(request.uri().path())
+            .decode_utf8()
+            .map_err(|_| StatusCode::BAD_REQUEST)?;
+        let query = request.uri().query().unwrap_or_default();
+        let headers = self.headers(request, peer)?;
+        let now = (self.clock)();
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": found.route.key,
+            "rawPath": path,
+            "rawQueryString": query,
+            "headers": headers,
+            "requestContext": {
+                "accountId": "000000000000",
+                "apiId": "local",
+                "domainName": self.domain,
+                "domainPrefix": self.domain.split(['.', ':']).next(),
+                "http": {
+                    "method": request.method().as_str(),
+                    "path": path,
+                    "protocol": protocol(request.version()),
+                    "sourceIp": peer.ip().to_string(),
+                    "userAgent": text_of(&headers, "user-agent"),
+                },
+                "requestId": id,
+                "routeKey": found.route.key,
+                "stage": "$default",
+                "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string(),
+                "timeEpoch": now.as_millisecond(),
+            },
+            "isBase64Encoded": false,
+        });
+        let Value::Object(members) = &mut event else {
+            return Err(StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        let cookies = cookies(request.headers());
+        if !cookies.is_empty() {
+            members.insert("cookies".to_owned(), json!(cookies));
+        }
+        if !query.is_empty() {
+            members.insert("queryStringParameters".to_owned(), parameters(query));
+        }
+        if !found.variables.is_empty() {
+            members.insert("pathParameters".to_owned(), json!(found.variables));
+        }
+        if !request.body().is_empty() {
+            let (body, encoded) = body(request.headers(), request.body());
+            members.insert("body".to_owned(), json!(body));
+            members.insert("isBase64Encoded".to_owned(), json!(encoded));
+        }
+        Ok(event)
+    }
+
+    /// The headers as API Gateway hands them on: names in lower case, repeated ones joined, cookies apart, and what it
+    /// knows about the connection added.
+    fn headers(
+        &self,
+        request: &Request<Bytes>,
+        peer: SocketAddr,
+    ) -> Result<BTreeMap<String, String>, StatusCode> {
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in request.headers() {
+            if matches!(
+                *name,
+                header::COOKIE | header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE
+            ) {
+                continue;
+            }
+            let value = String::from_utf8_lossy(value.as_bytes());
+            headers
+                .entry(name.as_str().to_owned())
+                .and_modify(|joined| {
+                    joined.push(',');
+                    joined.push_str(&value);
+                })
+                .or_insert_with(|| value.clone().into_owned());
+        }
+        let host = headers
+            .entry("host".to_owned())
+            .or_insert_with(|| match request.uri().authority() {
+                Some(authority) => authority.to_string(),
+                None => self.domain.clone(),
+            });
+        // In the cloud a host that is not the API's never gets here; one that is not even a host must not either.
+        let valid = Uri::builder()
+            .scheme("http")
+            .authority(host.as_str())
+            .path_and_query("/")
+            .build();
+        valid.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let port = self
+            .domain
+            .rsplit_once(':')
+            .map_or("80", |(_, port)| port)
+            .to_owned();
+        let client = peer.ip().to_string();
+        headers
+            .entry("x-forwarded-for".to_owned())
+            .and_modify(|list| {
+                list.push_str(", ");
+                list.push_str(&client);
+            })
+            .or_insert(client);
+        headers.insert("x-forwarded-port".to_owned(), port);
+        // AWS says https, which is all it offers.
+        headers.insert("x-forwarded-proto".to_owned(), "http".to_owned());
+        Ok(headers)
+    }
+}
+
+/// Calls a function as Lambda's runtime would: event in, answer out, both as JSON.
+async fn invoke(function: Router, event: String) -> Option<Answer> {
+    let payload: LambdaRequest = serde_json::from_str(&event).ok()?;
+    let event = LambdaEvent::new(payload, Context::default());
+    // A router is ready at any time; and the adapter, which cannot cross threads, is gone before anything waits.
+    let call = Adapter::from(function).call(event);
+    let answer = call.await.ok()?;
+    let json = serde_json::to_string(&answer).ok()?;
+    if json.len() > PAYLOAD {
+        return None;
+    }
+    serde_json::from_str(&json).ok()
+}
+
+fn response(answer: Answer) -> Option<Response<Bytes>> {
+    let body = match (answer.body, answer.is_base64_encoded) {
+        (None, _) => Bytes::new(),
+        (Some(text), false) => Bytes::from(text),
+        (Some(text), true) => Bytes::from(BASE64.decode(text).ok()?),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(answer.status_code).ok()?;
+    for (name, value) in answer.headers {
+        // The length is the connection's affair, on both sides.
+        let name = HeaderName::try_from(name).ok()?;
+        if name != header::CONTENT_LENGTH {
+            let value = HeaderValue::try_from(value).ok()?;
+            response.headers_mut().insert(name, value);
+        }
+    }
+    for cookie in answer.cookies {
+        let cookie = HeaderValue::try_from(cookie).ok()?;
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Some(response)
+}
+
+/// API Gateway's own answer.
+pub(crate) fn message(status: StatusCode) -> Response<Bytes> {
+    let text = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+        status => status.canonical_reason().unwrap_or_default(),
+    };
+    let body = json!({"message": text}).to_string();
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// The request line and the header lines, without what separates them.
+fn head_size<B>(request: &Request<B>) -> usize {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(1, |target| target.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1".len();
+    let headers: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    line + headers
+}
+
+fn text_of<'a>(headers: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    headers.get(name).map(String::as_str).unwrap_or_default()
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn cookies(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|value| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            value
+                .split(';')
+                .map(|cookie| cookie.trim().to_owned())
+                .collect::<Vec<_>>()
+        })
+        .filter(|cookie| !cookie.is_empty())
+        .collect()
+}
+
+/// The query's parameters decoded, repeated ones joined with commas.
+fn parameters(query: &str) -> Value {
+    let mut joined: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        joined
+            .entry(name.into_owned())
+            .and_modify(|values| {
+                values.push(',');
+                values.push_str(&value);
+            })
+            .or_insert_with(|| value.clone().into_owned());
+    }
+    joined
+        .into_iter()
+        .map(|(name, value)| (name, Value::String(value)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// The body as text, or in Base64 when it is not of one of the few types that API Gateway takes for text.
+/// `application/scim+json` is none of them, so a function gets it encoded and `application/json` plain: both forms
+/// are met on every day.
+fn body(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let textual = media_type.starts_with("text/")
+        || matches!(
+            media_type.as_str(),
+            "application/json" | "application/xml" | "application/javascript"
+        );
+    let compressed = headers.contains_key(header::CONTENT_ENCODING);
+    match std::str::from_utf8(body) {
+        Ok(text) if textual && !compressed => (text.to_owned(), false),
+        _ => (BASE64.encode(body), true),
+    }
+}
+
+/// The method, and the path without the values of its query, which may be personal data.
+pub(crate) fn described(method: &Method, uri: &Uri) -> String {
+    let mut line = format!("{method} {}", uri.path());
+    for (index, pair) in uri.query().unwrap_or_default().split('&').enumerate() {
+        let name = pair.split('=').next().unwrap_or_default();
+        if !name.is_empty() {
+            line.push(if index == 0 { '?' } else { '&' });
+            line.push_str(name);
+            line.push_str("=…");
+        }
+    }
+    line
+}

@@ -1,0 +1,257 @@
+//! The AWS account on one machine: what is in it, where it is kept, and the SDK configuration that reaches it.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_types::retry::RetryConfig;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::bus::Bus;
+use crate::connector::{Connector, Fault, RequestInfo, Services, Tables, real_client};
+use crate::dynamodb::Engine;
+use crate::requests::{Log, Requests};
+use crate::secrets::Secrets;
+use crate::{Clock, Error, files, lock, system_clock};
+
+/// Where an account is kept, and what of it is elsewhere.
+#[derive(Clone)]
+pub struct CloudOptions {
+    /// The data directory; without one everything is in memory.
+    pub data: Option<PathBuf>,
+    /// Another DynamoDB, in place of the embedded one.
+    pub dynamodb_endpoint: Option<String>,
+    /// How many requests and events are remembered for [`Cloud::take_requests`] and [`Bus::events`].
+    pub history: usize,
+    /// How long the SDK waits before its first retry, if not as long as it does in the cloud.
+    pub first_retry_after: Option<Duration>,
+    /// What the time is.
+    pub clock: Clock,
+}
+
+impl CloudOptions {
+    /// For tests: everything in memory, everything remembered, and retries that do not keep a test waiting.
+    pub fn in_memory() -> Self {
+        CloudOptions {
+            data: None,
+            dynamodb_endpoint: None,
+            history: usize::MAX,
+            first_retry_after: Some(Duration::from_millis(5)),
+            clock: system_clock(),
+        }
+    }
+
+    /// For people: kept in a directory, and little remembered, since the process may run for weeks.
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        CloudOptions {
+            data: Some(directory.into()),
+            history: 1000,
+            first_retry_after: None,
+            ..CloudOptions::in_memory()
+        }
+    }
+}
+
+/// A record that the publisher could not handle, as the dead-letter queue would learn of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The stream records given up on.
+    pub records: Vec<Value>,
+    /// How often they were tried.
+    pub attempts: u32,
+    /// Why the last attempt failed.
+    pub reason: String,
+}
+
+/// One AWS account in this process. Clones are the same account.
+#[derive(Clone)]
+pub struct Cloud(Arc<Inner>);
+
+struct Inner {
+    config: SdkConfig,
+    services: Arc<Services>,
+    options: CloudOptions,
+    dead_letters: Mutex<Vec<DeadLetter>>,
+    /// Held as long as the account is open, so that two processes never write the same files.
+    _lock: Option<File>,
+}
+
+impl Cloud {
+    /// An empty account for one test.
+    pub fn in_memory() -> Result<Cloud, Error> {
+        Cloud::start(CloudOptions::in_memory())
+    }
+
+    /// The account kept in a directory, which is made if it does not exist.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Cloud, Error> {
+        Cloud::start(CloudOptions::in_directory(directory))
+    }
+
+    /// The account as the options say.
+    pub fn start(options: CloudOptions) -> Result<Cloud, Error> {
+        let clock = options.clock.clone();
+        let (lock, secrets) = match &options.data {
+            None => (None, Secrets::in_memory(clock.clone())),
+            Some(directory) => {
+                let lock = occupy(directory)?;
+                let secrets = Secrets::open(directory.join("secrets.json"), clock.clone())?;
+                (Some(lock), secrets)
+            }
+        };
+        let tables = match (&options.dynamodb_endpoint, &options.data) {
+            (Some(endpoint), _) => {
+                check_endpoint(endpoint)?;
+                Tables::Endpoint(real_client().ok_or(Error::NoHttpClient)?)
+            }
+            (None, Some(directory)) => {
+                Tables::Embedded(Engine::open(&directory.join("dynamodb.sqlite"))?)
+            }
+            (None, None) => Tables::Embedded(Engine::in_memory()?),
+        };
+        let services = Arc::new(Services::new(
+            tables,
+            secrets,
+            Bus::new(clock, options.history),
+            Log::new(options.history),
+        ));
+        Ok(Cloud(Arc::new(Inner {
+            config: config(&services, &options),
+            services,
+            options,
+            dead_letters: Mutex::default(),
+            _lock: lock,
+        })))
+    }
+
+    /// The configuration every SDK client is made from, here as in the cloud.
+    pub fn config(&self) -> &SdkConfig {
+        &self.0.config
+    }
+
+    /// The event bus.
+    pub fn bus(&self) -> &Bus {
+        &self.0.services.bus
+    }
+
+    /// What the time is.
+    pub fn clock(&self) -> Clock {
+        self.0.options.clock.clone()
+    }
+
+    /// The data directory, if there is one.
+    pub fn data(&self) -> Option<&Path> {
+        self.0.options.data.as_deref()
+    }
+
+    /// The requests made since the last time, which are forgotten here. The stream's polling is not among them.
+    pub fn take_requests(&self) -> Requests {
+        self.0.services.log.take()
+    }
+
+    /// Puts a fault layer before every service; it replaces the one before and starts its counts anew.
+    pub fn set_faults(&self, faults: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
+        self.0.services.set_faults(Some(Arc::new(faults)));
+    }
+
+    /// Takes the fault layer away.
+    pub fn clear_faults(&self) {
+        self.0.services.set_faults(None);
+    }
+
+    /// The records the publisher was given up on, oldest first.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        lock(&self.0.dead_letters).clone()
+    }
+
+    /// Deletes what has outlived its time to live and says how many items that were; AWS does so by itself.
+    pub async fn expire(&self) -> usize {
+        match &self.0.services.tables {
+            Tables::Embedded(engine) => engine.expire().await,
+            Tables::Endpoint(_) => 0,
+        }
+    }
+
+    /// Lets go of stream records that are more than a day old, as AWS does. Only for when they are handed on: here they
+    /// wait for as long as nobody runs the publisher.
+    pub(crate) fn trim_stream(&self) {
+        if let Tables::Embedded(engine) = &self.0.services.tables {
+            engine.trim((self.0.options.clock)().as_second() - 24 * 60 * 60);
+        }
+    }
+
+    pub(crate) fn bury(&self, letter: DeadLetter) {
+        lock(&self.0.dead_letters).push(letter);
+    }
+
+    pub(crate) fn written(&self) -> watch::Receiver<u64> {
+        self.0.services.written()
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.0.services.secrets
+    }
+}
+
+/// Takes the data directory for this process alone. The lock is the system's, so it ends with the process, however that
+/// ends.
+fn occupy(directory: &Path) -> Result<File, Error> {
+    let data = |error: std::io::Error| Error::Data {
+        path: directory.to_owned(),
+        reason: error.to_string(),
+    };
+    files::private_directory(directory).map_err(data)?;
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(directory.join("lock"))
+        .map_err(data)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(directory.to_owned())),
+        Err(TryLockError::Error(error)) => Err(data(error)),
+    }
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), Error> {
+    let wrong = || Error::Endpoint(endpoint.to_owned());
+    let uri: http::Uri = endpoint.parse().map_err(|_| wrong())?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(_)) => Ok(()),
+        _ => Err(wrong()),
+    }
+}
+
+fn config(services: &Arc<Services>, options: &CloudOptions) -> SdkConfig {
+    let retry = RetryConfig::standard();
+    let retry = match options.first_retry_after {
+        Some(wait) => retry.with_initial_backoff(wait),
+        None => retry,
+    };
+    let credentials = Credentials::new("rollcall", "rollcall", None, None, "rollcall-local");
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .retry_config(retry)
+        .http_client(SharedHttpClient::new(Connector::new(services.clone())));
+    config.set_service_config(options.dynamodb_endpoint.clone().map(Endpoint));
+    config.build()
+}
+
+/// Names the endpoint of DynamoDB and its streams to their clients, as a profile's `services` section would, so that
+/// requests are signed for the host they go to.
+#[derive(Debug)]
+struct Endpoint(String);
+
+impl LoadServiceConfig for Endpoint {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let about_tables = matches!(key.service_id(), "DynamoDB" | "DynamoDB Streams");
+        (about_tables && key.env() == "AWS_ENDPOINT_URL").then(|| self.0.clone())
+    }
+}

@@ -1,0 +1,385 @@
+//! The place where the AWS SDK's requests leave the product's code: one HTTP client for every service.
+//!
+//! It reads which operation is meant, lets the fault layer have its say, asks the service, and writes the request down.
+//! It never knows why a request was made.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_smithy_http_client::default_connector;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::bus::Bus;
+use crate::dynamodb::Engine;
+use crate::lock;
+use crate::requests::{Log, Outcome, Service};
+use crate::secrets::{Refusal, Secrets};
+
+/// What the fault layer is told about a request before it is performed.
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    /// The service asked.
+    pub service: Service,
+    /// The operation, such as `TransactWriteItems`.
+    pub operation: String,
+    /// Which request of that service and operation this is since the faults were set, counted from 1. A retry of the
+    /// SDK is a request of its own.
+    pub number: usize,
+    body: Bytes,
+}
+
+impl RequestInfo {
+    /// The request's JSON.
+    pub fn input(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// What the fault layer does to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// Nothing: it is performed and answered.
+    Pass,
+    /// It is not performed; the service answers an error, such as `ThrottlingException`.
+    Error {
+        /// The HTTP status.
+        status: u16,
+        /// The error's name.
+        code: &'static str,
+        /// The error's message.
+        message: &'static str,
+    },
+    /// A `TransactWriteItems` that is cancelled for these reasons, one for each action: `None`, `TransactionConflict`,
+    /// `ConditionalCheckFailed`, `ThrottlingError`, …
+    Cancel(Vec<&'static str>),
+    /// It is performed, and then the connection breaks before the answer arrives.
+    DropAnswer,
+    /// The connection breaks before the service has read it.
+    DropRequest,
+    /// It is performed after a while.
+    Delay(Duration),
+    /// A `PutEvents` whose entries at these positions are refused; the others are accepted.
+    FailEntries {
+        /// The positions, counted from 0.
+        indexes: Vec<usize>,
+        /// The error code each of them gets, such as `ThrottlingException`.
+        code: &'static str,
+    },
+}
+
+pub(crate) type Faults = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
+
+/// How DynamoDB is reached.
+pub(crate) enum Tables {
+    /// In the process.
+    Embedded(Engine),
+    /// At the endpoint that the SDK's own configuration names.
+    Endpoint(SharedHttpConnector),
+}
+
+/// What all connectors of one cloud share.
+pub(crate) struct Services {
+    pub(crate) tables: Tables,
+    pub(crate) secrets: Secrets,
+    pub(crate) bus: Bus,
+    pub(crate) log: Log,
+    faults: RwLock<Option<Faults>>,
+    counts: Mutex<HashMap<(Service, String), usize>>,
+    written: watch::Sender<u64>,
+}
+
+impl Services {
+    pub(crate) fn new(tables: Tables, secrets: Secrets, bus: Bus, log: Log) -> Self {
+        Services {
+            tables,
+            secrets,
+            bus,
+            log,
+            faults: RwLock::default(),
+            counts: Mutex::default(),
+            written: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn set_faults(&self, faults: Option<Faults>) {
+        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+        lock(&self.counts).clear();
+    }
+
+    /// Changes whenever something may have been written to a table.
+    pub(crate) fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
+    fn fault(&self, service: Service, operation: &str, body: &Bytes) -> Fault {
+        let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(faults) = faults.clone() else {
+            return Fault::Pass;
+        };
+        let number = {
+            let mut counts = lock(&self.counts);
+            let count = counts.entry((service, operation.to_owned())).or_default();
+            *count += 1;
+            *count
+        };
+        faults(&RequestInfo {
+            service,
+            operation: operation.to_owned(),
+            number,
+            body: body.clone(),
+        })
+    }
+
+    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let Some((service, operation)) = target(&request) else {
+            return Ok(error(400, "UnknownOperationException", "The local cloud does not know this service."));
+        };
+        let body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
+        // Polling of the stream is the event source mapping's own and would drown the functions' requests.
+        let started = (service != Service::Streams).then(|| self.log.start(service, &operation));
+        // Requests made side by side have all begun before the first of them is answered, however fast that is; without
+        // this a request that is served within a microsecond would look as if the next had waited for it.
+        tokio::task::yield_now().await;
+        let fault = self.fault(service, &operation, &body);
+        let (answer, outcome) = self
+            .faulted(service, &operation, body, request, fault)
+            .await;
+        if let Some(started) = started {
+            self.log.finish(started, outcome);
+        }
+        answer
+    }
+
+    async fn faulted(
+        &self,
+        service: Service,
+        operation: &str,
+        body: Bytes,
+        request: HttpRequest,
+        fault: Fault,
+    ) -> (Result<HttpResponse, ConnectorError>, Outcome) {
+        match fault {
+            Fault::Pass => {}
+            Fault::Delay(time) => tokio::time::sleep(time).await,
+            Fault::Error {
+                status,
+                code,
+                message,
+            } => return answered(error(status, code, message)),
+            Fault::Cancel(reasons) => return answered(cancelled(&reasons)),
+            Fault::DropRequest => return (Err(broken()), Outcome::default()),
+            Fault::DropAnswer => {
+                let (_, outcome) = self
+                    .perform(service, operation, body, request, (&[], ""))
+                    .await;
+                let lost = Outcome {
+                    status: None,
+                    ..outcome
+                };
+                return (Err(broken()), lost);
+            }
+            Fault::FailEntries { indexes, code } => {
+                return self
+                    .perform(service, operation, body, request, (&indexes, code))
+                    .await;
+            }
+        }
+        self.perform(service, operation, body, request, (&[], ""))
+            .await
+    }
+
+    async fn perform(
+        &self,
+        service: Service,
+        operation: &str,
+        body: Bytes,
+        request: HttpRequest,
+        (fail, code): (&[usize], &str),
+    ) -> (Result<HttpResponse, ConnectorError>, Outcome) {
+        match service {
+            Service::DynamoDb | Service::Streams => match &self.tables {
+                Tables::Embedded(engine) => {
+                    let answer = engine.call(operation, body).await;
+                    if answer.write_units > 0.0 {
+                        self.written.send_modify(|count| *count += 1);
+                    }
+                    let outcome = Outcome {
+                        read_units: answer.read_units,
+                        write_units: answer.write_units,
+                        status: Some(answer.status),
+                    };
+                    (Ok(response(answer.status, answer.body)), outcome)
+                }
+                Tables::Endpoint(connector) => {
+                    let answer = connector.call(request).await;
+                    if service == Service::DynamoDb {
+                        self.written.send_modify(|count| *count += 1);
+                    }
+                    let outcome = Outcome {
+                        status: answer.as_ref().ok().map(|answer| answer.status().as_u16()),
+                        ..Outcome::default()
+                    };
+                    (answer, outcome)
+                }
+            },
+            Service::SecretsManager => answered(json_answer(self.secrets.call(operation, &body))),
+            Service::EventBridge if operation == "PutEvents" => {
+                answered(json_answer(self.bus.put(&body, fail, code)))
+            }
+            Service::EventBridge => answered(error(
+                400,
+                "UnknownOperationException",
+                "The local event bus knows PutEvents only.",
+            )),
+        }
+    }
+}
+
+/// The client the SDK's configuration holds.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    services: Arc<Services>,
+    read_timeout: Option<Duration>,
+}
+
+impl Connector {
+    pub(crate) fn new(services: Arc<Services>) -> Self {
+        Connector {
+            services,
+            read_timeout: None,
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("local::Connector")
+    }
+}
+
+impl HttpClient for Connector {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector {
+            services: self.services.clone(),
+            read_timeout: settings.read_timeout(),
+        })
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Connector {
+            services,
+            read_timeout,
+        } = self.clone();
+        HttpConnectorFuture::new(async move {
+            // Time-outs are a connector's duty, so a fault that delays meets the same limit as a slow AWS.
+            match read_timeout {
+                None => services.answer(request).await,
+                Some(limit) => tokio::time::timeout(limit, services.answer(request))
+                    .await
+                    .unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into()))),
+            }
+        })
+    }
+}
+
+/// The real HTTP client, for `--dynamodb-endpoint`.
+pub(crate) fn real_client() -> Option<SharedHttpConnector> {
+    let settings = HttpConnectorSettings::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .build();
+    default_connector(&settings, None)
+}
+
+/// Which operation of which service a request is for. All four services speak AWS's JSON protocol, whose requests carry
+/// this in a header.
+fn target(request: &HttpRequest) -> Option<(Service, String)> {
+    let (service, operation) = request.headers().get("x-amz-target")?.split_once('.')?;
+    let service = match service {
+        "DynamoDB_20120810" => Service::DynamoDb,
+        "DynamoDBStreams_20120810" => Service::Streams,
+        "secretsmanager" => Service::SecretsManager,
+        "AWSEvents" => Service::EventBridge,
+        _ => return None,
+    };
+    Some((service, operation.to_owned()))
+}
+
+fn broken() -> ConnectorError {
+    let reset = io::Error::new(io::ErrorKind::ConnectionReset, "the connection was reset");
+    ConnectorError::io(reset.into())
+}
+
+fn answered(answer: HttpResponse) -> (Result<HttpResponse, ConnectorError>, Outcome) {
+    let outcome = Outcome {
+        status: Some(answer.status().as_u16()),
+        ..Outcome::default()
+    };
+    (Ok(answer), outcome)
+}
+
+fn json_answer(answer: Result<Value, Refusal>) -> HttpResponse {
+    match answer {
+        Ok(value) => response(200, value.to_string().into_bytes()),
+        Err(refusal) => error(refusal.status, refusal.code, &refusal.message),
+    }
+}
+
+fn error(status: u16, code: &str, message: &str) -> HttpResponse {
+    response(
+        status,
+        json!({"__type": code, "message": message})
+            .to_string()
+            .into_bytes(),
+    )
+}
+
+fn cancelled(reasons: &[&str]) -> HttpResponse {
+    let list = reasons.join(", ");
+    let reasons: Vec<Value> = reasons
+        .iter()
+        .map(|reason| match *reason {
+            "None" => json!({"Code": "None"}),
+            code => json!({"Code": code, "Message": "The local fault layer cancelled it."}),
+        })
+        .collect();
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": format!(
+            "Transaction cancelled, please refer cancellation reasons for specific reasons [{list}]"
+        ),
+        "CancellationReasons": reasons,
+    });
+    response(400, body.to_string().into_bytes())
+}
+
+fn response(status: u16, body: Vec<u8>) -> HttpResponse {
+    let status = StatusCode::try_from(status).unwrap_or_else(|_| internal_error());
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
+    let headers = response.headers_mut();
+    headers.insert("content-type", "application/x-amz-json-1.0");
+    headers.insert("x-amzn-requestid", crate::random_id());
+    response
+}
+
+fn internal_error() -> StatusCode {
+    http::StatusCode::INTERNAL_SERVER_ERROR.into()
+}

@@ -1,0 +1,690 @@
+//! The local Secrets Manager: secrets, their versions and their staging labels, with AWS's own errors.
+//!
+//! Secrets live in one file that only its owner can read, or in memory. Nothing here is encrypted: it is a developer's
+//! machine, and the file holds a token that opens nothing but that machine's data.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{Clock, Error, files, lock, random_id};
+
+/// The label of the version that is in use.
+const CURRENT: &str = "AWSCURRENT";
+/// The label of the version that was in use before.
+const PREVIOUS: &str = "AWSPREVIOUS";
+/// AWS keeps about a hundred versions; the oldest without a label go first.
+const VERSIONS: usize = 100;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Secret {
+    arn: String,
+    description: Option<String>,
+    created: f64,
+    deleted: Option<f64>,
+    versions: Vec<Version>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Version {
+    id: String,
+    created: f64,
+    string: Option<String>,
+    binary: Option<String>,
+    stages: Vec<String>,
+}
+
+type Shelf = BTreeMap<String, Secret>;
+
+/// What AWS answers instead of a result.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+fn refused(code: &'static str, message: impl Into<String>) -> Refusal {
+    Refusal {
+        status: if code == "InternalServiceError" { 500 } else { 400 },
+        code,
+        message: message.into(),
+    }
+}
+
+/// The secrets of the local account.
+pub(crate) struct Secrets {
+    file: Option<PathBuf>,
+    clock: Clock,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Create {
+    name: String,
+    client_request_token: Option<String>,
+    description: Option<String>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+struct Content {
+    secret_string: Option<String>,
+    secret_binary: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Get {
+    secret_id: String,
+    version_id: Option<String>,
+    version_stage: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Put {
+    secret_id: String,
+    client_request_token: Option<String>,
+    version_stages: Option<Vec<String>>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MoveStage {
+    secret_id: String,
+    version_stage: String,
+    remove_from_version_id: Option<String>,
+    move_to_version_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Delete {
+    secret_id: String,
+    recovery_window_in_days: Option<i64>,
+    #[serde(default)]
+    force_delete_without_recovery: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    secret_id: String,
+}
+
+impl Secrets {
+    pub(crate) fn in_memory(clock: Clock) -> Self {
+        Secrets {
+            file: None,
+            clock,
+            shelf: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn open(file: PathBuf, clock: Clock) -> Result<Self, Error> {
+        let unreadable = |reason: String| Error::Data {
+            path: file.clone(),
+            reason,
+        };
+        let shelf = match files::read(&file).map_err(|error| unreadable(error.to_string()))? {
+            Some(content) => serde_json::from_slice(&content)
+                .map_err(|_| unreadable("it is not a file of secrets".to_owned()))?,
+            None => Shelf::new(),
+        };
+        Ok(Secrets {
+            file: Some(file),
+            clock,
+            shelf: Mutex::new(shelf),
+        })
+    }
+
+    /// Performs one operation.
+    pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
+        let mut shelf = lock(&self.shelf);
+        match operation {
+            "GetSecretValue" => self.get(&shelf, &input(body)?),
+            "DescribeSecret" => self.describe(&shelf, &input(body)?),
+            "CreateSecret" => self.change(&mut shelf, input(body)?, Self::create),
+            "PutSecretValue" => self.change(&mut shelf, input(body)?, Self::put),
+            "UpdateSecretVersionStage" => self.change(&mut shelf, input(body)?, Self::move_stage),
+            "DeleteSecret" => self.change(&mut shelf, input(body)?, Self::delete),
+            "RestoreSecret" => self.change(&mut shelf, input(body)?, Self::restore),
+            _ => Err(refused(
+                "UnknownOperationException",
+                format!("The local Secrets Manager does not know {operation}."),
+            )),
+        }
+    }
+
+    /// Makes a change all at once: the file is replaced before anyone can see it, and nothing changes if either fails.
+    fn change<I>(
+        &self,
+        shelf: &mut Shelf,
+        input: I,
+        apply: impl FnOnce(&Self, &mut Shelf, I) -> Result<Value, Refusal>,
+    ) -> Result<Value, Refusal> {
+        let mut changed = shelf.clone();
+        let answer = apply(self, &mut changed, input)?;
+        if let Some(file) = &self.file {
+            let written = serde_json::to_vec_pretty(&changed)
+                .map_err(std::io::Error::other)
+                .and_then(|content| files::replace(file, &content));
+            written.map_err(|error| {
+                refused(
+                    "InternalServiceError",
+                    format!("The secrets file could not be written: {error}"),
+                )
+            })?;
+        }
+        *shelf = changed;
+        Ok(answer)
+    }
+
+    fn create(&self, shelf: &mut Shelf, request: Create) -> Result<Value, Refusal> {
+        match shelf.get(&request.name) {
+            Some(secret) if secret.deleted.is_some() => {
+                return Err(refused(
+                    "InvalidRequestException",
+                    "You can't create this secret because a secret with this name is already scheduled for deletion.",
+                ));
+            }
+            Some(secret) => {
+                let repeated = secret.versions.iter().find(|version| {
+                    Some(&version.id) == request.client_request_token.as_ref()
+                        && version.content() == request.content
+                });
+                return match repeated {
+                    Some(version) => Ok(json!({
+                        "ARN": secret.arn, "Name": request.name, "VersionId": version.id,
+                    })),
+                    None => Err(refused(
+                        "ResourceExistsException",
+                        format!(
+                            "The operation failed because the secret {} already exists.",
+                            request.name
+                        ),
+                    )),
+                };
+            }
+            None => {}
+        }
+        let suffix: String = random_id().chars().take(6).collect();
+        let mut secret = Secret {
+            arn: format!(
+                "arn:aws:secretsmanager:us-east-1:000000000000:secret:{}-{suffix}",
+                request.name
+            ),
+            description: request.description,
+            created: self.now(),
+            deleted: None,
+            versions: Vec::new(),
+        };
+        let mut answer = json!({"ARN": secret.arn, "Name": request.name});
+        if !request.content.is_empty() {
+            let version = self.add(
+                &mut secret,
+                request.client_request_token,
+                request.content,
+                vec![CURRENT.to_owned()],
+            )?;
+            set(&mut answer, "VersionId", json!(version));
+        }
+        shelf.insert(request.name, secret);
+        Ok(answer)
+    }
+
+    fn get(&self, shelf: &Shelf, request: &Get) -> Result<Value, Refusal> {
+        let (name, secret) = find(shelf, &request.secret_id)?;
+        live(secret)?;
+        let stage = request.version_stage.as_deref();
+        let version = match (&request.version_id, stage) {
+            (Some(id), stage) => secret
+                .versions
+                .iter()
+                .find(|version| {
+                    version.id == *id && stage.is_none_or(|stage| version.has(stage))
+                })
+                .ok_or_else(|| missing_value(&format!("VersionId: {id}")))?,
+            (None, stage) => {
+                let stage = stage.unwrap_or(CURRENT);
+                secret
+                    .versions
+                    .iter()
+                    .find(|version| version.has(stage))
+                    .ok_or_else(|| missing_value(&format!("staging label: {stage}")))?
+            }
+        };
+        let mut answer = json!({
+            "ARN": secret.arn,
+            "Name": name,
+            "VersionId": version.id,
+            "VersionStages": version.stages,
+            "CreatedDate": version.created,
+        });
+        if let Some(string) = &version.string {
+            set(&mut answer, "SecretString", json!(string));
+        }
+        if let Some(binary) = &version.binary {
+            set(&mut answer, "SecretBinary", json!(binary));
+        }
+        Ok(answer)
+    }
+
+    fn describe(&self, shelf: &Shelf, request: &Named) -> Result<Value, Refusal> {
+        let (name, secret) = find(shelf, &request.secret_id)?;
+        let stages: serde_json::Map<String, Value> = secret
+            .versions
+            .iter()
+            .filter(|version| !version.stages.is_empty())
+            .map(|version| (version.id.clone(), json!(version.stages)))
+            .collect();
+        let mut answer = json!({
+            "ARN": secret.arn,
+            "Name": name,
+            "CreatedDate": secret.created,
+            "VersionIdsToStages": stages,
+        });
+        if let Some(description) = &secret.description {
+            set(&mut answer, "Description", json!(description));
+        }
+        if let Some(deleted) = secret.deleted {
+            set(&mut answer, "DeletedDate", json!(deleted));
+        }
+        Ok(answer)
+    }
+
+    fn put(&self, shelf: &mut Shelf, request: Put) -> Result<Value, Refusal> {
+        let (name, secret) = find_mut(shelf, &request.secret_id)?;
+        live(secret)?;
+        if request.content.is_empty() {
+            return Err(refused(
+                "InvalidRequestException",
+                "You must provide either SecretString or SecretBinary.",
+            ));
+        }
+        let stages = request
+            .version_stages
+            .unwrap_or_else(|| vec![CURRENT.to_owned()]);
+        if stages.is_empty() || stages.len() > 20 {
+            return Err(refused(
+                "InvalidParameterException",
+                "VersionStages must have between 1 and 20 members.",
+            ));
+        }
+        let version = self.add(secret, request.client_request_token, request.content, stages)?;
+        let stages = secret
+            .versions
+            .iter()
+            .find(|one| one.id == version)
+            .map(|one| one.stages.clone());
+        Ok(json!({
+            "ARN": secret.arn, "Name": name, "VersionId": version, "VersionStages": stages,
+        }))
+    }
+
+    fn move_stage(&self, shelf: &mut Shelf, request: MoveStage) -> Result<Value, Refusal> {
+        let (name, secret) = find_mut(shelf, &request.secret_id)?;
+        live(secret)?;
+        let stage = request.version_stage.as_str();
+        let holder = secret
+            .versions
+            .iter()
+            .find(|version| version.has(stage))
+            .map(|version| version.id.clone());
+        let known = |id: &str| secret.versions.iter().any(|version| version.id == id);
+        for id in [&request.remove_from_version_id, &request.move_to_version_id]
+            .into_iter()
+            .flatten()
+        {
+            if !known(id) {
+                return Err(missing_value(&format!("VersionId: {id}")));
+            }
+        }
+        let elsewhere = holder.is_some() && holder != request.move_to_version_id;
+        if elsewhere && holder != request.remove_from_version_id {
+            return Err(refused(
+                "InvalidParameterException",
+                format!(
+                    "The parameter RemoveFromVersionId can't be empty. Staging label {stage} is currently attached to version {}, so you must explicitly reference that version in RemoveFromVersionId.",
+                    holder.unwrap_or_default()
+                ),
+            ));
+        }
+        match &request.move_to_version_id {
+            Some(to) => label(secret, to, stage),
+            None if stage == CURRENT => {
+                return Err(refused(
+                    "InvalidParameterException",
+                    format!(
+                        "You can only move staging label {CURRENT} to a different secret version. It can't be completely removed."
+                    ),
+                ));
+            }
+            None => {
+                for version in &mut secret.versions {
+                    version.stages.retain(|held| held != stage);
+                }
+            }
+        }
+        Ok(json!({"ARN": secret.arn, "Name": name}))
+    }
+
+    fn delete(&self, shelf: &mut Shelf, request: Delete) -> Result<Value, Refusal> {
+        let now = self.now();
+        if request.force_delete_without_recovery && request.recovery_window_in_days.is_some() {
+            return Err(refused(
+                "InvalidParameterException",
+                "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.",
+            ));
+        }
+        let days = request.recovery_window_in_days.unwrap_or(30);
+        if !(7..=30).contains(&days) {
+            return Err(refused(
+                "InvalidParameterException",
+                "RecoveryWindowInDays value must be between 7 and 30 days (inclusive).",
+            ));
+        }
+        let (name, secret) = find_mut(shelf, &request.secret_id)?;
+        let arn = secret.arn.clone();
+        if request.force_delete_without_recovery {
+            shelf.remove(&name);
+            return Ok(json!({"ARN": arn, "Name": name, "DeletionDate": now}));
+        }
+        live(secret)?;
+        secret.deleted = Some(now);
+        let deletion = now + (days * 24 * 60 * 60) as f64;
+        Ok(json!({"ARN": arn, "Name": name, "DeletionDate": deletion}))
+    }
+
+    fn restore(&self, shelf: &mut Shelf, request: Named) -> Result<Value, Refusal> {
+        let (name, secret) = find_mut(shelf, &request.secret_id)?;
+        secret.deleted = None;
+        Ok(json!({"ARN": secret.arn, "Name": name}))
+    }
+
+    /// Adds a version under the request's token, which makes a repeat of the same request harmless.
+    fn add(
+        &self,
+        secret: &mut Secret,
+        token: Option<String>,
+        content: Content,
+        mut stages: Vec<String>,
+    ) -> Result<String, Refusal> {
+        let id = token.unwrap_or_else(random_id);
+        if let Some(version) = secret.versions.iter().find(|version| version.id == id) {
+            if version.content() == content {
+                return Ok(id);
+            }
+            return Err(refused(
+                "ResourceExistsException",
+                format!(
+                    "You can't use ClientRequestToken {id} because that value is already in use for a version of secret {}.",
+                    secret.arn
+                ),
+            ));
+        }
+        // The first version is current whatever it was asked to be.
+        if secret.versions.is_empty() && !stages.iter().any(|stage| stage == CURRENT) {
+            stages.push(CURRENT.to_owned());
+        }
+        secret.versions.push(Version {
+            id: id.clone(),
+            created: self.now(),
+            string: content.secret_string,
+            binary: content.secret_binary,
+            stages: Vec::new(),
+        });
+        for stage in stages {
+            label(secret, &id, &stage);
+        }
+        while secret.versions.len() > VERSIONS {
+            let Some(unlabelled) = secret
+                .versions
+                .iter()
+                .position(|version| version.stages.is_empty())
+            else {
+                break;
+            };
+            secret.versions.remove(unlabelled);
+        }
+        Ok(id)
+    }
+
+    fn now(&self) -> f64 {
+        (self.clock)().as_millisecond() as f64 / 1000.0
+    }
+}
+
+/// Moves a label to a version. The version that was current becomes the previous one by the same move.
+fn label(secret: &mut Secret, to: &str, stage: &str) {
+    let holder = secret
+        .versions
+        .iter()
+        .find(|version| version.has(stage))
+        .map(|version| version.id.clone());
+    if holder.as_deref() == Some(to) {
+        return;
+    }
+    for version in &mut secret.versions {
+        version.stages.retain(|held| held != stage);
+        if version.id == to {
+            version.stages.push(stage.to_owned());
+        }
+    }
+    if let (CURRENT, Some(before)) = (stage, holder) {
+        label(secret, &before, PREVIOUS);
+    }
+}
+
+impl Version {
+    fn has(&self, stage: &str) -> bool {
+        self.stages.iter().any(|held| held == stage)
+    }
+
+    fn content(&self) -> Content {
+        Content {
+            secret_string: self.string.clone(),
+            secret_binary: self.binary.clone(),
+        }
+    }
+}
+
+impl Content {
+    fn is_empty(&self) -> bool {
+        self.secret_string.is_none() && self.secret_binary.is_none()
+    }
+}
+
+fn input<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body)
+        .map_err(|error| refused("ValidationException", error.to_string()))
+}
+
+/// A secret is named by its name, its ARN, or its ARN without the six characters at the end.
+fn key(shelf: &Shelf, id: &str) -> Result<String, Refusal> {
+    if shelf.contains_key(id) {
+        return Ok(id.to_owned());
+    }
+    shelf
+        .iter()
+        .find(|(_, secret)| {
+            secret.arn == id
+                || secret
+                    .arn
+                    .rsplit_once('-')
+                    .is_some_and(|(partial, _)| partial == id)
+        })
+        .map(|(name, _)| name.clone())
+        .ok_or_else(|| {
+            refused(
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret.",
+            )
+        })
+}
+
+fn find<'a>(shelf: &'a Shelf, id: &str) -> Result<(String, &'a Secret), Refusal> {
+    let name = key(shelf, id)?;
+    match shelf.get(&name) {
+        Some(secret) => Ok((name, secret)),
+        None => Err(missing_value(id)),
+    }
+}
+
+fn find_mut<'a>(shelf: &'a mut Shelf, id: &str) -> Result<(String, &'a mut Secret), Refusal> {
+    let name = key(shelf, id)?;
+    match shelf.get_mut(&name) {
+        Some(secret) => Ok((name, secret)),
+        None => Err(missing_value(id)),
+    }
+}
+
+fn live(secret: &Secret) -> Result<(), Refusal> {
+    match secret.deleted {
+        None => Ok(()),
+        Some(_) => Err(refused(
+            "InvalidRequestException",
+            "You can't perform this operation on the secret because it was marked for deletion.",
+        )),
+    }
+}
+
+fn missing_value(what: &str) -> Refusal {
+    refused(
+        "ResourceNotFoundException",
+        format!("Secrets Manager can't find the specified secret value for {what}"),
+    )
+}
+
+fn set(object: &mut Value, key: &str, value: Value) {
+    if let Value::Object(object) = object {
+        object.insert(key.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn secrets() -> Secrets {
+        Secrets::in_memory(Arc::new(|| jiff::Timestamp::from_second(1_700_000_000).unwrap()))
+    }
+
+    fn call(secrets: &Secrets, operation: &str, input: Value) -> Result<Value, Refusal> {
+        secrets.call(operation, input.to_string().as_bytes())
+    }
+
+    fn staged(secrets: &Secrets, stage: &str) -> Result<String, &'static str> {
+        let input = json!({"SecretId": "s", "VersionStage": stage});
+        call(secrets, "GetSecretValue", input)
+            .map(|answer| answer["SecretString"].as_str().unwrap().to_owned())
+            .map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn a_rotation_keeps_the_previous_version_and_only_that() {
+        let secrets = secrets();
+        let put = |value: &str| {
+            call(&secrets, "PutSecretValue", json!({"SecretId": "s", "SecretString": value}))
+        };
+        assert_eq!(put("no").unwrap_err().code, "ResourceNotFoundException");
+        let made = call(&secrets, "CreateSecret", json!({"Name": "s", "SecretString": "one"}));
+        let first = made.unwrap()["VersionId"].as_str().unwrap().to_owned();
+        assert_eq!(staged(&secrets, CURRENT), Ok("one".to_owned()));
+        assert_eq!(staged(&secrets, PREVIOUS), Err("ResourceNotFoundException"));
+        put("two").unwrap();
+        assert_eq!(staged(&secrets, CURRENT), Ok("two".to_owned()));
+        assert_eq!(staged(&secrets, PREVIOUS), Ok("one".to_owned()));
+        put("three").unwrap();
+        assert_eq!(staged(&secrets, PREVIOUS), Ok("two".to_owned()));
+        let old = call(&secrets, "GetSecretValue", json!({"SecretId": "s", "VersionId": first}));
+        let old = old.unwrap();
+        assert_eq!(old["SecretString"], "one");
+        assert_eq!(old["VersionStages"], json!([]));
+        assert_eq!(old["CreatedDate"], json!(1_700_000_000.0));
+    }
+
+    #[test]
+    fn a_pending_version_becomes_current_by_a_move_and_the_old_one_previous() {
+        let secrets = secrets();
+        let made = call(&secrets, "CreateSecret", json!({"Name": "s", "SecretString": "one"}));
+        let one = made.unwrap()["VersionId"].clone();
+        let put = json!({"SecretId": "s", "SecretString": "two", "VersionStages": ["AWSPENDING"]});
+        let two = call(&secrets, "PutSecretValue", put).unwrap()["VersionId"].clone();
+        assert_eq!(staged(&secrets, CURRENT), Ok("one".to_owned()));
+        let to_two = json!({"SecretId": "s", "VersionStage": CURRENT, "MoveToVersionId": two});
+        let refusal = call(&secrets, "UpdateSecretVersionStage", to_two).unwrap_err();
+        assert_eq!(refusal.code, "InvalidParameterException");
+        let to_two = json!({"SecretId": "s", "VersionStage": CURRENT, "MoveToVersionId": two,
+            "RemoveFromVersionId": one});
+        call(&secrets, "UpdateSecretVersionStage", to_two).unwrap();
+        assert_eq!(staged(&secrets, CURRENT), Ok("two".to_owned()));
+        assert_eq!(staged(&secrets, PREVIOUS), Ok("one".to_owned()));
+        let end = json!({"SecretId": "s", "VersionStage": PREVIOUS, "RemoveFromVersionId": one});
+        call(&secrets, "UpdateSecretVersionStage", end).unwrap();
+        assert_eq!(staged(&secrets, PREVIOUS), Err("ResourceNotFoundException"));
+        let remove = json!({"SecretId": "s", "VersionStage": CURRENT, "RemoveFromVersionId": two});
+        let refusal = call(&secrets, "UpdateSecretVersionStage", remove).unwrap_err();
+        assert_eq!(refusal.code, "InvalidParameterException");
+    }
+
+    #[test]
+    fn a_repeated_request_is_harmless_and_a_taken_name_is_refused() {
+        let secrets = secrets();
+        let create = |value: &str| {
+            call(
+                &secrets,
+                "CreateSecret",
+                json!({"Name": "s", "SecretString": value, "ClientRequestToken": "t"}),
+            )
+        };
+        assert_eq!(create("one").unwrap(), create("one").unwrap());
+        assert_eq!(create("two").unwrap_err().code, "ResourceExistsException");
+        let put = json!({"SecretId": "s", "SecretString": "x", "ClientRequestToken": "t"});
+        let refusal = call(&secrets, "PutSecretValue", put).unwrap_err();
+        assert_eq!(refusal.code, "ResourceExistsException");
+    }
+
+    #[test]
+    fn a_deleted_secret_is_refused_until_it_is_restored() {
+        let secrets = secrets();
+        call(&secrets, "CreateSecret", json!({"Name": "s", "SecretString": "one"})).unwrap();
+        call(&secrets, "DeleteSecret", json!({"SecretId": "s"})).unwrap();
+        assert_eq!(staged(&secrets, CURRENT), Err("InvalidRequestException"));
+        call(&secrets, "RestoreSecret", json!({"SecretId": "s"})).unwrap();
+        assert_eq!(staged(&secrets, CURRENT), Ok("one".to_owned()));
+        let now = json!({"SecretId": "s", "ForceDeleteWithoutRecovery": true});
+        call(&secrets, "DeleteSecret", now).unwrap();
+        assert_eq!(staged(&secrets, CURRENT), Err("ResourceNotFoundException"));
+    }
+
+    #[test]
+    fn secrets_survive_in_a_file_that_only_its_owner_can_read() {
+        let directory = crate::tests::directory();
+        let file = directory.path().join("secrets.json");
+        let clock = secrets().clock;
+        let first = Secrets::open(file.clone(), clock.clone()).unwrap();
+        call(&first, "CreateSecret", json!({"Name": "s", "SecretString": "one"})).unwrap();
+        drop(first);
+        let again = Secrets::open(file.clone(), clock.clone()).unwrap();
+        assert_eq!(staged(&again, CURRENT), Ok("one".to_owned()));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        std::fs::write(&file, "not json").unwrap();
+        assert!(Secrets::open(file, clock).is_err());
+    }
+}

@@ -1,0 +1,315 @@
+//! The deployment: what the template describes, put together around a [`Cloud`].
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::DisplayErrorContext;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    Projection as SdkProjection, ProjectionType, ScalarAttributeType, StreamSpecification,
+    StreamViewType, TimeToLiveSpecification,
+};
+use axum::Router;
+use bytes::Bytes;
+use gateway::Gateway;
+use http::{Request, Response};
+use publisher::Publisher;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::api::Api;
+use crate::cloud::Cloud;
+use crate::stream::{Invoke, Pause, StreamReader};
+use crate::template::{Key, Table, Template};
+use crate::{Clock, Error};
+
+/// How often the stream is looked at when nothing was written through this process.
+const POLL: Duration = Duration::from_secs(1);
+/// How often what AWS deletes by itself is deleted.
+const SWEEP: Duration = Duration::from_secs(60 * 60);
+
+/// How a stack is put together.
+#[derive(Clone)]
+pub struct StackOptions {
+    /// The template; the deployed one unless a test has its own.
+    pub template: Option<Template>,
+    /// The name the API is reached by, such as `127.0.0.1:8080`.
+    pub domain: String,
+    /// What the time is for the functions; the cloud's clock unless a test has its own.
+    pub clock: Option<Clock>,
+    /// How long a function may take before API Gateway answers for it.
+    pub patience: Duration,
+    /// How long a failed batch of the publisher rests.
+    pub pause: Pause,
+}
+
+impl Default for StackOptions {
+    /// What tests want: the deployed template, and no pauses.
+    fn default() -> Self {
+        StackOptions {
+            template: None,
+            domain: "localhost".to_owned(),
+            clock: None,
+            patience: Duration::from_secs(30),
+            pause: Pause::NONE,
+        }
+    }
+}
+
+/// The product, running. Clones are the same.
+#[derive(Clone)]
+pub struct Stack(Arc<Inner>);
+
+struct Inner {
+    api: Api,
+    gateway: Gateway,
+    cloud: Cloud,
+    stream: Mutex<StreamReader>,
+    template: Template,
+    fresh: bool,
+}
+
+impl Stack {
+    /// Deploys the template: makes the table if there is none, and starts the functions.
+    pub async fn start(cloud: Cloud, options: StackOptions) -> Result<Stack, Error> {
+        let template = match options.template {
+            Some(template) => template,
+            None => Template::deployed()?,
+        };
+        let clock = options.clock.unwrap_or_else(|| cloud.clock());
+        let (stream, fresh) = table(&cloud, &template.table).await?;
+
+        let gateway = |function: &str| -> Result<Gateway, Error> {
+            let settings = gateway::Settings {
+                table: template.environment(function, "TABLE_NAME")?.to_owned(),
+                secret_prefix: template.environment(function, "SECRET_PREFIX")?.to_owned(),
+                // As in the cloud without a domain of one's own: the address that the request came to.
+                base_url: None,
+                clock: clock.clone(),
+            };
+            Ok(Gateway::new(cloud.config(), settings))
+        };
+        let mut functions = HashMap::new();
+        let mut admin = None;
+        for route in template.routes.iter() {
+            let id = &route.function;
+            if functions.contains_key(id) {
+                continue;
+            }
+            let gateway = gateway(id)?;
+            functions.insert(id.clone(), router(&template, id, gateway.clone())?);
+            admin.get_or_insert(gateway);
+        }
+        let gateway = admin.ok_or_else(|| Error::Template("has no routes".to_owned()))?;
+
+        let mapping = template.mapping.clone();
+        let bus = template.environment(&mapping.function, "BUS_NAME")?.to_owned();
+        let publisher = Arc::new(Publisher::new(cloud.config(), bus));
+        let invoke: Invoke = Arc::new(move |event| {
+            let publisher = publisher.clone();
+            Box::pin(async move { Ok(publisher.handle(event).await) })
+        });
+        let stream = StreamReader::new(cloud.clone(), stream, mapping, invoke, options.pause)?;
+        Ok(Stack(Arc::new(Inner {
+            api: Api {
+                routes: template.routes.clone(),
+                functions,
+                domain: options.domain,
+                patience: options.patience,
+                clock: cloud.clock(),
+            },
+            gateway,
+            cloud,
+            stream: Mutex::new(stream),
+            template,
+            fresh,
+        })))
+    }
+
+    /// Answers a request as API Gateway and the functions do.
+    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        self.handle_from(request, peer).await
+    }
+
+    /// The same, for a client whose address is known.
+    pub async fn handle_from(&self, request: Request<Bytes>, peer: SocketAddr) -> Response<Bytes> {
+        self.0.api.handle(request, peer).await
+    }
+
+    /// Hands everything that is in the table's stream to the publisher, and returns when it is on the bus or among the
+    /// dead letters.
+    pub async fn drain(&self) -> Result<(), Error> {
+        self.0.stream.lock().await.drain().await
+    }
+
+    /// Publishes from now on, as soon as something is written, and deletes now and then what has outlived its time.
+    pub fn publish(&self) -> JoinHandle<()> {
+        let stack = self.clone();
+        tokio::spawn(async move {
+            let mut written = stack.0.cloud.written();
+            let mut swept = None::<Instant>;
+            loop {
+                match stack.poll().await {
+                    Ok(()) if swept.is_none_or(|swept| swept.elapsed() > SWEEP) => {
+                        swept = Some(Instant::now());
+                        stack.0.cloud.trim_stream();
+                        stack.0.cloud.expire().await;
+                    }
+                    Ok(()) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "events wait in the stream");
+                        tokio::time::sleep(POLL).await;
+                    }
+                }
+                // Another process may write to an external table, so time alone is a reason to look, too.
+                let _ = tokio::time::timeout(POLL, written.changed()).await;
+            }
+        })
+    }
+
+    async fn poll(&self) -> Result<(), Error> {
+        let mut stream = self.0.stream.lock().await;
+        while stream.poll().await? > 0 {}
+        Ok(())
+    }
+
+    /// The gateway that the functions use, for what has no endpoint.
+    pub fn gateway(&self) -> &Gateway {
+        &self.0.gateway
+    }
+
+    /// The account it runs in.
+    pub fn cloud(&self) -> &Cloud {
+        &self.0.cloud
+    }
+
+    /// What it was deployed from.
+    pub fn template(&self) -> &Template {
+        &self.0.template
+    }
+
+    /// Whether the table was made by this start.
+    pub fn is_new(&self) -> bool {
+        self.0.fresh
+    }
+}
+
+/// The code of a function. Cargo links crates by name, so which package belongs to a logical id is the template's to
+/// say, and which router belongs to a package is said here and nowhere else.
+fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Error> {
+    let function = template
+        .functions
+        .get(id)
+        .ok_or_else(|| Error::Template(format!("has a route to {id}, which is no function")))?;
+    match function.package.as_str() {
+        "users" => Ok(users::router(gateway)),
+        "discovery" => Ok(discovery::router(gateway)),
+        package => Err(Error::Template(format!(
+            "builds {id} from {package}, which the local runner does not know"
+        ))),
+    }
+}
+
+/// Makes the table unless it exists, and says the ARN of its stream and whether it is new.
+async fn table(cloud: &Cloud, table: &Table) -> Result<(String, bool), Error> {
+    let client = Client::new(cloud.config());
+    let described = client.describe_table().table_name(&table.name).send().await;
+    let (arn, fresh) = match described {
+        Ok(found) => (
+            found.table.and_then(|table| table.latest_stream_arn),
+            false,
+        ),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            (create(&client, table).await?, true)
+        }
+        Err(error) => return Err(Error::Table(DisplayErrorContext(error).to_string())),
+    };
+    let arn = arn.ok_or_else(|| Error::Table(format!("{} has no stream", table.name)))?;
+    Ok((arn, fresh))
+}
+
+async fn create(client: &Client, table: &Table) -> Result<Option<String>, Error> {
+    let invalid = |error: aws_sdk_dynamodb::error::BuildError| Error::table(error);
+    let mut request = client
+        .create_table()
+        .table_name(&table.name)
+        .billing_mode(BillingMode::PayPerRequest);
+    for attribute in &table.attribute_definitions {
+        let kind = ScalarAttributeType::from(attribute.attribute_type.as_str());
+        let definition = AttributeDefinition::builder()
+            .attribute_name(&attribute.attribute_name)
+            .attribute_type(kind)
+            .build()
+            .map_err(invalid)?;
+        request = request.attribute_definitions(definition);
+    }
+    for element in keys(&table.key_schema)? {
+        request = request.key_schema(element);
+    }
+    for index in &table.global_secondary_indexes {
+        let names = &index.projection.non_key_attributes;
+        let kind = ProjectionType::from(index.projection.projection_type.as_str());
+        let projection = SdkProjection::builder()
+            .projection_type(kind)
+            .set_non_key_attributes((!names.is_empty()).then(|| names.clone()))
+            .build();
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(&index.index_name)
+            .set_key_schema(Some(keys(&index.key_schema)?))
+            .projection(projection)
+            .build()
+            .map_err(invalid)?;
+        request = request.global_secondary_indexes(index);
+    }
+    if let Some(stream) = &table.stream_specification {
+        let view = StreamViewType::from(stream.stream_view_type.as_str());
+        let stream = StreamSpecification::builder()
+            .stream_enabled(true)
+            .stream_view_type(view)
+            .build()
+            .map_err(invalid)?;
+        request = request.stream_specification(stream);
+    }
+    let created = request
+        .send()
+        .await
+        .map_err(|error| Error::Table(DisplayErrorContext(error).to_string()))?;
+    if let Some(ttl) = &table.time_to_live_specification {
+        let specification = TimeToLiveSpecification::builder()
+            .attribute_name(&ttl.attribute_name)
+            .enabled(ttl.enabled)
+            .build()
+            .map_err(invalid)?;
+        client
+            .update_time_to_live()
+            .table_name(&table.name)
+            .time_to_live_specification(specification)
+            .send()
+            .await
+            .map_err(|error| Error::Table(DisplayErrorContext(error).to_string()))?;
+    }
+    Ok(created
+        .table_description
+        .and_then(|table| table.latest_stream_arn))
+}
+
+fn keys(schema: &[Key]) -> Result<Vec<KeySchemaElement>, Error> {
+    schema
+        .iter()
+        .map(|key| {
+            KeySchemaElement::builder()
+                .attribute_name(&key.attribute_name)
+                .key_type(KeyType::from(key.key_type.as_str()))
+                .build()
+                .map_err(Error::table)
+        })
+        .collect()
+}

@@ -1,0 +1,551 @@
+//! Lambda's event source mapping: reads the table's stream, filters it, and calls the publisher until each record is
+//! done or given up on.
+//!
+//! It holds the promise that an acknowledged change is announced after a crash: a record counts as done only when the
+//! function said so, and the place reached is written down after that.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::event::dynamodb::Event;
+use aws_lambda_events::event::streams::DynamoDbEventResponse;
+use aws_sdk_dynamodbstreams::Client;
+use aws_sdk_dynamodbstreams::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_dynamodbstreams::types::{
+    AttributeValue, Record as SdkRecord, Shard, ShardIteratorType,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::future::BoxFuture;
+use quamina::Quamina;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::cloud::{Cloud, DeadLetter};
+use crate::template::Mapping;
+use crate::{Error, files};
+
+/// A function as the mapping sees it: it answers with the records that failed, or fails as a whole.
+pub(crate) type Invoke = Arc<
+    dyn Fn(Event) -> BoxFuture<'static, Result<DynamoDbEventResponse, String>> + Send + Sync,
+>;
+
+/// How long a failed batch rests before it is tried again; the pause doubles with every try.
+#[derive(Clone, Copy, Debug)]
+pub struct Pause {
+    /// The pause before the first retry.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+}
+
+impl Pause {
+    /// No pause at all, for tests.
+    pub const NONE: Pause = Pause {
+        first: Duration::ZERO,
+        longest: Duration::ZERO,
+    };
+
+    fn before(&self, retry: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(retry.min(16));
+        self.first.saturating_mul(factor).min(self.longest)
+    }
+}
+
+/// The reader of one table's stream.
+pub(crate) struct StreamReader {
+    client: Client,
+    cloud: Cloud,
+    stream: String,
+    mapping: Mapping,
+    filter: Filter,
+    invoke: Invoke,
+    pause: Pause,
+    places: Places,
+    shards: Vec<Shard>,
+    iterators: BTreeMap<String, String>,
+}
+
+/// A stream record as a Lambda function receives it.
+#[derive(Clone, Debug)]
+struct Record {
+    sequence: String,
+    json: Value,
+}
+
+/// Records that are tried together.
+struct Batch {
+    records: Vec<Record>,
+    retries: u32,
+}
+
+/// Why and from where on a batch has to be tried again.
+struct Failure {
+    from: usize,
+    reason: String,
+}
+
+impl StreamReader {
+    pub(crate) fn new(
+        cloud: Cloud,
+        stream: String,
+        mapping: Mapping,
+        invoke: Invoke,
+        pause: Pause,
+    ) -> Result<Self, Error> {
+        let file = cloud.data().map(|directory| directory.join("stream.json"));
+        Ok(StreamReader {
+            client: Client::new(cloud.config()),
+            filter: Filter::new(&mapping.patterns)?,
+            places: Places::open(file, &stream)?,
+            cloud,
+            stream,
+            mapping,
+            invoke,
+            pause,
+            shards: Vec::new(),
+            iterators: BTreeMap::new(),
+        })
+    }
+
+    /// Hands on everything that is in the stream now.
+    pub(crate) async fn drain(&mut self) -> Result<(), Error> {
+        // New shards are looked for once; those that follow a closed one are found as it is closed.
+        self.shards.clear();
+        while self.poll().await? > 0 {}
+        Ok(())
+    }
+
+    /// Hands on what one look at each open shard finds, and says how many records that were.
+    pub(crate) async fn poll(&mut self) -> Result<usize, Error> {
+        if self.shards.is_empty() {
+            self.shards = self.describe().await?;
+        }
+        let mut count = 0;
+        for shard in self.open_shards() {
+            count += self.read(&shard).await?;
+        }
+        Ok(count)
+    }
+
+    async fn describe(&self) -> Result<Vec<Shard>, Error> {
+        let mut shards = Vec::new();
+        let mut after = None;
+        loop {
+            let described = self
+                .client
+                .describe_stream()
+                .stream_arn(&self.stream)
+                .set_exclusive_start_shard_id(after)
+                .send()
+                .await
+                .map_err(|error| stream_error(&error))?
+                .stream_description;
+            let Some(description) = described else {
+                return Ok(shards);
+            };
+            shards.extend(description.shards.unwrap_or_default());
+            after = description.last_evaluated_shard_id;
+            if after.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+
+    /// The shards to read now. One that follows another waits until that is done, which is what keeps changes of one
+    /// directory in order.
+    fn open_shards(&self) -> Vec<String> {
+        let ids: Vec<&str> = self.shards.iter().filter_map(Shard::shard_id).collect();
+        self.shards
+            .iter()
+            .filter_map(|shard| {
+                let id = shard.shard_id()?;
+                let parent = shard
+                    .parent_shard_id()
+                    .filter(|parent| ids.contains(parent));
+                let waits = parent.is_some_and(|parent| !self.places.finished(parent));
+                (!waits && !self.places.finished(id)).then(|| id.to_owned())
+            })
+            .collect()
+    }
+
+    async fn read(&mut self, shard: &str) -> Result<usize, Error> {
+        let Some(iterator) = self.iterator(shard).await? else {
+            return Ok(0);
+        };
+        let answer = match self.client.get_records().shard_iterator(iterator).send().await {
+            Ok(answer) => answer,
+            // An iterator lives for some minutes. The place reached is known, so the next look asks for a new one.
+            Err(error) if error.code() == Some("ExpiredIteratorException") => return Ok(1),
+            Err(error) => return Err(stream_error(&error)),
+        };
+        let records: Vec<Record> = answer
+            .records
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|record| Record::read(record, &self.stream))
+            .collect();
+        let count = records.len();
+        let last = records.last().map(|record| record.sequence.clone());
+        let wanted: Vec<Record> = records
+            .into_iter()
+            .filter(|record| self.filter.wants(&record.json))
+            .collect();
+        for batch in wanted.chunks(self.mapping.batch_size) {
+            self.deliver(shard, batch.to_vec()).await?;
+        }
+        if let Some(last) = last {
+            self.places.reached(shard, &last)?;
+        }
+        match answer.next_shard_iterator {
+            Some(next) => {
+                self.iterators.insert(shard.to_owned(), next);
+            }
+            None => {
+                self.places.finish(shard)?;
+                self.shards.clear();
+            }
+        }
+        Ok(count)
+    }
+
+    /// Takes the iterator of a shard. It is put back only when all it led to was handed on, so that whatever interrupts
+    /// that starts again at the place written down.
+    async fn iterator(&mut self, shard: &str) -> Result<Option<String>, Error> {
+        if let Some(iterator) = self.iterators.remove(shard) {
+            return Ok(Some(iterator));
+        }
+        // Without a place everything is read: the table was made here, so all that its stream holds is ours to announce.
+        let from_start = self.places.after(shard).is_none();
+        let answer = self.get_iterator(shard, from_start).await;
+        let answer = match answer {
+            // The stream keeps a day. What is older is still in the table, and can be sent again from there.
+            Err(error) if error.code() == Some("TrimmedDataAccessException") => {
+                self.get_iterator(shard, true).await
+            }
+            other => other,
+        };
+        answer.map_err(|error| stream_error(&error))
+    }
+
+    async fn get_iterator(
+        &self,
+        shard: &str,
+        from_start: bool,
+    ) -> Result<
+        Option<String>,
+        aws_sdk_dynamodbstreams::error::SdkError<
+            aws_sdk_dynamodbstreams::operation::get_shard_iterator::GetShardIteratorError,
+        >,
+    > {
+        let request = self
+            .client
+            .get_shard_iterator()
+            .stream_arn(&self.stream)
+            .shard_id(shard);
+        let request = match self.places.after(shard).filter(|_| !from_start) {
+            Some(sequence) => request
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .sequence_number(sequence),
+            None => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
+        };
+        Ok(request.send().await?.shard_iterator)
+    }
+
+    /// Calls the function until every record is done or given up on, as the mapping's settings say.
+    async fn deliver(&mut self, shard: &str, records: Vec<Record>) -> Result<(), Error> {
+        let mut batches = VecDeque::from([Batch {
+            records,
+            retries: 0,
+        }]);
+        while let Some(mut batch) = batches.pop_front() {
+            let Some(failure) = self.call(&batch.records).await else {
+                self.done(shard, &batch.records)?;
+                continue;
+            };
+            let mut rest = batch.records.split_off(failure.from);
+            self.done(shard, &batch.records)?;
+            let retries = batch.retries;
+            let halves = self.mapping.bisect && failure.from == 0 && rest.len() > 1;
+            let exhausted = self.mapping.retries.is_some_and(|most| retries >= most);
+            if halves {
+                // One bad record among many: halves find it, and let the others pass. A split is no retry.
+                let second = rest.split_off(rest.len() / 2);
+                batches.push_front(Batch {
+                    records: second,
+                    retries,
+                });
+                batches.push_front(Batch {
+                    records: rest,
+                    retries,
+                });
+            } else if exhausted {
+                self.give_up(&rest, retries + 1, failure.reason);
+                self.done(shard, &rest)?;
+                continue;
+            } else {
+                batches.push_front(Batch {
+                    records: rest,
+                    retries: retries + 1,
+                });
+            }
+            tokio::time::sleep(self.pause.before(retries)).await;
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, shard: &str, records: &[Record]) -> Result<(), Error> {
+        match records.last() {
+            Some(last) => self.places.reached(shard, &last.sequence),
+            None => Ok(()),
+        }
+    }
+
+    fn give_up(&self, records: &[Record], attempts: u32, reason: String) {
+        tracing::warn!(
+            records = records.len(),
+            attempts,
+            reason,
+            "the publisher was given up on; the events stay in the table"
+        );
+        self.cloud.bury(DeadLetter {
+            records: records.iter().map(|record| record.json.clone()).collect(),
+            attempts,
+            reason,
+        });
+    }
+
+    /// Calls the function once, and reads from its answer which records failed, as Lambda does: the lowest sequence
+    /// number counts, and an answer that names no known record fails the batch.
+    async fn call(&self, records: &[Record]) -> Option<Failure> {
+        let whole = |reason: String| Some(Failure { from: 0, reason });
+        let list: Vec<&Value> = records.iter().map(|record| &record.json).collect();
+        let event: Event = match serde_json::from_value(json!({"Records": list})) {
+            Ok(event) => event,
+            Err(error) => return whole(format!("the event could not be built: {error}")),
+        };
+        let response = match (self.invoke)(event).await {
+            Ok(response) => response,
+            Err(reason) => return whole(reason),
+        };
+        if !self.mapping.reports_failures {
+            return None;
+        }
+        let mut from = None::<usize>;
+        for failure in &response.batch_item_failures {
+            let index = records
+                .iter()
+                .position(|record| Some(&record.sequence) == failure.item_identifier.as_ref());
+            match index {
+                None => return whole("the function named a record it was not given".to_owned()),
+                Some(index) => from = Some(from.map_or(index, |lowest| lowest.min(index))),
+            }
+        }
+        from.map(|from| Failure {
+            from,
+            reason: "the function reported the record as failed".to_owned(),
+        })
+    }
+}
+
+fn stream_error<E, R>(error: &aws_sdk_dynamodbstreams::error::SdkError<E, R>) -> Error
+where
+    E: std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    Error::Stream(DisplayErrorContext(error).to_string())
+}
+
+impl Record {
+    fn read(record: &SdkRecord, stream: &str) -> Option<Record> {
+        let change = record.dynamodb()?;
+        let sequence = change.sequence_number()?.to_owned();
+        let mut inner = Map::new();
+        if let Some(time) = change.approximate_creation_date_time() {
+            inner.insert(
+                "ApproximateCreationDateTime".to_owned(),
+                json!(time.as_secs_f64()),
+            );
+        }
+        let images = [
+            ("Keys", change.keys()),
+            ("NewImage", change.new_image()),
+            ("OldImage", change.old_image()),
+        ];
+        for (name, image) in images {
+            if let Some(image) = image {
+                let image = image
+                    .iter()
+                    .map(|(name, value)| (name.clone(), attribute(value)))
+                    .collect();
+                inner.insert(name.to_owned(), Value::Object(image));
+            }
+        }
+        inner.insert("SequenceNumber".to_owned(), json!(sequence));
+        inner.insert("SizeBytes".to_owned(), json!(change.size_bytes()));
+        if let Some(view) = change.stream_view_type() {
+            inner.insert("StreamViewType".to_owned(), json!(view.as_str()));
+        }
+        let mut json = json!({
+            "eventID": record.event_id(),
+            "eventName": record.event_name().map(|name| name.as_str()),
+            "eventVersion": record.event_version(),
+            "eventSource": record.event_source(),
+            "awsRegion": record.aws_region(),
+            "dynamodb": inner,
+            "eventSourceARN": stream,
+        });
+        if let (Some(identity), Value::Object(json)) = (record.user_identity(), &mut json) {
+            json.insert(
+                "userIdentity".to_owned(),
+                json!({"type": identity.r#type(), "principalId": identity.principal_id()}),
+            );
+        }
+        Some(Record { sequence, json })
+    }
+}
+
+/// An attribute in DynamoDB's JSON.
+fn attribute(value: &AttributeValue) -> Value {
+    let binary = |blob: &aws_sdk_dynamodbstreams::primitives::Blob| BASE64.encode(blob);
+    match value {
+        AttributeValue::S(text) => json!({"S": text}),
+        AttributeValue::N(number) => json!({"N": number}),
+        AttributeValue::Bool(flag) => json!({"BOOL": flag}),
+        AttributeValue::Null(flag) => json!({"NULL": flag}),
+        AttributeValue::B(blob) => json!({"B": binary(blob)}),
+        AttributeValue::Ss(list) => json!({"SS": list}),
+        AttributeValue::Ns(list) => json!({"NS": list}),
+        AttributeValue::Bs(list) => json!({"BS": list.iter().map(binary).collect::<Vec<_>>()}),
+        AttributeValue::L(list) => json!({"L": list.iter().map(attribute).collect::<Vec<_>>()}),
+        AttributeValue::M(map) => {
+            let map: Map<String, Value> = map
+                .iter()
+                .map(|(name, value)| (name.clone(), attribute(value)))
+                .collect();
+            json!({"M": map})
+        }
+        _ => Value::Null,
+    }
+}
+
+/// The mapping's filter. A pattern that matches nothing loses events in the cloud, and so it does here.
+struct Filter(Option<Quamina<usize>>);
+
+impl Filter {
+    fn new(patterns: &[String]) -> Result<Self, Error> {
+        if patterns.is_empty() {
+            return Ok(Filter(None));
+        }
+        let mut matcher = Quamina::new();
+        for (index, pattern) in patterns.iter().enumerate() {
+            let refused = |reason: String| {
+                Error::Template(format!("has the filter {pattern}, which is refused: {reason}"))
+            };
+            // Quamina takes these two, and Lambda does not.
+            if let Ok(Value::Object(fields)) = serde_json::from_str(pattern)
+                && fields.is_empty()
+            {
+                return Err(refused("it is empty".to_owned()));
+            }
+            matcher
+                .add_pattern(index, pattern)
+                .map_err(|error| refused(error.to_string()))?;
+        }
+        Ok(Filter(Some(matcher)))
+    }
+
+    fn wants(&self, record: &Value) -> bool {
+        match &self.0 {
+            None => true,
+            Some(matcher) => matcher
+                .has_matches(record.to_string().as_bytes())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// How far each shard has been handed on, kept in a file across restarts.
+struct Places {
+    file: Option<PathBuf>,
+    known: Known,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Known {
+    stream: String,
+    shards: BTreeMap<String, Place>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Place {
+    /// Everything up to this sequence number is done.
+    After(String),
+    /// Everything is done, and nothing more will come.
+    Finished,
+}
+
+impl Places {
+    fn open(file: Option<PathBuf>, stream: &str) -> Result<Self, Error> {
+        let mut known = Known::default();
+        if let Some(file) = &file {
+            let unreadable = |reason: String| Error::Data {
+                path: file.clone(),
+                reason,
+            };
+            if let Some(content) = files::read(file).map_err(|error| unreadable(error.to_string()))? {
+                known = serde_json::from_slice(&content)
+                    .map_err(|_| unreadable("it is not a file of stream positions".to_owned()))?;
+            }
+        }
+        // Another table, or the table made anew: its stream has not been read at all.
+        if known.stream != stream {
+            known = Known {
+                stream: stream.to_owned(),
+                shards: BTreeMap::new(),
+            };
+        }
+        Ok(Places { file, known })
+    }
+
+    fn after(&self, shard: &str) -> Option<&str> {
+        match self.known.shards.get(shard) {
+            Some(Place::After(sequence)) => Some(sequence),
+            _ => None,
+        }
+    }
+
+    fn finished(&self, shard: &str) -> bool {
+        matches!(self.known.shards.get(shard), Some(Place::Finished))
+    }
+
+    fn reached(&mut self, shard: &str, sequence: &str) -> Result<(), Error> {
+        if self.after(shard) == Some(sequence) {
+            return Ok(());
+        }
+        let place = Place::After(sequence.to_owned());
+        self.known.shards.insert(shard.to_owned(), place);
+        self.save()
+    }
+
+    fn finish(&mut self, shard: &str) -> Result<(), Error> {
+        self.known.shards.insert(shard.to_owned(), Place::Finished);
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        serde_json::to_vec(&self.known)
+            .map_err(std::io::Error::other)
+            .and_then(|content| files::replace(file, &content))
+            .map_err(|error| Error::Data {
+                path: file.clone(),
+                reason: error.to_string(),
+            })
+    }
+}

@@ -1,0 +1,777 @@
+//! What `template.yaml` deploys, as far as one machine can: routes, functions, the table and the stream mapping.
+//!
+//! Reading the deployed file, rather than repeating it, means that a route or a filter that is wrong in the cloud is
+//! wrong here too, where a test sees it. Values that only CloudFormation knows are given their local names.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::Error;
+
+/// The template of this repository, compiled in so that the binary works wherever it is.
+const DEPLOYED: &str = include_str!("../../../template.yaml");
+
+/// Everything of a SAM template that runs locally.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// The functions by their logical ids.
+    pub functions: BTreeMap<String, Function>,
+    /// The routes of the HTTP API.
+    pub routes: Routes,
+    /// The table.
+    pub table: Table,
+    /// How the table's stream is handed to the publisher.
+    pub mapping: Mapping,
+}
+
+/// One Lambda function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// The cargo package it is built from.
+    pub package: String,
+    /// Its environment, with references resolved to local names.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// The table, as `CreateTable` wants it.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Table {
+    /// The table's local name.
+    #[serde(skip)]
+    pub name: String,
+    /// The attributes of keys.
+    pub attribute_definitions: Vec<Attribute>,
+    /// The table's own key.
+    pub key_schema: Vec<Key>,
+    /// The indexes.
+    #[serde(default)]
+    pub global_secondary_indexes: Vec<Index>,
+    /// The stream, if it has one.
+    pub stream_specification: Option<Stream>,
+    /// The time to live, if it has one.
+    pub time_to_live_specification: Option<TimeToLive>,
+}
+
+/// A key attribute's name and type.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Attribute {
+    /// Its name.
+    pub attribute_name: String,
+    /// `S`, `N` or `B`.
+    pub attribute_type: String,
+}
+
+/// An attribute's part in a key.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Key {
+    /// Its name.
+    pub attribute_name: String,
+    /// `HASH` or `RANGE`.
+    pub key_type: String,
+}
+
+/// A global secondary index.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Index {
+    /// Its name.
+    pub index_name: String,
+    /// Its key.
+    pub key_schema: Vec<Key>,
+    /// What it holds.
+    pub projection: Projection,
+}
+
+/// What an index holds of an item.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Projection {
+    /// `ALL`, `KEYS_ONLY` or `INCLUDE`.
+    pub projection_type: String,
+    /// The attributes of `INCLUDE`.
+    #[serde(default)]
+    pub non_key_attributes: Vec<String>,
+}
+
+/// A table's stream.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Stream {
+    /// What a record shows of the item.
+    pub stream_view_type: String,
+}
+
+/// A table's time to live.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "PascalCase")]
+pub struct TimeToLive {
+    /// The attribute that holds the time.
+    pub attribute_name: String,
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+/// An event source mapping from the table's stream to a function, with Lambda's defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// The function's logical id.
+    pub function: String,
+    /// The most records of one call.
+    pub batch_size: usize,
+    /// The patterns of which a record must match one; with none, every record is handed on.
+    pub patterns: Vec<String>,
+    /// How often a batch is tried again, or `None` for as long as the record lives.
+    pub retries: Option<u32>,
+    /// Whether a failed batch is tried in halves.
+    pub bisect: bool,
+    /// Whether the function's answer says which records failed.
+    pub reports_failures: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MappingProperties {
+    batch_size: Option<usize>,
+    filter_criteria: Option<FilterCriteria>,
+    maximum_retry_attempts: Option<i64>,
+    #[serde(default)]
+    bisect_batch_on_function_error: bool,
+    #[serde(default)]
+    function_response_types: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FilterCriteria {
+    filters: Vec<Filter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Filter {
+    pattern: String,
+}
+
+impl Template {
+    /// The template this was built with.
+    pub fn deployed() -> Result<Template, Error> {
+        Template::read(DEPLOYED)
+    }
+
+    /// Reads a SAM template.
+    pub fn read(text: &str) -> Result<Template, Error> {
+        let mut documents = Yaml::load_from_str(text)
+            .map_err(|error| wrong(format!("is not YAML: {error}")))?
+            .into_iter();
+        let root = documents
+            .next()
+            .map(|yaml| plain(&yaml))
+            .ok_or_else(|| wrong("is empty"))?;
+        let reader = Reader::new(&root);
+        let mut functions = BTreeMap::new();
+        let mut routes = Vec::new();
+        let mut mappings = Vec::new();
+        let mut tables = Vec::new();
+        for (id, resource) in reader.resources() {
+            let properties = resource.get("Properties").unwrap_or(&Value::Null);
+            match text_at(resource, "Type") {
+                "AWS::Serverless::Function" => {
+                    functions.insert(id.clone(), reader.function(id, resource, properties)?);
+                    for event in entries(properties.get("Events")) {
+                        let source = event.get("Properties").unwrap_or(&Value::Null);
+                        match text_at(event, "Type") {
+                            "HttpApi" => routes.push(Route::read(id, source)?),
+                            "DynamoDB" => mappings.push(reader.mapping(id.clone(), source)?),
+                            _ => {}
+                        }
+                    }
+                }
+                "AWS::DynamoDB::Table" => tables.push(reader.table(id, properties)?),
+                "AWS::Lambda::EventSourceMapping" => {
+                    let function = properties
+                        .get("FunctionName")
+                        .and_then(referred)
+                        .ok_or_else(|| wrong(format!("names no function in {id}")))?;
+                    mappings.push(reader.mapping(function, properties)?);
+                }
+                _ => {}
+            }
+        }
+        let table = only(tables, "table")?;
+        let mapping = only(mappings, "mapping of the table's stream")?;
+        Ok(Template {
+            functions,
+            routes: Routes(routes),
+            table,
+            mapping,
+        })
+    }
+
+    /// What a function's environment calls `name`.
+    pub fn environment(&self, function: &str, name: &str) -> Result<&str, Error> {
+        self.functions
+            .get(function)
+            .ok_or_else(|| wrong(format!("has no {function}")))?
+            .environment
+            .get(name)
+            .map(String::as_str)
+            .ok_or_else(|| wrong(format!("gives {function} no {name}")))
+    }
+}
+
+fn wrong(what: impl Into<String>) -> Error {
+    Error::Template(what.into())
+}
+
+fn only<T>(mut found: Vec<T>, what: &str) -> Result<T, Error> {
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (None, _) => Err(wrong(format!("has no {what}"))),
+        (Some(_), false) => Err(wrong(format!("has more than one {what}"))),
+    }
+}
+
+fn text_at<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn entries(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Map::values)
+}
+
+/// The logical id that a `Ref` or `Fn::GetAtt` names.
+fn referred(value: &Value) -> Option<String> {
+    let name = match (value.get("Ref"), value.get("Fn::GetAtt")) {
+        (Some(Value::String(name)), _) => name.as_str(),
+        (_, Some(Value::Array(parts))) => parts.first()?.as_str()?,
+        (_, Some(Value::String(path))) => path.split('.').next()?,
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
+/// YAML as JSON, with CloudFormation's short tags in their long form, so that `!Ref Table` is `{"Ref": "Table"}`.
+fn plain(yaml: &Yaml<'_>) -> Value {
+    match yaml {
+        Yaml::Value(Scalar::Null) => Value::Null,
+        Yaml::Value(Scalar::Boolean(value)) => json!(value),
+        Yaml::Value(Scalar::Integer(value)) => json!(value),
+        Yaml::Value(Scalar::FloatingPoint(value)) => json!(value.into_inner()),
+        Yaml::Value(Scalar::String(value)) => json!(value),
+        Yaml::Sequence(items) => items.iter().map(plain).collect(),
+        Yaml::Mapping(pairs) => pairs
+            .iter()
+            .map(|(key, value)| {
+                let key = match plain(key) {
+                    Value::String(key) => key,
+                    other => other.to_string(),
+                };
+                (key, plain(value))
+            })
+            .collect(),
+        Yaml::Tagged(tag, value) => match tag.suffix.as_str() {
+            name @ ("Ref" | "Condition") => json!({name: plain(value)}),
+            name => json!({format!("Fn::{name}"): plain(value)}),
+        },
+        Yaml::Representation(text, ..) => json!(text),
+        Yaml::Alias(_) | Yaml::BadValue => Value::Null,
+    }
+}
+
+/// Resolves references while the template is read.
+struct Reader<'a> {
+    root: &'a Value,
+    globals: &'a Value,
+}
+
+impl<'a> Reader<'a> {
+    fn new(root: &'a Value) -> Self {
+        let globals = root
+            .pointer("/Globals/Function")
+            .unwrap_or(&Value::Null);
+        Reader { root, globals }
+    }
+
+    fn resources(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.root
+            .get("Resources")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+    }
+
+    /// A value as text: what it says, or what a reference in it stands for on this machine.
+    fn text(&self, value: &Value) -> Option<String> {
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Object(object) => match object.iter().next()? {
+                (key, Value::String(name)) if key == "Ref" => self.named(name),
+                (key, Value::String(pattern)) if key == "Fn::Sub" => self.substitute(pattern),
+                (key, _) if key == "Fn::GetAtt" => referred(value).and_then(|id| self.named(&id)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The local name of a parameter, a resource or a pseudo parameter.
+    fn named(&self, name: &str) -> Option<String> {
+        let pseudo = match name {
+            "AWS::StackName" => Some("rollcall"),
+            "AWS::Region" => Some("us-east-1"),
+            "AWS::AccountId" => Some("000000000000"),
+            "AWS::Partition" => Some("aws"),
+            "AWS::URLSuffix" => Some("amazonaws.com"),
+            _ => None,
+        };
+        if let Some(value) = pseudo {
+            return Some(value.to_owned());
+        }
+        if let Some(parameter) = self.root.get("Parameters").and_then(|all| all.get(name)) {
+            return parameter.get("Default").and_then(|value| self.text(value));
+        }
+        let resource = self.root.get("Resources")?.get(name)?;
+        let properties = resource.get("Properties").unwrap_or(&Value::Null);
+        let given = ["TableName", "Name", "QueueName", "FunctionName"]
+            .into_iter()
+            .find_map(|key| properties.get(key))
+            .and_then(|value| self.text(value));
+        // CloudFormation makes up a name from the stack's and the resource's, and so do we.
+        Some(given.unwrap_or_else(|| format!("rollcall-{name}")))
+    }
+
+    fn substitute(&self, pattern: &str) -> Option<String> {
+        let mut text = String::new();
+        let mut rest = pattern;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, after) = after.split_once('}')?;
+            text.push_str(before);
+            match name.strip_prefix('!') {
+                Some(literal) => {
+                    text.push_str("${");
+                    text.push_str(literal);
+                    text.push('}');
+                }
+                None => {
+                    let id = name.split_once('.').map_or(name, |(id, _)| id);
+                    text.push_str(&self.named(id)?);
+                }
+            }
+            rest = after;
+        }
+        text.push_str(rest);
+        Some(text)
+    }
+
+    fn function(
+        &self,
+        id: &str,
+        resource: &Value,
+        properties: &Value,
+    ) -> Result<Function, Error> {
+        // With cargo-lambda the binary's name picks the package; without one, the folder does.
+        let binary = resource
+            .pointer("/Metadata/BuildProperties/Binary")
+            .and_then(Value::as_str);
+        let folder = properties
+            .get("CodeUri")
+            .or_else(|| self.globals.get("CodeUri"))
+            .and_then(Value::as_str)
+            .and_then(|path| path.trim_end_matches('/').rsplit('/').next())
+            .filter(|name| !matches!(*name, "" | "." | ".."));
+        let package = binary
+            .or(folder)
+            .ok_or_else(|| wrong(format!("does not say which package {id} is built from")))?;
+        let mut environment = BTreeMap::new();
+        for source in [self.globals, properties] {
+            let variables = source
+                .pointer("/Environment/Variables")
+                .and_then(Value::as_object);
+            for (name, value) in variables.into_iter().flatten() {
+                // What only a deployment knows, such as the API's address, is left out: nothing local reads it.
+                if let Some(value) = self.text(value) {
+                    environment.insert(name.clone(), value);
+                }
+            }
+        }
+        Ok(Function {
+            package: package.to_owned(),
+            environment,
+        })
+    }
+
+    fn table(&self, id: &str, properties: &Value) -> Result<Table, Error> {
+        let mut table: Table = serde_json::from_value(properties.clone())
+            .map_err(|error| wrong(format!("describes {id} in a way that is not understood: {error}")))?;
+        table.name = self.named(id).unwrap_or_else(|| id.to_owned());
+        Ok(table)
+    }
+
+    fn mapping(&self, function: String, source: &Value) -> Result<Mapping, Error> {
+        let known = [
+            "BatchSize",
+            "FilterCriteria",
+            "MaximumRetryAttempts",
+            "BisectBatchOnFunctionError",
+            "FunctionResponseTypes",
+        ];
+        let properties: Map<String, Value> = known
+            .iter()
+            .filter_map(|key| Some(((*key).to_owned(), self.resolved(source.get(key)?))))
+            .collect();
+        let read: MappingProperties = serde_json::from_value(Value::Object(properties))
+            .map_err(|error| {
+                wrong(format!("maps the stream to {function} in a way that is not understood: {error}"))
+            })?;
+        let patterns = read
+            .filter_criteria
+            .map(|criteria| criteria.filters)
+            .unwrap_or_default();
+        Ok(Mapping {
+            function,
+            batch_size: read.batch_size.unwrap_or(100).max(1),
+            patterns: patterns.into_iter().map(|filter| filter.pattern).collect(),
+            retries: read
+                .maximum_retry_attempts
+                .and_then(|retries| u32::try_from(retries).ok()),
+            bisect: read.bisect_batch_on_function_error,
+            reports_failures: read
+                .function_response_types
+                .iter()
+                .any(|kind| kind == "ReportBatchItemFailures"),
+        })
+    }
+
+    /// A value with its references replaced, at any depth. A number or a flag that comes from a parameter stays one.
+    fn resolved(&self, value: &Value) -> Value {
+        match value {
+            Value::Array(items) => items.iter().map(|item| self.resolved(item)).collect(),
+            Value::Object(object) => {
+                let intrinsic = object
+                    .keys()
+                    .any(|key| key == "Ref" || key.starts_with("Fn::"));
+                match intrinsic.then(|| self.text(value)).flatten() {
+                    Some(text) => serde_json::from_str::<Value>(&text)
+                        .ok()
+                        .filter(|value| value.is_number() || value.is_boolean())
+                        .unwrap_or(Value::String(text)),
+                    None => object
+                        .iter()
+                        .map(|(key, value)| (key.clone(), self.resolved(value)))
+                        .collect(),
+                }
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+/// The routes of an HTTP API, matched by API Gateway's rules.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Routes(Vec<Route>);
+
+/// One route and where it leads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The route's key, such as `ANY /scim/v2/{directory}/Users`, or `$default`.
+    pub key: String,
+    /// The function's logical id.
+    pub function: String,
+    method: Option<Method>,
+    /// `None` for the route that takes what no other does.
+    path: Option<Vec<Segment>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Segment {
+    Literal(String),
+    Variable(String),
+    Greedy(String),
+}
+
+/// A route that takes a request, and what its variables stand for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Match<'a> {
+    /// The route.
+    pub route: &'a Route,
+    /// The path's variables, decoded.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Route {
+    fn read(function: &str, source: &Value) -> Result<Route, Error> {
+        let path = text_at(source, "Path");
+        let method = text_at(source, "Method");
+        if path.is_empty() || path == "$default" {
+            return Ok(Route {
+                key: "$default".to_owned(),
+                function: function.to_owned(),
+                method: None,
+                path: None,
+            });
+        }
+        let any = matches!(method.to_ascii_uppercase().as_str(), "" | "ANY" | "*")
+            || method == "x-amazon-apigateway-any-method";
+        let method = if any {
+            None
+        } else {
+            let name = method.to_ascii_uppercase();
+            let method = Method::from_bytes(name.as_bytes());
+            Some(method.map_err(|_| wrong(format!("has a route with the method {name}")))?)
+        };
+        let segments = path
+            .strip_prefix('/')
+            .ok_or_else(|| wrong(format!("has a route whose path is {path}")))?
+            .split('/')
+            .map(|segment| {
+                let variable = segment
+                    .strip_prefix('{')
+                    .and_then(|segment| segment.strip_suffix('}'));
+                match variable.map(|name| (name, name.strip_suffix('+'))) {
+                    None => Segment::Literal(segment.to_owned()),
+                    Some((_, Some(name))) => Segment::Greedy(name.to_owned()),
+                    Some((name, None)) => Segment::Variable(name.to_owned()),
+                }
+            })
+            .collect();
+        let name = method.as_ref().map_or("ANY", Method::as_str);
+        Ok(Route {
+            key: format!("{name} {path}"),
+            function: function.to_owned(),
+            method,
+            path: Some(segments),
+        })
+    }
+
+    /// The variables, if the route takes a request for this path.
+    fn takes(&self, method: &Method, path: &[&str]) -> Option<BTreeMap<String, String>> {
+        if self.method.as_ref().is_some_and(|own| own != method) {
+            return None;
+        }
+        let mut variables = BTreeMap::new();
+        let mut rest = path;
+        for segment in self.path.as_deref().unwrap_or_default() {
+            match segment {
+                Segment::Greedy(name) => {
+                    // At least one segment, and a first one that is not empty.
+                    rest.first().filter(|first| !first.is_empty())?;
+                    variables.insert(name.clone(), decoded(&rest.join("/")));
+                    return Some(variables);
+                }
+                Segment::Literal(text) => {
+                    let (first, others) = rest.split_first()?;
+                    if decoded(first) != *text {
+                        return None;
+                    }
+                    rest = others;
+                }
+                Segment::Variable(name) => {
+                    let (first, others) = rest.split_first()?;
+                    if first.is_empty() {
+                        return None;
+                    }
+                    variables.insert(name.clone(), decoded(first));
+                    rest = others;
+                }
+            }
+        }
+        (rest.is_empty() || self.path.is_none()).then_some(variables)
+    }
+
+    /// How good a match is: full before greedy before `$default`; then, segment by segment, text before a variable; then
+    /// the route's own method before `ANY`.
+    fn rank(&self) -> (u8, Vec<u8>, bool) {
+        let Some(segments) = &self.path else {
+            return (2, Vec::new(), true);
+        };
+        let ranks: Vec<u8> = segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(_) => 0,
+                Segment::Variable(_) => 1,
+                Segment::Greedy(_) => 2,
+            })
+            .collect();
+        let greedy = u8::from(ranks.contains(&2));
+        (greedy, ranks, self.method.is_none())
+    }
+}
+
+impl Routes {
+    /// The route that takes a request, by its path as it was sent.
+    pub fn find(&self, method: &Method, path: &str) -> Option<Match<'_>> {
+        let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        self.0
+            .iter()
+            .filter_map(|route| {
+                let variables = route.takes(method, &segments)?;
+                Some(Match { route, variables })
+            })
+            .min_by_key(|found| found.route.rank())
+    }
+
+    /// The routes, in the order of the template.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Retries: { Type: Number, Default: 5 }
+  Prefix: { Type: String, Default: dir }
+Globals:
+  Function:
+    Environment: { Variables: { TABLE_NAME: !Ref Table, URL: !Sub "https://${Api}.example" } }
+Resources:
+  Api: { Type: AWS::Serverless::HttpApi }
+  Bus: { Type: AWS::Events::EventBus, Properties: { Name: !Sub "${AWS::StackName}-events" } }
+  UsersFunction:
+    Type: AWS::Serverless::Function
+    Metadata: { BuildMethod: rust-cargolambda, BuildProperties: { Binary: users } }
+    Properties:
+      CodeUri: .
+      Environment: { Variables: { SECRET_PREFIX: !Sub "${AWS::StackName}/${Prefix}/${!x}/" } }
+      Events:
+        One: { Type: HttpApi, Properties: { Path: "/v2/{d}/Users", Method: ANY } }
+        All: { Type: HttpApi, Properties: { Path: "/v2/{d}/Users/{proxy+}", Method: any } }
+        Me: { Type: HttpApi, Properties: { Path: "/v2/{d}/Users/Me", Method: get } }
+  OtherFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/discovery/
+      Events:
+        Rest: { Type: HttpApi }
+        Wide: { Type: HttpApi, Properties: { Path: "/v2/{proxy+}", Method: ANY } }
+  PublisherFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/publisher
+      Environment: { Variables: { BUS_NAME: !Ref Bus } }
+      Events:
+        Stream:
+          Type: DynamoDB
+          Properties:
+            Stream: !GetAtt Table.StreamArn
+            StartingPosition: TRIM_HORIZON
+            BatchSize: 50
+            MaximumRetryAttempts: !Ref Retries
+            BisectBatchOnFunctionError: true
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            FilterCriteria: { Filters: [{ Pattern: '{"eventName":["INSERT"]}' }] }
+  Table:
+    Type: AWS::DynamoDB::Table
+    DeletionPolicy: Retain
+    Properties:
+      BillingMode: PAY_PER_REQUEST
+      AttributeDefinitions:
+        - { AttributeName: PK, AttributeType: S }
+        - { AttributeName: SK, AttributeType: S }
+      KeySchema:
+        - { AttributeName: PK, KeyType: HASH }
+        - { AttributeName: SK, KeyType: RANGE }
+      StreamSpecification: { StreamViewType: NEW_AND_OLD_IMAGES }
+      TimeToLiveSpecification: { AttributeName: expires, Enabled: true }
+      SSESpecification: { SSEEnabled: true }
+"#;
+
+    fn route(method: &str, path: &str) -> String {
+        let template = Template::read(EXAMPLE).unwrap();
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let found = template.routes.find(&method, path).unwrap();
+        found.route.key.clone()
+    }
+
+    #[test]
+    fn a_full_match_goes_before_a_greedy_one_and_that_before_the_default() {
+        assert_eq!(route("POST", "/v2/d/Users"), "ANY /v2/{d}/Users");
+        assert_eq!(route("GET", "/v2/d/Users/Me"), "GET /v2/{d}/Users/Me");
+        assert_eq!(route("PUT", "/v2/d/Users/Me"), "ANY /v2/{d}/Users/{proxy+}");
+        assert_eq!(route("GET", "/v2/d/Users/1/x"), "ANY /v2/{d}/Users/{proxy+}");
+        assert_eq!(route("GET", "/v2/d/users"), "ANY /v2/{proxy+}");
+        assert_eq!(route("GET", "/v2/d/Users/"), "ANY /v2/{proxy+}");
+        assert_eq!(route("GET", "/v3"), "$default");
+        assert_eq!(route("GET", "/"), "$default");
+    }
+
+    #[test]
+    fn variables_are_decoded() {
+        let template = Template::read(EXAMPLE).unwrap();
+        let found = template.routes.find(&Method::GET, "/v2/d%20x/Users/a%2Fb/c");
+        let variables = found.unwrap().variables;
+        assert_eq!(variables["d"], "d x");
+        assert_eq!(variables["proxy"], "a/b/c");
+    }
+
+    #[test]
+    fn functions_table_and_mapping_are_read_with_their_references() {
+        let template = Template::read(EXAMPLE).unwrap();
+        assert_eq!(template.functions["UsersFunction"].package, "users");
+        assert_eq!(template.functions["OtherFunction"].package, "discovery");
+        let env = |function, name| template.environment(function, name).unwrap();
+        assert_eq!(env("UsersFunction", "TABLE_NAME"), template.table.name);
+        assert_eq!(env("UsersFunction", "SECRET_PREFIX"), "rollcall/dir/${x}/");
+        assert_eq!(env("PublisherFunction", "BUS_NAME"), "rollcall-events");
+        assert!(template.environment("UsersFunction", "NONE").is_err());
+        let ttl = template.table.time_to_live_specification.unwrap();
+        assert_eq!(ttl.attribute_name, "expires");
+        let mapping = Mapping {
+            function: "PublisherFunction".to_owned(),
+            batch_size: 50,
+            patterns: vec![r#"{"eventName":["INSERT"]}"#.to_owned()],
+            retries: Some(5),
+            bisect: true,
+            reports_failures: true,
+        };
+        assert_eq!(template.mapping, mapping);
+    }
+
+    #[test]
+    fn the_deployed_template_is_one_we_can_run() {
+        let template = Template::deployed().unwrap();
+        let function = |method: Method, path: &str| {
+            let found = template.routes.find(&method, path).unwrap();
+            template.functions[&found.route.function].package.clone()
+        };
+        assert_eq!(function(Method::POST, "/scim/v2/d/Users"), "users");
+        assert_eq!(function(Method::PATCH, "/scim/v2/d/Users/1"), "users");
+        assert_eq!(function(Method::GET, "/scim/v2/d/ServiceProviderConfig"), "discovery");
+        assert_eq!(function(Method::GET, "/nowhere"), "discovery");
+        assert_eq!(template.functions[&template.mapping.function].package, "publisher");
+        assert!(template.mapping.reports_failures);
+    }
+
+    #[test]
+    fn what_cannot_be_run_says_what_is_missing() {
+        for (text, reason) in [
+            ("a: [", "YAML"),
+            ("Resources: {}", "no table"),
+            ("Resources: {T: {Type: 'AWS::DynamoDB::Table'}}", "describes T"),
+        ] {
+            let error = Template::read(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Requests: parsed once, before any operation begins.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::MethodRouter;
+use directory::Precondition;
+use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+use scim::{Filter, Object, Page, Projection, ResourceType};
+use tower_http::compression::CompressionLayer;
+use tracing::Instrument;
+
+use crate::{Error, Gateway};
+
+/// The largest body that is read. Lambda takes 6 MB with everything around it ("Lambda quotas").
+pub const MAX_BODY_BYTES: usize = 5 * 1024 * 1024;
+
+/// The router of a function: its routes, each with and without a slash at the
+/// end (H13), answers in SCIM for whatever else comes, and one log line a request.
+pub fn routes<const N: usize>(gateway: Gateway, routes: [(&str, MethodRouter<Gateway>); N]) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in routes {
+        router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
+    }
+    router
+        .fallback(unknown_endpoint)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(log))
+        .with_state(gateway)
+}
+
+/// 404 for what is no endpoint, 400 for another version of the protocol (H8), 501 for what SCIM has and this does not (H11).
+async fn unknown_endpoint(request: Request) -> Error {
+    let path = request.uri().path();
+    let mut segments = path.trim_matches('/').split('/');
+    let (scim, version, _directory, endpoint) = (segments.next(), segments.next(), segments.next(), segments.next());
+    if scim == Some("scim") {
+        let other_version = version.and_then(|version| version.strip_prefix(['v', 'V'])).is_some_and(|number| {
+            number != "2" && !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.')
+        });
+        if other_version {
+            return scim::Error::invalid_vers("This service speaks SCIM 2.0, at /scim/v2/.").into();
+        }
+        if version == Some("v2") && matches!(endpoint, Some("Me" | "Bulk" | ".search" | "Groups")) {
+            let endpoint = endpoint.unwrap_or_default();
+            return scim::Error::new(501, None, format!("/{endpoint} is not supported.")).into();
+        }
+    }
+    scim::Error::new(404, None, "There is no such endpoint. SCIM endpoints are below /scim/v2/{directory}/.").into()
+}
+
+/// 405; axum names the methods that would do in `Allow`.
+async fn wrong_method(request: Request) -> Error {
+    scim::Error::new(405, None, format!("{} is not a method of this endpoint.", request.method())).into()
+}
+
+/// One line a request: no query, no body, no id of a resource, no token.
+async fn log(request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", directory.id = tracing::field::Empty);
+    async move {
+        let response = next.run(request).await;
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(%method, route, status = response.status().as_u16(), duration_ms, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The query parameters, by form rules: `+` is a blank. Unknown ones are ignored (H9).
+pub struct Params(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Self(form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value))).collect()))
+    }
+}
+
+impl Params {
+    /// The value of a parameter.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Which resources.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidFilter`.
+    pub fn filter(&self) -> Result<Option<Filter>, Error> {
+        Ok(self.get("filter").map(Filter::parse).transpose()?)
+    }
+
+    /// Which page of them.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue`.
+    pub fn page(&self) -> Result<Page, Error> {
+        Ok(Page::parse(self.get("startIndex"), self.get("count"))?)
+    }
+
+    /// Which attributes of them.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidSyntax`.
+    pub fn projection(&self, ty: &ResourceType) -> Result<Projection, Error> {
+        Ok(Projection::parse(self.get("attributes"), self.get("excludedAttributes"), ty)?)
+    }
+}
+
+/// A JSON body.
+pub struct Body(pub Object);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        if let Some(media_type) = request.headers().get(CONTENT_TYPE) {
+            let media_type = media_type.to_str().unwrap_or_default();
+            let essence = media_type.split(';').next().unwrap_or_default().trim();
+            if !["application/scim+json", "application/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+                return Err(scim::Error::new(415, None, "The Content-Type must be application/scim+json or application/json.").into());
+            }
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|_| {
+            Error::Scim(scim::Error::new(413, None, format!("The body is larger than {MAX_BODY_BYTES} bytes.")))
+        })?;
+        Ok(Self(scim::json::parse(&bytes)?))
+    }
+}
+
+/// What the headers of a request wish.
+pub struct Wishes {
+    /// The versions that may be changed.
+    pub precondition: Precondition,
+    /// Whether an answer without a body will do (RFC 7240).
+    pub minimal: bool,
+    none_match: Option<Tags>,
+}
+
+enum Tags {
+    Any,
+    Versions(Vec<u64>),
+}
+
+impl Tags {
+    /// Entity tags, compared weakly: SCIM's own are weak (RFC 7644 §3.14).
+    /// A tag that this service never gave matches nothing.
+    fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
+        let mut versions = None;
+        for value in headers.get_all(name) {
+            for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
+                if tag == "*" {
+                    return Some(Self::Any);
+                }
+                let tag = tag.trim_start_matches("W/").trim_matches('"');
+                versions.get_or_insert_with(Vec::new).extend(tag.parse::<u64>());
+            }
+        }
+        versions.map(Self::Versions)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Wishes {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let headers = &parts.headers;
+        let minimal = headers
+            .get_all("prefer")
+            .iter()
+            .filter_map(|prefer| prefer.to_str().ok())
+            .flat_map(|prefer| prefer.split([',', ';']))
+            .any(|wish| wish.trim().eq_ignore_ascii_case("return=minimal"));
+        Ok(Self {
+            // `*` asks only that the resource exists, which every change does.
+            precondition: match Tags::read(headers, &IF_MATCH) {
+                Some(Tags::Versions(versions)) => Precondition::Version(versions),
+                Some(Tags::Any) | None => Precondition::None,
+            },
+            minimal,
+            none_match: Tags::read(headers, &IF_NONE_MATCH),
+        })
+    }
+}
+
+impl Wishes {
+    /// Whether the client has this version already (`If-None-Match`).
+    #[must_use]
+    pub fn has(&self, version: u64) -> bool {
+        match &self.none_match {
+            Some(Tags::Any) => true,
+            Some(Tags::Versions(versions)) => versions.contains(&version),
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Answers: SCIM JSON with its headers, and the one place where a failure gets a status.
+
+use std::error::Error as StdError;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use scim::{ListResponse, Object, ScimType};
+use serde_json::Value;
+
+/// The media type of every answer. It has no parameters: clients compare the exact text (H3).
+pub(crate) const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
+
+/// What Okta waits before it sends a request again, in seconds. It reads whole seconds only (A8).
+const RETRY_SECONDS: u64 = 5;
+
+/// Why a request was not answered as it wished.
+#[derive(Debug)]
+pub enum Error {
+    /// There was no token, or not the right one: 401.
+    Unauthenticated {
+        /// Whether there was one.
+        presented: bool,
+    },
+    /// The directory is deactivated: 403.
+    Inactive,
+    /// The tokens cannot be read now: 503, never 401, which says "wrong token".
+    Unavailable(Box<dyn StdError + Send + Sync>),
+    /// The store did not do it.
+    Store(directory::Error),
+    /// The request breaks a rule of SCIM.
+    Scim(scim::Error),
+}
+
+impl Error {
+    pub(crate) fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Store(directory::Error::Broken(source.into()))
+    }
+
+    /// What failed, for the log.
+    pub(crate) fn source_chain(&self) -> String {
+        let mut text = String::new();
+        let mut source: Option<&dyn StdError> = match self {
+            Self::Unavailable(source) => Some(source.as_ref()),
+            Self::Store(error) => Some(error),
+            Self::Scim(_) | Self::Inactive | Self::Unauthenticated { .. } => None,
+        };
+        while let Some(error) = source {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+
+    /// The SCIM error, which the administrator of the provisioning client reads.
+    fn to_scim(&self) -> scim::Error {
+        match self {
+            Self::Unauthenticated { presented: false } => {
+                scim::Error::new(401, None, "The request has no bearer token: send Authorization: Bearer and the token of this directory.")
+            }
+            Self::Unauthenticated { presented: true } => {
+                scim::Error::new(401, None, "The bearer token is not one of this directory's: check the base URL and the token.")
+            }
+            Self::Inactive => scim::Error::new(403, None, "This directory is deactivated. Nothing was changed. Ask the application's team to activate it."),
+            Self::Unavailable(_) => scim::Error::new(503, None, "The token cannot be verified right now. Nothing was changed. Try again."),
+            Self::Scim(error) => error.clone(),
+            Self::Store(error) => match error {
+                directory::Error::NotFound => scim::Error::new(404, None, "There is no such resource in this directory."),
+                directory::Error::Uniqueness { attribute } => {
+                    scim::Error::new(409, Some(ScimType::Uniqueness), format!("{attribute}: another resource of this directory has this value already."))
+                }
+                directory::Error::Changed => scim::Error::new(412, None, "The resource is not in the version that If-Match names."),
+                directory::Error::TooLarge(detail) => scim::Error::new(413, None, detail.clone()),
+                directory::Error::Scim(error) => error.clone(),
+                directory::Error::Busy => scim::Error::new(429, None, "Too much is being changed at once. Nothing was changed by this request. Try again."),
+                directory::Error::Broken(_) => scim::Error::new(500, None, "The directory failed. The team was told; try again later."),
+            },
+        }
+    }
+}
+
+impl From<directory::Error> for Error {
+    fn from(error: directory::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<scim::Error> for Error {
+    fn from(error: scim::Error) -> Self {
+        Self::Scim(error)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let error = self.to_scim();
+        if matches!(self, Self::Unavailable(_) | Self::Store(directory::Error::Broken(_))) {
+            tracing::error!(error = %self.source_chain(), status = error.status(), "request failed");
+        }
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = object(status, error.to_object());
+        let headers = response.headers_mut();
+        match &self {
+            Self::Unauthenticated { presented } => {
+                // RFC 6750 §3: the error is named only if there was a token.
+                let challenge = if *presented { r#"Bearer realm="scim", error="invalid_token""# } else { r#"Bearer realm="scim""# };
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Self::Unavailable(_) | Self::Store(directory::Error::Busy) => {
+                headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// 404 for an id that no resource of this kind has, naming it.
+#[must_use]
+pub fn not_found(kind: &str, id: &str) -> Error {
+    let shown: String = id.chars().take(60).collect();
+    Error::Scim(scim::Error::new(404, None, format!("There is no {kind} of the id \"{shown}\" in this directory.")))
+}
+
+/// An answer with a JSON body.
+#[must_use]
+pub fn object(status: StatusCode, body: Object) -> Response {
+    let mut response = Value::Object(body).to_string().into_response();
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, SCIM_JSON);
+    response
+}
+
+/// A list.
+#[must_use]
+pub fn list(list: ListResponse) -> Response {
+    object(StatusCode::OK, list.to_object())
+}
+
+/// 204.
+#[must_use]
+pub fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// A resource at `location` in the version of `etag`.
+#[must_use]
+pub fn resource(body: Object, etag: &str, location: &str) -> Response {
+    addressed(object(StatusCode::OK, body), etag, location)
+}
+
+/// 201, for a resource that is new.
+#[must_use]
+pub fn created(body: Object, etag: &str, location: &str) -> Response {
+    addressed(object(StatusCode::CREATED, body), etag, location)
+}
+
+/// A resource that was changed, with its body or, if the client prefers that, without (RFC 7240, H15).
+#[must_use]
+pub fn updated(body: Option<Object>, etag: &str, location: &str) -> Response {
+    const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+    match body {
+        Some(body) => resource(body, etag, location),
+        None => {
+            let mut response = addressed(no_content(), etag, location);
+            response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
+            response
+        }
+    }
+}
+
+fn addressed(mut response: Response, etag: &str, location: &str) -> Response {
+    let headers = response.headers_mut();
+    for (name, text) in [(ETAG, etag), (LOCATION, location), (CONTENT_LOCATION, location)] {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
