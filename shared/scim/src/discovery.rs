@@ -281,3 +281,64 @@ pub fn service_provider_config(capabilities: &Capabilities, base_url: &str) -> O
         .with_list("authenticationSchemes", schemes)
         .with_meta("ServiceProviderConfig", base_url, "/ServiceProviderConfig")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn d1_d2_every_member_is_there_also_of_what_is_not_supported() {
+        let nothing = Capabilities {
+            patch: false,
+            filter: None,
+            etag: false,
+            authentication_schemes: vec![],
+            ..Capabilities::default()
+        };
+        let config = service_provider_config(&nothing, "https://example.com/scim/v2/");
+        assert_eq!(
+            Value::Object(config),
+            json!({
+                "schemas": [SERVICE_PROVIDER_CONFIG_SCHEMA],
+                "patch": {"supported": false}, "bulk": {"supported": false, "maxOperations": 0, "maxPayloadSize": 0},
+                "filter": {"supported": false, "maxResults": 0}, "changePassword": {"supported": false}, "sort": {"supported": false},
+                "etag": {"supported": false}, "authenticationSchemes": [],
+                "meta": {"resourceType": "ServiceProviderConfig", "location": "https://example.com/scim/v2/ServiceProviderConfig"},
+            })
+        );
+    }
+
+    #[test]
+    fn d3_d4_types_and_schemas_are_those_of_the_engine() {
+        let user = ResourceType::user();
+        let shown = resource_type(user, "https://example.com");
+        assert_eq!(shown["id"], shown["name"]);
+        assert_eq!(shown["schema"], user.schema.id.as_str());
+        let shown = Value::Object(schema(&user.schema, "https://example.com"));
+        let names: Vec<&str> = shown["attributes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|attribute| attribute["name"].as_str())
+            .collect();
+        let known: Vec<&str> = user
+            .schema
+            .attributes
+            .iter()
+            .map(|attribute| attribute.name.as_str())
+            .collect();
+        assert_eq!(names, known);
+        let password = shown["attributes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|attribute| attribute["name"] == "password")
+            .unwrap();
+        assert_eq!(
+            (&password["mutability"], &password["returned"]),
+            (&json!("writeOnly"), &json!("never"))
+        );
+    }
+}

@@ -152,10 +152,10 @@ fn read_member(
         _ => {}
     }
     if value.is_none() {
-        value = match &attribute.default {
-            Some(default) => Some(stored.unwrap_or(default).clone()),
-            None => None,
-        };
+        value = attribute
+            .default
+            .as_ref()
+            .map(|default| stored.unwrap_or(default).clone());
     }
     if value.is_none() && attribute.required {
         return Err(Error::invalid_value(place, "is required"));
@@ -321,4 +321,302 @@ pub(crate) fn in_schema_order(attribute: &Attribute, object: &mut Object) {
         }
     }
     *object = ordered;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::ScimType;
+
+    const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+
+    fn object(value: Value) -> Object {
+        value.as_object().unwrap().clone()
+    }
+
+    fn read(body: Value) -> Result<Resource, Error> {
+        ResourceType::user().read(object(body), None)
+    }
+
+    fn put(stored: Value, body: Value) -> Result<Resource, Error> {
+        let stored = read(stored).unwrap();
+        ResourceType::user().read(object(body), Some(&stored))
+    }
+
+    #[track_caller]
+    fn gives(body: Value, expected: Value) {
+        let read = read(body.clone()).unwrap_or_else(|error| panic!("{body}: {}", error.detail()));
+        assert_eq!(Value::Object(read.as_object().clone()), expected, "{body}");
+    }
+
+    #[track_caller]
+    fn refused(body: Value, scim_type: ScimType, detail: &str) {
+        let error = read(body.clone())
+            .err()
+            .unwrap_or_else(|| panic!("{body} is taken"));
+        assert_eq!(
+            (error.status(), error.scim_type(), error.detail()),
+            (400, Some(scim_type), detail),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn c1_c2_h7_schemas_are_checked_and_may_be_missing() {
+        let ann = json!({"userName": "ann", "active": true});
+        for schemas in [
+            json!(["urn:ietf:params:scim:schemas:core:2.0:User"]),
+            json!(["URN:ietf:params:scim:schemas:core:2.0:user", ENTERPRISE]),
+            json!(null),
+            json!([]),
+        ] {
+            gives(json!({"schemas": schemas, "userName": "ann"}), ann.clone());
+        }
+        gives(json!({"userName": "ann"}), ann);
+        refused(
+            json!({"schemas": ["urn:x"], "userName": "ann"}),
+            ScimType::InvalidValue,
+            "schemas: \"urn:x\" is no schema of User",
+        );
+        refused(
+            json!({"schemas": [7], "userName": "ann"}),
+            ScimType::InvalidValue,
+            "schemas: expected a URI, got the number 7",
+        );
+    }
+
+    #[test]
+    fn c3_c5_c10_what_is_read_only_is_ignored() {
+        gives(
+            json!({"id": "mine", "meta": {"version": "x"}, "groups": [], "userName": "ann",
+                ENTERPRISE: {"manager": {"value": "m", "displayName": "Boss"}}}),
+            json!({"userName": "ann", "active": true, ENTERPRISE: {"manager": {"value": "m"}}}),
+        );
+        gives(
+            json!({"groups": "nonsense", "meta": 7, "userName": "ann"}),
+            json!({"userName": "ann", "active": true}),
+        );
+    }
+
+    #[test]
+    fn c6_null_nothing_and_empty_text_are_the_same() {
+        gives(
+            json!({"userName": "ann", "title": null, "nickName": "", "emails": [], "roles": [null, {}, ""], "name": {"givenName": "", "familyName": null},
+                "addresses": [{"locality": ""}], ENTERPRISE: {"department": ""}}),
+            json!({"userName": "ann", "active": true}),
+        );
+    }
+
+    #[test]
+    fn c7_x19_x20_u5_values_are_read_in_the_type_of_their_attribute() {
+        gives(
+            json!({"userName": "ann", "active": "FALSE", "emails": "a@example.com", "roles": ["r", {"value": "s", "primary": "True"}], ENTERPRISE: {"manager": "m"}}),
+            json!({"userName": "ann", "active": false, "emails": [{"value": "a@example.com"}], "roles": [{"value": "r"}, {"value": "s", "primary": true}],
+                ENTERPRISE: {"manager": {"value": "m"}}}),
+        );
+    }
+
+    #[test]
+    fn c8_c9_what_does_not_fit_is_refused_by_name() {
+        refused(json!({}), ScimType::InvalidValue, "userName: is required");
+        refused(
+            json!({"userName": {}}),
+            ScimType::InvalidValue,
+            "userName: expected a string, got an object",
+        );
+        refused(
+            json!({"userName": "a", "name": ["x"]}),
+            ScimType::InvalidValue,
+            "name: expected an object, got a list",
+        );
+        refused(
+            json!({"userName": "a", "emails": [{"primary": 1}]}),
+            ScimType::InvalidValue,
+            "emails.primary: expected a Boolean, got the number 1",
+        );
+        refused(
+            json!({"userName": "a", "profileUrl": "see here"}),
+            ScimType::InvalidValue,
+            "profileUrl: expected a URI, got the string \"see here\"",
+        );
+        refused(
+            json!({"userName": "a", ENTERPRISE: "x"}),
+            ScimType::InvalidValue,
+            &format!("{ENTERPRISE}: expected an object, got the string \"x\""),
+        );
+        refused(
+            json!({"userName": "a", ENTERPRISE: {"manager": {"value": 7}}}),
+            ScimType::InvalidValue,
+            &format!("{ENTERPRISE}:manager.value: expected a string, got the number 7"),
+        );
+    }
+
+    #[test]
+    fn c12_u7_a_password_is_checked_and_dropped() {
+        gives(
+            json!({"userName": "ann", "password": "t1meMa$heen"}),
+            json!({"userName": "ann", "active": true}),
+        );
+        refused(
+            json!({"userName": "ann", "password": ["t1meMa$heen"]}),
+            ScimType::InvalidValue,
+            "password: expected a string",
+        );
+    }
+
+    #[test]
+    fn c17_c18_one_primary_and_no_repeats() {
+        let email = |value: &str, primary: bool| json!({"value": value, "type": "work", "primary": primary});
+        refused(
+            json!({"userName": "ann", "emails": [email("a", true), email("b", true)]}),
+            ScimType::InvalidValue,
+            "emails.primary: is true for more than one value; one at most can be primary",
+        );
+        gives(
+            json!({"userName": "ann", "emails": [{"type": "work", "value": "a"}, email("b", false), email("A", true)]}),
+            json!({"userName": "ann", "active": true, "emails": [{"value": "a", "type": "work", "primary": true}, email("b", false)]}),
+        );
+    }
+
+    #[test]
+    fn c19_c21_h6_other_types_are_taken_unknown_attributes_ignored_names_in_any_case() {
+        gives(
+            json!({"USERNAME": "ann", "shoeSize": 44, "Emails": [{"VALUE": "a", "Type": "boat", "shoe": 1}]}),
+            json!({"userName": "ann", "active": true, "emails": [{"value": "a", "type": "boat"}]}),
+        );
+    }
+
+    #[test]
+    fn u2_active_is_true_for_who_is_new_and_stays_for_who_is_not() {
+        assert_eq!(
+            read(json!({"userName": "ann"})).unwrap().boolean("active"),
+            Some(true)
+        );
+        let off = put(
+            json!({"userName": "ann", "active": false}),
+            json!({"userName": "ann"}),
+        )
+        .unwrap();
+        assert_eq!(off.boolean("active"), Some(false));
+    }
+
+    #[test]
+    fn w1_put_clears_what_it_leaves_out() {
+        let result = put(
+            json!({"userName": "ann", "title": "x", "externalId": "e", ENTERPRISE: {"department": "d"}}),
+            json!({"userName": "ann", "nickName": "n"}),
+        );
+        assert_eq!(
+            Value::Object(result.unwrap().as_object().clone()),
+            json!({"userName": "ann", "nickName": "n", "active": true})
+        );
+    }
+
+    #[test]
+    fn c11_what_is_immutable_is_set_once() {
+        let mut ty = ResourceType::user().clone();
+        for attribute in &mut ty.schema.attributes {
+            if attribute.name == "title" {
+                attribute.mutability = Mutability::Immutable;
+            }
+        }
+        let read = |body: Value, keep: Option<&Resource>| ty.read(object(body), keep);
+        let stored = read(json!({"userName": "ann", "title": "x"}), None).unwrap();
+        assert_eq!(
+            read(json!({"userName": "ann"}), Some(&stored)).unwrap(),
+            stored
+        );
+        assert_eq!(
+            read(json!({"userName": "ann", "title": "x"}), Some(&stored)).unwrap(),
+            stored
+        );
+        let error = read(json!({"userName": "ann", "title": "y"}), Some(&stored)).unwrap_err();
+        assert_eq!(
+            (error.scim_type(), error.detail()),
+            (
+                Some(ScimType::Mutability),
+                "title: is immutable and has another value already"
+            )
+        );
+    }
+
+    fn any_user() -> impl Strategy<Value = Object> {
+        let text = ".{0,8}".prop_map(Value::from);
+        let leaf = prop_oneof![
+            text,
+            any::<bool>().prop_map(Value::from),
+            any::<i16>().prop_map(Value::from),
+            Just(Value::Null)
+        ];
+        let names = prop::sample::select(vec![
+            "userName",
+            "name",
+            "emails",
+            "roles",
+            "active",
+            "title",
+            "value",
+            "type",
+            "primary",
+            "display",
+            "givenName",
+            "manager",
+            "department",
+            "addresses",
+            "locality",
+            "x509Certificates",
+            "photos",
+            "password",
+            "id",
+            "meta",
+            "schemas",
+            ENTERPRISE,
+        ]);
+        let value = leaf.prop_recursive(3, 24, 4, move |inner| {
+            let member = (names.clone().prop_map(str::to_owned), inner.clone());
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(Value::from),
+                prop::collection::vec(member, 0..5)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        });
+        let names = prop::sample::select(vec![
+            "name",
+            "emails",
+            "roles",
+            "active",
+            "title",
+            "addresses",
+            "photos",
+            "password",
+            "meta",
+            ENTERPRISE,
+        ]);
+        prop::collection::vec((names.prop_map(str::to_owned), value), 0..6).prop_map(|members| {
+            let mut user = object(json!({"userName": "ann"}));
+            user.extend(members);
+            user
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_door_leads_to_itself(body in any_user()) {
+            if let Ok(user) = ResourceType::user().read(body, None) {
+                let again = ResourceType::user().read(user.as_object().clone(), None).unwrap();
+                prop_assert_eq!(&again, &user);
+                // Okta sends back what it read: nothing changes (W2).
+                let meta = crate::Meta {
+                    resource_type: "User".to_owned(), created: jiff::Timestamp::UNIX_EPOCH, last_modified: jiff::Timestamp::UNIX_EPOCH,
+                    version: 1, location: "https://example.com/Users/1".to_owned(),
+                };
+                let shown = user.represent(ResourceType::user(), "1", &meta, Object::new());
+                let echoed = ResourceType::user().read(shown, Some(&user)).unwrap();
+                prop_assert_eq!(echoed, user);
+            }
+        }
+    }
 }

@@ -259,3 +259,113 @@ fn resolve(names: &[String], ty: &ResourceType) -> HashSet<Named> {
     }
     named
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+
+    fn ann() -> Object {
+        let ann = json!({
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", ENTERPRISE], "id": "1", "userName": "ann",
+            "name": {"familyName": "A", "givenName": "B"}, "emails": [{"value": "a", "type": "work"}, {"value": "b"}],
+            ENTERPRISE: {"department": "d", "manager": {"value": "m", "displayName": "M"}}, "meta": {"resourceType": "User", "version": "W/\"1\""},
+        });
+        ann.as_object().unwrap().clone()
+    }
+
+    fn project(attributes: Option<&str>, excluded: Option<&str>) -> Value {
+        let projection = Projection::parse(attributes, excluded, ResourceType::user()).unwrap();
+        let mut shown = projection.apply(ann(), ResourceType::user());
+        // J3: these are always returned.
+        assert_eq!(shown.remove("id"), Some(json!("1")));
+        let schemas = shown.remove("schemas").unwrap();
+        assert_eq!(
+            schemas.as_array().unwrap().len(),
+            if shown.contains_key(ENTERPRISE) { 2 } else { 1 }
+        );
+        Value::Object(shown)
+    }
+
+    #[test]
+    fn j1_attributes_by_name_in_any_form() {
+        for (names, expected) in [
+            ("userName", json!({"userName": "ann"})),
+            (" USERNAME , nope,, ", json!({"userName": "ann"})),
+            (
+                "urn:ietf:params:scim:schemas:core:2.0:User:userName",
+                json!({"userName": "ann"}),
+            ),
+            (
+                "name.givenName,name.nope",
+                json!({"name": {"givenName": "B"}}),
+            ),
+            (
+                "name,name.givenName",
+                json!({"name": {"familyName": "A", "givenName": "B"}}),
+            ),
+            ("emails.type", json!({"emails": [{"type": "work"}]})),
+            ("meta.version", json!({"meta": {"version": "W/\"1\""}})),
+            (
+                &format!("{ENTERPRISE}:department"),
+                json!({ENTERPRISE: {"department": "d"}}),
+            ),
+            (
+                &format!("{ENTERPRISE}:manager.displayName"),
+                json!({ENTERPRISE: {"manager": {"displayName": "M"}}}),
+            ),
+            (
+                &ENTERPRISE.to_uppercase(),
+                json!({ENTERPRISE: {"department": "d", "manager": {"value": "m", "displayName": "M"}}}),
+            ),
+            ("nope", json!({})),
+            ("password", json!({})),
+        ] {
+            assert_eq!(project(Some(names), None), expected, "{names}");
+        }
+        assert_eq!(project(Some(""), None)["userName"], "ann");
+    }
+
+    #[test]
+    fn j1_j3_excluded_attributes() {
+        let all = Value::Object(ann());
+        let without = |names: &str| project(None, Some(names));
+        assert_eq!(without("id,schemas,nope")["name"], all["name"]);
+        assert_eq!(
+            without(&format!(
+                "emails,name.familyName,meta,{ENTERPRISE}:manager.value"
+            )),
+            json!({"userName": "ann", "name": {"givenName": "B"}, ENTERPRISE: {"department": "d", "manager": {"displayName": "M"}}})
+        );
+        assert_eq!(
+            without(&format!("{ENTERPRISE},name,emails,meta")),
+            json!({"userName": "ann"})
+        );
+    }
+
+    #[test]
+    fn j2_both_at_once_contradict_each_other() {
+        let error = Projection::parse(Some("a"), Some("b"), ResourceType::user()).unwrap_err();
+        assert_eq!(
+            (error.status(), error.scim_type()),
+            (400, Some(crate::ScimType::InvalidSyntax))
+        );
+    }
+
+    #[test]
+    fn what_is_costly_is_computed_only_if_it_is_shown() {
+        let wants = |attributes, excluded| {
+            Projection::parse(attributes, excluded, ResourceType::user())
+                .unwrap()
+                .wants("groups")
+        };
+        assert!(wants(None, None));
+        assert!(wants(Some("groups.value"), None));
+        assert!(wants(None, Some("groups.value")));
+        assert!(!wants(Some("userName"), None));
+        assert!(!wants(None, Some("Groups")));
+    }
+}

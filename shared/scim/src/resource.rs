@@ -198,7 +198,7 @@ fn compare(prefix: &str, before: &Object, after: &Object, changes: &mut Vec<Chan
     let added = after.keys().filter(|name| !before.contains_key(*name));
     for name in before.keys().chain(added) {
         let (old, new) = (before.get(name), after.get(name));
-        if old == new {
+        if same(old, new) {
             continue;
         }
         // Only extensions have a colon in their name, and only they and
@@ -219,6 +219,22 @@ fn compare(prefix: &str, before: &Object, after: &Object, changes: &mut Vec<Chan
                 before: old.cloned(),
             }),
         }
+    }
+}
+
+/// Whether nothing changed. The order of elements is not significant (C22): a
+/// client that sends them in another one has changed nothing.
+fn same(old: Option<&Value>, new: Option<&Value>) -> bool {
+    match (old, new) {
+        (Some(Value::Array(old)), Some(Value::Array(new))) if old.len() == new.len() => {
+            let sorted = |elements: &[Value]| {
+                let mut texts: Vec<String> = elements.iter().map(Value::to_string).collect();
+                texts.sort_unstable();
+                texts
+            };
+            old == new || sorted(old) == sorted(new)
+        }
+        (old, new) => old == new,
     }
 }
 
@@ -261,5 +277,155 @@ impl Meta {
         object.insert("location".to_owned(), Value::from(self.location.as_str()));
         object.insert("version".to_owned(), Value::from(self.etag()));
         object
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+
+    fn user(value: Value) -> Resource {
+        ResourceType::user()
+            .read(value.as_object().unwrap().clone(), None)
+            .unwrap()
+    }
+
+    fn changed(before: Value, after: Value) -> Vec<(String, Option<Value>)> {
+        user(before)
+            .changed(&user(after))
+            .into_iter()
+            .map(|change| (change.path, change.before))
+            .collect()
+    }
+
+    #[test]
+    fn values_are_found_by_their_path() {
+        let ann = user(
+            json!({"userName": "ann", "name": {"givenName": "Ann"}, "emails": [{"value": "a"}, {"value": "b", "primary": true}],
+            ENTERPRISE: {"manager": {"value": "m"}}}),
+        );
+        assert_eq!(ann.string("userName"), Some("ann"));
+        assert_eq!(ann.string("name.givenName"), Some("Ann"));
+        assert_eq!(
+            ann.string("urn:ietf:params:scim:schemas:core:2.0:User:userName"),
+            Some("ann")
+        );
+        assert_eq!(
+            ann.string(&format!("{ENTERPRISE}:manager.value")),
+            Some("m")
+        );
+        assert_eq!(ann.boolean("active"), Some(true));
+        assert_eq!(
+            ann.primary("emails").unwrap().get("value"),
+            Some(&json!("b"))
+        );
+        for nothing in [
+            "",
+            "nope",
+            "userName.x",
+            "name.nope",
+            "urn:x:userName.y",
+            ":",
+        ] {
+            assert_eq!(ann.get(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_change_names_what_is_different() {
+        let before = json!({"userName": "ann", "name": {"givenName": "Ann", "familyName": "Archer"}, "title": "x", "emails": [{"value": "a"}],
+            ENTERPRISE: {"department": "d"}});
+        assert_eq!(changed(before.clone(), before.clone()), vec![]);
+        let after = json!({"userName": "ann", "name": {"givenName": "Anna", "familyName": "Archer"}, "nickName": "n", "emails": [{"value": "b"}],
+            ENTERPRISE: {"manager": {"value": "m"}}});
+        let path = |name: &str| format!("{ENTERPRISE}:{name}");
+        assert_eq!(
+            changed(before, after),
+            [
+                ("emails".to_owned(), Some(json!([{"value": "a"}]))),
+                ("name.givenName".to_owned(), Some(json!("Ann"))),
+                ("nickName".to_owned(), None),
+                ("title".to_owned(), Some(json!("x"))),
+                (path("department"), Some(json!("d"))),
+                (path("manager.value"), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn c22_the_order_of_elements_is_no_change() {
+        let emails = |values: Value| json!({"userName": "ann", "emails": values});
+        let (a, b) = (json!({"value": "a", "type": "work"}), json!({"value": "b"}));
+        assert_eq!(
+            changed(emails(json!([a, b])), emails(json!([b, a]))),
+            vec![]
+        );
+        assert_eq!(changed(emails(json!([a])), emails(json!([b, a]))).len(), 1);
+        assert_eq!(
+            changed(emails(json!([a, b])), emails(json!([b, {"value": "a"}]))).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn what_is_stored_comes_back_as_it_was() {
+        let ann = user(
+            json!({"userName": "ann \u{1f600}", "name": {"familyName": "\"\\\n"}, "emails": [{"value": "a"}]}),
+        );
+        assert_eq!(Resource::from_stored(&ann.to_stored()).unwrap(), ann);
+        assert!(Resource::from_stored("[]").is_err());
+    }
+
+    #[test]
+    fn c2_c5_a_representation_says_what_the_service_knows() {
+        let meta = Meta {
+            resource_type: "User".to_owned(),
+            created: "2026-01-01T00:00:00Z".parse().unwrap(),
+            last_modified: "2026-01-02T00:00:00.123456Z".parse().unwrap(),
+            version: 7,
+            location: "https://example.com/Users/1".to_owned(),
+        };
+        let groups = json!({"groups": [{"value": "g"}]})
+            .as_object()
+            .unwrap()
+            .clone();
+        let shown = user(json!({"userName": "ann", ENTERPRISE: {"department": "d"}})).represent(
+            ResourceType::user(),
+            "1",
+            &meta,
+            groups,
+        );
+        assert_eq!(
+            Value::Object(shown),
+            json!({
+                "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", ENTERPRISE], "id": "1", "userName": "ann", "active": true,
+                "groups": [{"value": "g"}], ENTERPRISE: {"department": "d"},
+                "meta": {"resourceType": "User", "created": "2026-01-01T00:00:00.000Z", "lastModified": "2026-01-02T00:00:00.123Z",
+                    "location": "https://example.com/Users/1", "version": "W/\"7\""},
+            })
+        );
+        let plain = user(json!({"userName": "ann"})).represent(
+            ResourceType::user(),
+            "1",
+            &meta,
+            Object::new(),
+        );
+        assert_eq!(
+            plain["schemas"],
+            json!(["urn:ietf:params:scim:schemas:core:2.0:User"])
+        );
+    }
+
+    #[test]
+    fn debug_shows_names_only() {
+        let shown = format!("{:?}", user(json!({"userName": "ann", "title": "secret"})));
+        assert!(
+            shown.contains("title") && !shown.contains("ann") && !shown.contains("secret"),
+            "{shown}"
+        );
     }
 }
