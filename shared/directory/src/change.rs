@@ -3,11 +3,13 @@
 //! Each write names what its refusal means, so nobody counts the positions of
 //! cancellation reasons afterwards.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use tokio::time::Instant;
 
 use crate::error::{Error, is_throttling};
 use crate::event::Event;
@@ -42,9 +44,19 @@ pub(crate) struct Change {
 }
 
 enum Write {
-    Put { key: Key, item: Item, condition: Option<Condition> },
-    Delete { key: Key, condition: Option<Condition> },
-    Add { key: Key, by: i64 },
+    Put {
+        key: Key,
+        item: Item,
+        condition: Option<Condition>,
+    },
+    Delete {
+        key: Key,
+        condition: Option<Condition>,
+    },
+    Add {
+        key: Key,
+        by: i64,
+    },
 }
 
 enum Condition {
@@ -55,27 +67,60 @@ enum Condition {
 impl Change {
     /// Writes an item where none is.
     pub(crate) fn create(&mut self, key: Key, item: Item, refused: Refused) {
-        self.writes.push((Write::Put { key, item, condition: Some(Condition::Absent) }, refused));
+        self.writes.push((
+            Write::Put {
+                key,
+                item,
+                condition: Some(Condition::Absent),
+            },
+            refused,
+        ));
     }
 
     /// Writes an item that nobody else writes.
     pub(crate) fn put(&mut self, key: Key, item: Item) {
-        self.writes.push((Write::Put { key, item, condition: None }, Refused::Changed));
+        self.writes.push((
+            Write::Put {
+                key,
+                item,
+                condition: None,
+            },
+            Refused::Changed,
+        ));
     }
 
     /// Replaces a resource that is still in `version`.
     pub(crate) fn replace(&mut self, key: Key, item: Item, version: u64) {
-        self.writes.push((Write::Put { key, item, condition: Some(Condition::Version(version)) }, Refused::Changed));
+        self.writes.push((
+            Write::Put {
+                key,
+                item,
+                condition: Some(Condition::Version(version)),
+            },
+            Refused::Changed,
+        ));
     }
 
     /// Deletes a resource that is still in `version`.
     pub(crate) fn delete(&mut self, key: Key, version: u64) {
-        self.writes.push((Write::Delete { key, condition: Some(Condition::Version(version)) }, Refused::Changed));
+        self.writes.push((
+            Write::Delete {
+                key,
+                condition: Some(Condition::Version(version)),
+            },
+            Refused::Changed,
+        ));
     }
 
     /// Deletes an item that nobody else writes.
     pub(crate) fn remove(&mut self, key: Key) {
-        self.writes.push((Write::Delete { key, condition: None }, Refused::Changed));
+        self.writes.push((
+            Write::Delete {
+                key,
+                condition: None,
+            },
+            Refused::Changed,
+        ));
     }
 
     /// Adds to a count.
@@ -100,7 +145,13 @@ impl Change {
         }
         // The SDK sets a client request token, so a call that it repeats after
         // a lost answer is carried out once.
-        match store.client().transact_write_items().set_transact_items(Some(actions)).send().await {
+        match store
+            .client()
+            .transact_write_items()
+            .set_transact_items(Some(actions))
+            .send()
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) => Err(not_committed(error, &refusals)),
         }
@@ -111,7 +162,11 @@ impl Write {
     fn action(self, table: &str) -> Result<TransactWriteItem, Error> {
         let action = TransactWriteItem::builder();
         Ok(match self {
-            Self::Put { key, mut item, condition } => {
+            Self::Put {
+                key,
+                mut item,
+                condition,
+            } => {
                 item.extend(key.attributes());
                 let mut put = Put::builder().table_name(table).set_item(Some(item));
                 match condition {
@@ -131,7 +186,9 @@ impl Write {
                 action.put(put.build().map_err(Error::broken)?)
             }
             Self::Delete { key, condition } => {
-                let mut delete = Delete::builder().table_name(table).set_key(Some(key.attributes()));
+                let mut delete = Delete::builder()
+                    .table_name(table)
+                    .set_key(Some(key.attributes()));
                 match condition {
                     Some(Condition::Version(version)) => {
                         delete = delete
@@ -158,15 +215,23 @@ impl Write {
     }
 }
 
-fn not_committed<R>(error: SdkError<TransactWriteItemsError, R>, refusals: &[Refused]) -> NotCommitted
+fn not_committed<R>(
+    error: SdkError<TransactWriteItemsError, R>,
+    refusals: &[Refused],
+) -> NotCommitted
 where
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     let code = error.code().unwrap_or_default();
-    if is_throttling(code) || code == "TransactionInProgressException" || code == "TransactionConflictException" {
+    if is_throttling(code)
+        || code == "TransactionInProgressException"
+        || code == "TransactionConflictException"
+    {
         return NotCommitted::Contended;
     }
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error() else {
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+        error.as_service_error()
+    else {
         return NotCommitted::Broken(Error::from_sdk(error));
     };
     let mut contended = false;
@@ -174,7 +239,9 @@ where
     for (reason, meaning) in cancelled.cancellation_reasons().iter().zip(refusals) {
         match reason.code().unwrap_or("None") {
             // A resource that has moved on says nothing yet about its new values.
-            "ConditionalCheckFailed" if refused != Some(Refused::Changed) => refused = Some(*meaning),
+            "ConditionalCheckFailed" if refused != Some(Refused::Changed) => {
+                refused = Some(*meaning)
+            }
             "TransactionConflict" => contended = true,
             code if is_throttling(code) => contended = true,
             _ => {}
@@ -187,11 +254,12 @@ where
     }
 }
 
-/// How long a request goes on trying to write an item that others write as well.
-/// Okta waits 60 seconds, API Gateway 30; DynamoDB's conflicts pass in milliseconds.
+/// How long a request goes on trying what others hinder: writes that meet, or
+/// throttling. Okta waits 60 seconds, API Gateway 30; DynamoDB's conflicts pass
+/// in milliseconds.
 pub(crate) struct Backoff {
     attempt: u32,
-    waited: Duration,
+    until: Instant,
 }
 
 impl Backoff {
@@ -200,20 +268,38 @@ impl Backoff {
     const IN_ALL: Duration = Duration::from_secs(8);
 
     pub(crate) fn new() -> Self {
-        Self { attempt: 0, waited: Duration::ZERO }
+        Self {
+            attempt: 0,
+            until: Instant::now() + Self::IN_ALL,
+        }
     }
 
     /// Waits before the next attempt, for a random part of a time that doubles;
-    /// [`Error::Busy`] when it has waited long enough in all.
+    /// [`Error::Busy`] when all of it has taken long enough.
     pub(crate) async fn wait(&mut self) -> Result<(), Error> {
-        if self.waited >= Self::IN_ALL {
+        if Instant::now() >= self.until {
             return Err(Error::Busy);
         }
-        let most = Self::FIRST.saturating_mul(1 << self.attempt.min(6)).min(Self::LONGEST);
-        let pause = most.mul_f64(fastrand::f64());
+        let most = Self::FIRST
+            .saturating_mul(1 << self.attempt.min(6))
+            .min(Self::LONGEST);
         self.attempt += 1;
-        self.waited += pause;
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(most.mul_f64(fastrand::f64())).await;
         Ok(())
+    }
+}
+
+/// Sends what DynamoDB throttles again, for as long as a request may take.
+pub(crate) async fn patiently<T, E, F>(send: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, SdkError<E>>>,
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let mut backoff = Backoff::new();
+    loop {
+        match send().await.map_err(Error::from_sdk) {
+            Err(Error::Busy) => backoff.wait().await?,
+            outcome => return outcome,
+        }
     }
 }

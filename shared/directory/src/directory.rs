@@ -76,7 +76,10 @@ impl Caller {
     /// `disallowed-methods` holds everyone else off.
     #[must_use]
     pub fn authenticated(directory: Arc<Directory>, base_url: &str) -> Self {
-        Self { directory, base_url: base_url.into() }
+        Self {
+            directory,
+            base_url: base_url.into(),
+        }
     }
 
     /// The directory that this caller reaches.

@@ -15,6 +15,8 @@ pub enum Error {
     Uniqueness {
         /// The attribute's name.
         attribute: &'static str,
+        /// The value, for the client and never for a log.
+        value: String,
     },
     /// The resource is not in the version that the client demanded.
     #[error("the resource has another version")]

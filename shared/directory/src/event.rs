@@ -9,7 +9,7 @@ use crate::directory::Caller;
 use crate::error::Error;
 use crate::id::{DirectoryId, EventId};
 use crate::item::{self, Item};
-use crate::key::{self, Key};
+use crate::key::Key;
 use crate::store::Stored;
 
 /// The `source` of every event on the bus.
@@ -59,18 +59,52 @@ pub(crate) struct Event {
 
 impl Event {
     /// The event of a user who was created.
-    pub(crate) fn user_created(caller: &Caller, user: &Stored, now: Timestamp) -> Result<Self, Error> {
-        Self::user(caller, DetailType::UserCreated, user, user.version, None, now)
+    pub(crate) fn user_created(
+        caller: &Caller,
+        user: &Stored,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        Self::user(
+            caller,
+            DetailType::UserCreated,
+            user,
+            user.version,
+            None,
+            now,
+        )
     }
 
     /// The event of a user of whom something changed.
-    pub(crate) fn user_updated(caller: &Caller, before: &Resource, user: &Stored, now: Timestamp) -> Result<Self, Error> {
-        Self::user(caller, DetailType::UserUpdated, user, user.version, Some(before), now)
+    pub(crate) fn user_updated(
+        caller: &Caller,
+        before: &Resource,
+        user: &Stored,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        Self::user(
+            caller,
+            DetailType::UserUpdated,
+            user,
+            user.version,
+            Some(before),
+            now,
+        )
     }
 
     /// The event of a user who was deleted. It is the version after the last one that existed.
-    pub(crate) fn user_deleted(caller: &Caller, user: &Stored, now: Timestamp) -> Result<Self, Error> {
-        Self::user(caller, DetailType::UserDeleted, user, user.version + 1, None, now)
+    pub(crate) fn user_deleted(
+        caller: &Caller,
+        user: &Stored,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        Self::user(
+            caller,
+            DetailType::UserDeleted,
+            user,
+            user.version + 1,
+            None,
+            now,
+        )
     }
 
     fn user(
@@ -99,9 +133,15 @@ impl Event {
         detail.insert("resource".to_owned(), Value::Object(resource));
         if let Some(before) = before {
             let changed = before.changed(&user.resource);
-            detail.insert("changed".to_owned(), changed.iter().map(|c| c.path.as_str()).collect());
+            detail.insert(
+                "changed".to_owned(),
+                changed.iter().map(|c| c.path.as_str()).collect(),
+            );
             detail.insert("data".to_owned(), Value::Object(flatten(caller, user)));
-            let previous: Object = changed.into_iter().map(|c| (c.path, c.before.unwrap_or(Value::Null))).collect();
+            let previous: Object = changed
+                .into_iter()
+                .map(|c| (c.path, c.before.unwrap_or(Value::Null)))
+                .collect();
             detail.insert("previous".to_owned(), Value::Object(previous));
         } else {
             detail.insert("data".to_owned(), Value::Object(flatten(caller, user)));
@@ -113,16 +153,28 @@ impl Event {
                 detail.len()
             )));
         }
-        Ok(Self { directory: directory.id, id, time: now, detail_type, detail })
+        Ok(Self {
+            directory: directory.id,
+            id,
+            time: now,
+            detail_type,
+            detail,
+        })
     }
 
     /// The item that the event is kept as.
     pub(crate) fn into_item(self) -> (Key, Item) {
-        let expires = self.time.checked_add((KEPT_DAYS * 24).hours()).unwrap_or(Timestamp::MAX);
+        let expires = self
+            .time
+            .checked_add((KEPT_DAYS * 24).hours())
+            .unwrap_or(Timestamp::MAX);
         (
             Key::event(self.directory, self.id),
             Item::from([
-                (item::DETAIL_TYPE.to_owned(), item::string(self.detail_type.as_str())),
+                (
+                    item::DETAIL_TYPE.to_owned(),
+                    item::string(self.detail_type.as_str()),
+                ),
                 (item::DETAIL.to_owned(), item::string(self.detail)),
                 (item::EXPIRES.to_owned(), item::number(expires.as_second())),
             ]),
@@ -135,7 +187,10 @@ fn flatten(caller: &Caller, user: &Stored) -> Object {
     let resource = &user.resource;
     let mut data = Object::new();
     data.insert("id".to_owned(), json!(user.id));
-    let email = resource.primary("emails").and_then(|email| email.get("value")).and_then(Value::as_str);
+    let email = resource
+        .primary("emails")
+        .and_then(|email| email.get("value"))
+        .and_then(Value::as_str);
     let texts = [
         ("user_name", resource.string("userName")),
         ("external_id", resource.string("externalId")),
@@ -149,16 +204,20 @@ fn flatten(caller: &Caller, user: &Stored) -> Object {
             data.insert(name.to_owned(), json!(text));
         }
     }
-    data.insert("active".to_owned(), json!(resource.boolean("active").unwrap_or(true)));
-    data.insert("raw".to_owned(), Value::Object(user.represent(caller, ResourceType::user(), Object::new())));
+    data.insert(
+        "active".to_owned(),
+        json!(resource.boolean("active").unwrap_or(true)),
+    );
+    data.insert(
+        "raw".to_owned(),
+        Value::Object(user.represent(caller, ResourceType::user(), Object::new())),
+    );
     data
 }
 
 /// An event item as the table's stream shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct EventItem {
-    #[serde(rename = "PK")]
-    pk: String,
     /// What happened.
     #[serde(rename = "detailType")]
     pub detail_type: DetailType,
@@ -167,18 +226,6 @@ pub struct EventItem {
 }
 
 impl EventItem {
-    /// Whether an item of this partition key is an event item.
-    #[must_use]
-    pub fn is_partition(pk: &str) -> bool {
-        key::event_directory(pk).is_some()
-    }
-
-    /// The directory that the event is of.
-    #[must_use]
-    pub fn directory(&self) -> Option<DirectoryId> {
-        key::event_directory(&self.pk)
-    }
-
     /// When the change was made.
     ///
     /// # Errors

@@ -29,7 +29,10 @@ fn parse(text: &str) -> Result<Uuid, InvalidId> {
 
 /// A new UUIDv4. Random on purpose: order by id is stable, spreads the load
 /// over the table, and lets resources be counted by prefix.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that makes random ids")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that makes random ids"
+)]
 fn random() -> Uuid {
     Uuid::new_v4()
 }
@@ -114,7 +117,11 @@ impl EventId {
     pub fn at(now: Timestamp) -> Self {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-        Self(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)))
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            seconds,
+            nanos,
+        )))
     }
 }
 
@@ -126,7 +133,14 @@ mod tests {
     fn an_id_has_one_spelling() {
         let id = ResourceId::random().to_string();
         assert_eq!(id.parse::<ResourceId>().unwrap().to_string(), id);
-        for other in [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}"), format!("{id} "), String::new(), "a#b".to_owned()] {
+        for other in [
+            id.to_uppercase(),
+            id.replace('-', ""),
+            format!("{{{id}}}"),
+            format!("{id} "),
+            String::new(),
+            "a#b".to_owned(),
+        ] {
             assert_eq!(other.parse::<ResourceId>(), Err(InvalidId), "{other}");
         }
     }

@@ -75,7 +75,10 @@ pub(crate) fn from_stored(stored: &Stored) -> Item {
         (DOCUMENT.to_owned(), string(stored.resource.to_stored())),
         (VERSION.to_owned(), number(stored.version)),
         (CREATED.to_owned(), number(stored.created.as_millisecond())),
-        (LAST_MODIFIED.to_owned(), number(stored.last_modified.as_millisecond())),
+        (
+            LAST_MODIFIED.to_owned(),
+            number(stored.last_modified.as_millisecond()),
+        ),
     ])
 }
 

@@ -28,7 +28,8 @@ pub(crate) const PK: &str = "PK";
 /// The name of the sort key.
 pub(crate) const SK: &str = "SK";
 
-/// How the partition key of every event item ends.
+/// How the partition key of every event item ends, and of no other: the
+/// stream mapping in `template.yaml` filters by it.
 const EVENTS: &str = "#E";
 
 /// Text longer than this many bytes stands in a key as its beginning and its digest.
@@ -43,16 +44,25 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn directory(directory: DirectoryId) -> Self {
-        Self { pk: directory.to_string(), sk: "META".to_owned() }
+        Self {
+            pk: directory.to_string(),
+            sk: "META".to_owned(),
+        }
     }
 
     pub(crate) fn user(directory: DirectoryId, id: ResourceId) -> Self {
-        Self { pk: users(directory), sk: id.to_string() }
+        Self {
+            pk: users(directory),
+            sk: id.to_string(),
+        }
     }
 
     /// The pointer that is both the look-up by userName and the lock on it.
     pub(crate) fn user_name(directory: DirectoryId, user_name: &str) -> Self {
-        Self { pk: format!("{directory}#N"), sk: capped(&scim::fold(user_name)) }
+        Self {
+            pk: format!("{directory}#N"),
+            sk: capped(&scim::fold(user_name)),
+        }
     }
 
     pub(crate) fn external_id(directory: DirectoryId, external_id: &str, id: ResourceId) -> Self {
@@ -67,11 +77,17 @@ impl Key {
     pub(crate) fn user_count(directory: DirectoryId, id: ResourceId) -> Self {
         let id = id.to_string();
         let byte: String = id.chars().take(2).collect();
-        Self { pk: counts(directory), sk: format!("{USER_COUNTS}{byte}") }
+        Self {
+            pk: counts(directory),
+            sk: format!("{USER_COUNTS}{byte}"),
+        }
     }
 
     pub(crate) fn event(directory: DirectoryId, event: EventId) -> Self {
-        Self { pk: format!("{directory}{EVENTS}"), sk: event.to_string() }
+        Self {
+            pk: format!("{directory}{EVENTS}"),
+            sk: event.to_string(),
+        }
     }
 
     /// The key as DynamoDB takes it.
@@ -92,15 +108,24 @@ pub(crate) struct Owners {
 impl Owners {
     /// `externalId` is case-exact (RFC 7643 §3.1), so it stands as it was sent.
     pub(crate) fn external_id(directory: DirectoryId, external_id: &str) -> Self {
-        Self { pk: format!("{directory}#X"), value: capped(external_id) }
+        Self {
+            pk: format!("{directory}#X"),
+            value: capped(external_id),
+        }
     }
 
     pub(crate) fn email(directory: DirectoryId, address: &str) -> Self {
-        Self { pk: format!("{directory}#EM"), value: capped(&scim::fold(address)) }
+        Self {
+            pk: format!("{directory}#EM"),
+            value: capped(&scim::fold(address)),
+        }
     }
 
     pub(crate) fn of(&self, id: ResourceId) -> Key {
-        Key { pk: self.pk.clone(), sk: format!("{}#{id}", self.value) }
+        Key {
+            pk: self.pk.clone(),
+            sk: format!("{}#{id}", self.value),
+        }
     }
 
     /// The sort keys between which the pointers of this value stand. Longer
@@ -122,11 +147,6 @@ pub(crate) fn counts(directory: DirectoryId) -> String {
 
 /// How the sort keys of user counts begin; the first byte of the id follows in hexadecimal.
 pub(crate) const USER_COUNTS: &str = "U#";
-
-/// The directory of an event item's partition key; `None` for every other item.
-pub(crate) fn event_directory(pk: &str) -> Option<DirectoryId> {
-    pk.strip_suffix(EVENTS)?.parse().ok()
-}
 
 /// Text as it stands in a key. Two values are alike in a key exactly when they are alike.
 fn capped(text: &str) -> String {
@@ -165,7 +185,13 @@ mod tests {
             Key::user_count(d, u),
             Key::event(d, e),
         ]
-        .map(|key| format!("{} / {}", key.pk.replace(&d.to_string(), "d"), key.sk.replace(&u.to_string(), "u")));
+        .map(|key| {
+            format!(
+                "{} / {}",
+                key.pk.replace(&d.to_string(), "d"),
+                key.sk.replace(&u.to_string(), "u")
+            )
+        });
         assert_eq!(
             keys,
             [
@@ -189,14 +215,5 @@ mod tests {
         let b = Key::external_id(d, &format!("{long}x"), u);
         assert!(a.sk.len() <= 1_024, "{}", a.sk.len());
         assert_ne!(a, b);
-    }
-
-    #[test]
-    fn only_an_event_item_belongs_to_the_publisher() {
-        let d = DirectoryId::random();
-        let e = EventId::at("2026-01-01T00:00:00Z".parse().unwrap());
-        assert_eq!(event_directory(&Key::event(d, e).pk), Some(d));
-        assert_eq!(event_directory(&Key::email(d, "x#E", ResourceId::random()).pk), None);
-        assert_eq!(event_directory(&users(d)), None);
     }
 }

@@ -20,6 +20,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures_util::future::{try_join, try_join_all};
 use scim::{Object, Page, ResolvedFilter, ResourceType, ScimType};
 
+use crate::change::{Backoff, patiently};
 use crate::directory::Caller;
 use crate::error::Error;
 use crate::id::ResourceId;
@@ -28,7 +29,6 @@ use crate::key::{self, Key, Owners, PK, SK};
 use crate::store::{Store, Stored};
 
 /// What a list is asked for.
-#[derive(Debug)]
 pub struct Query<'a> {
     /// Which resources; all of them if there is none.
     pub filter: Option<&'a ResolvedFilter<'a>>,
@@ -82,7 +82,9 @@ impl Store {
         let Some(filter) = query.filter else {
             return self.page_of_users(caller, query.page).await;
         };
-        let look_up = LOOK_UPS.iter().find_map(|(path, look_up)| Some((*look_up, filter.demands(path)?)));
+        let look_up = LOOK_UPS
+            .iter()
+            .find_map(|(path, look_up)| Some((*look_up, filter.demands(path)?)));
         let Some((look_up, value)) = look_up else {
             return self.scan_users(caller, filter, query.page).await;
         };
@@ -92,7 +94,12 @@ impl Store {
         Ok(window(matching, query.page))
     }
 
-    async fn look_up(&self, caller: &Caller, look_up: LookUp, value: &str) -> Result<Vec<Stored>, Error> {
+    async fn look_up(
+        &self,
+        caller: &Caller,
+        look_up: LookUp,
+        value: &str,
+    ) -> Result<Vec<Stored>, Error> {
         let directory = caller.directory().id;
         let owners = match look_up {
             LookUp::Id => match value.parse() {
@@ -140,17 +147,31 @@ impl Store {
         const KEYS: usize = 100;
         let mut users = vec![];
         for chunk in ids.chunks(KEYS) {
-            let mut keys: Vec<_> = chunk.iter().map(|id| Key::user(caller.directory().id, *id).attributes()).collect();
-            let mut backoff = crate::change::Backoff::new();
+            let mut keys: Vec<_> = chunk
+                .iter()
+                .map(|id| Key::user(caller.directory().id, *id).attributes())
+                .collect();
+            let mut backoff = Backoff::new();
             while !keys.is_empty() {
-                let request =
-                    KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build().map_err(Error::broken)?;
-                let answer =
-                    self.client().batch_get_item().request_items(self.table(), request).send().await.map_err(Error::from_sdk)?;
+                let request = KeysAndAttributes::builder()
+                    .set_keys(Some(keys))
+                    .consistent_read(true)
+                    .build()
+                    .map_err(Error::broken)?;
+                let request = self
+                    .client()
+                    .batch_get_item()
+                    .request_items(self.table(), request);
+                let answer = patiently(|| request.clone().send()).await?;
                 for found in answer.responses.unwrap_or_default().into_values().flatten() {
                     users.push(item::to_stored(&found)?);
                 }
-                keys = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|left| left.keys).collect();
+                keys = answer
+                    .unprocessed_keys
+                    .unwrap_or_default()
+                    .into_values()
+                    .flat_map(|left| left.keys)
+                    .collect();
                 if !keys.is_empty() {
                     backoff.wait().await?;
                 }
@@ -164,14 +185,22 @@ impl Store {
         let offset = page.start_index.saturating_sub(1);
         if offset == 0 && page.count > 0 {
             // The first page needs no count to be found.
-            let (counts, resources) =
-                try_join(self.user_counts(caller), self.users_from(caller, "0", 0, page.count)).await?;
-            return Ok(Found { total: counts.total(), resources });
+            let (counts, resources) = try_join(
+                self.user_counts(caller),
+                self.users_from(caller, "0", 0, page.count),
+            )
+            .await?;
+            return Ok(Found {
+                total: counts.total(),
+                resources,
+            });
         }
         let counts = self.user_counts(caller).await?;
         let total = counts.total();
         let resources = match counts.bucket(offset) {
-            Some((from, skip)) if page.count > 0 => self.users_from(caller, &from, skip, page.count).await?,
+            Some((from, skip)) if page.count > 0 => {
+                self.users_from(caller, &from, skip, page.count).await?
+            }
             _ => vec![],
         };
         Ok(Found { total, resources })
@@ -179,18 +208,29 @@ impl Store {
 
     async fn user_counts(&self, caller: &Caller) -> Result<Counts, Error> {
         let pk = key::counts(caller.directory().id);
-        let (from, to) = (key::USER_COUNTS.to_owned(), format!("{}g", key::USER_COUNTS));
+        let (from, to) = (
+            key::USER_COUNTS.to_owned(),
+            format!("{}g", key::USER_COUNTS),
+        );
         let page = self.range(&pk, &from, &to, None, None).await?;
         let mut counts = Counts::default();
         for count in &page.items {
-            let bucket = item::text(count, SK)?.trim_start_matches(key::USER_COUNTS).to_owned();
+            let bucket = item::text(count, SK)?
+                .trim_start_matches(key::USER_COUNTS)
+                .to_owned();
             counts.0.push((bucket, item::integer(count, item::COUNT)?));
         }
         Ok(counts)
     }
 
     /// `count` users by id, after the first `skip` of those from the id prefix `from` on.
-    async fn users_from(&self, caller: &Caller, from: &str, skip: u64, count: u64) -> Result<Vec<Stored>, Error> {
+    async fn users_from(
+        &self,
+        caller: &Caller,
+        from: &str,
+        skip: u64,
+        count: u64,
+    ) -> Result<Vec<Stored>, Error> {
         let pk = key::users(caller.directory().id);
         let mut users = vec![];
         let mut left_to_skip = skip;
@@ -220,14 +260,29 @@ impl Store {
     }
 
     /// Every user that a filter matches, read by 16 ranges of ids side by side.
-    async fn scan_users(&self, caller: &Caller, filter: &ResolvedFilter<'_>, page: Page) -> Result<Found, Error> {
+    async fn scan_users(
+        &self,
+        caller: &Caller,
+        filter: &ResolvedFilter<'_>,
+        page: Page,
+    ) -> Result<Found, Error> {
         let read = AtomicUsize::new(0);
-        let needed = usize::try_from(page.start_index.saturating_sub(1).saturating_add(page.count)).unwrap_or(usize::MAX);
+        let needed = usize::try_from(
+            page.start_index
+                .saturating_sub(1)
+                .saturating_add(page.count),
+        )
+        .unwrap_or(usize::MAX);
         let ranges = (0..16).map(|digit| self.scan_range(caller, filter, digit, needed, &read));
-        let ranges = tokio::time::timeout(MAX_SCAN_TIME, try_join_all(ranges)).await.map_err(|_| too_many())??;
+        let ranges = tokio::time::timeout(MAX_SCAN_TIME, try_join_all(ranges))
+            .await
+            .map_err(|_| too_many())??;
         let total = ranges.iter().map(|(matching, _)| matching).sum();
         let users = ranges.into_iter().flat_map(|(_, users)| users).collect();
-        Ok(Found { total, ..window(users, page) })
+        Ok(Found {
+            total,
+            ..window(users, page)
+        })
     }
 
     /// How many users of one range of ids match, and the first `needed` of them.
@@ -267,8 +322,15 @@ impl Store {
     }
 
     /// Items of one partition between two sort keys, both included, in their order.
-    async fn range(&self, pk: &str, from: &str, to: &str, limit: Option<i32>, start: Option<Item>) -> Result<Range, Error> {
-        let answer = self
+    async fn range(
+        &self,
+        pk: &str,
+        from: &str,
+        to: &str,
+        limit: Option<i32>,
+        start: Option<Item>,
+    ) -> Result<Range, Error> {
+        let request = self
             .client()
             .query()
             .table_name(self.table())
@@ -280,11 +342,12 @@ impl Store {
             .expression_attribute_values(":to", item::string(to))
             .consistent_read(true)
             .set_limit(limit)
-            .set_exclusive_start_key(start)
-            .send()
-            .await
-            .map_err(Error::from_sdk)?;
-        Ok(Range { items: answer.items.unwrap_or_default(), next: answer.last_evaluated_key })
+            .set_exclusive_start_key(start);
+        let answer = patiently(|| request.clone().send()).await?;
+        Ok(Range {
+            items: answer.items.unwrap_or_default(),
+            next: answer.last_evaluated_key,
+        })
     }
 }
 
@@ -359,6 +422,16 @@ mod tests {
         assert_eq!(counts.total(), 5);
         let places: Vec<_> = (0..6).map(|offset| counts.bucket(offset)).collect();
         let place = |bucket: &str, rest| Some((bucket.to_owned(), rest));
-        assert_eq!(places, [place("00", 0), place("00", 1), place("a1", 0), place("a1", 1), place("a1", 2), None]);
+        assert_eq!(
+            places,
+            [
+                place("00", 0),
+                place("00", 1),
+                place("a1", 0),
+                place("a1", 1),
+                place("a1", 2),
+                None
+            ]
+        );
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::Client;
 use jiff::Timestamp;
 use scim::{Meta, Object, Resource, ResourceType};
 
-use crate::change::{Change, NotCommitted, Refused};
+use crate::change::{Change, NotCommitted, Refused, patiently};
 use crate::directory::{Caller, Directory};
 use crate::error::Error;
 use crate::id::{DirectoryId, ResourceId};
@@ -36,18 +36,24 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The resource as SCIM shows it to `caller`, with the read-only
-    /// attributes given, such as `groups`.
+    /// What SCIM says about the resource as such.
     #[must_use]
-    pub fn represent(&self, caller: &Caller, ty: &ResourceType, read_only: Object) -> Object {
-        let meta = Meta {
+    pub fn meta(&self, caller: &Caller, ty: &ResourceType) -> Meta {
+        Meta {
             resource_type: ty.name.to_string(),
             created: self.created,
             last_modified: self.last_modified,
             version: self.version,
             location: caller.location(&ty.endpoint, self.id),
-        };
-        self.resource.represent(ty, &self.id.to_string(), &meta, read_only)
+        }
+    }
+
+    /// The resource as SCIM shows it to `caller`, with the read-only
+    /// attributes given, such as `groups`.
+    #[must_use]
+    pub fn represent(&self, caller: &Caller, ty: &ResourceType, read_only: Object) -> Object {
+        self.resource
+            .represent(ty, &self.id.to_string(), &self.meta(caller, ty), read_only)
     }
 }
 
@@ -77,7 +83,10 @@ impl Store {
     /// The store in `table`.
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
-        Self { client, table: table.into() }
+        Self {
+            client,
+            table: table.into(),
+        }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -90,15 +99,13 @@ impl Store {
 
     /// The item at `key`, read strongly.
     pub(crate) async fn item(&self, key: Key) -> Result<Option<Item>, Error> {
-        let answer = self
+        let request = self
             .client
             .get_item()
             .table_name(self.table())
             .set_key(Some(key.attributes()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(Error::from_sdk)?;
+            .consistent_read(true);
+        let answer = patiently(|| request.clone().send()).await?;
         Ok(answer.item)
     }
 
@@ -111,7 +118,9 @@ impl Store {
         let Some(item) = self.item(Key::directory(id)).await? else {
             return Ok(None);
         };
-        serde_json::from_str(item::text(&item, DIRECTORY)?).map(Some).map_err(Error::broken)
+        serde_json::from_str(item::text(&item, DIRECTORY)?)
+            .map(Some)
+            .map_err(Error::broken)
     }
 
     /// Keeps a new directory.

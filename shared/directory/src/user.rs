@@ -30,17 +30,38 @@ impl Store {
     ///
     /// [`Error::Uniqueness`] when the `userName` is taken, in any case;
     /// [`Error::TooLarge`], [`Error::Scim`], [`Error::Busy`], [`Error::Broken`].
-    pub async fn create_user(&self, caller: &Caller, resource: Resource, now: Timestamp) -> Result<Stored, Error> {
+    pub async fn create_user(
+        &self,
+        caller: &Caller,
+        resource: Resource,
+        now: Timestamp,
+    ) -> Result<Stored, Error> {
         let now = to_the_millisecond(now);
         let mut backoff = Backoff::new();
         loop {
-            let user = Stored { id: ResourceId::random(), resource: resource.clone(), version: 1, created: now, last_modified: now };
+            let user = Stored {
+                id: ResourceId::random(),
+                resource: resource.clone(),
+                version: 1,
+                created: now,
+                last_modified: now,
+            };
             let mut change = Change::default();
-            change.create(Key::user(caller.directory().id, user.id), item_of(&user)?, Refused::Changed);
-            move_pointers(&mut change, caller.directory(), user.id, None, Some(&user.resource))?;
+            change.create(
+                Key::user(caller.directory().id, user.id),
+                item_of(&user)?,
+                Refused::Changed,
+            );
+            move_pointers(
+                &mut change,
+                caller.directory(),
+                user.id,
+                None,
+                Some(&user.resource),
+            )?;
             change.count(Key::user_count(caller.directory().id, user.id), 1);
             change.event(Event::user_created(caller, &user, now)?);
-            match settle(change.commit(self).await)? {
+            match settle(change.commit(self).await, &user.resource)? {
                 Settled::Written => return Ok(user),
                 // The id is taken, which a random id is not, or somebody writes the same items.
                 Settled::Again => backoff.wait().await?,
@@ -114,12 +135,28 @@ impl Store {
                 return Ok(old);
             }
             let now = to_the_millisecond(now).max(old.last_modified);
-            let new = Stored { id, resource, version: old.version + 1, created: old.created, last_modified: now };
+            let new = Stored {
+                id,
+                resource,
+                version: old.version + 1,
+                created: old.created,
+                last_modified: now,
+            };
             let mut change = Change::default();
-            change.replace(Key::user(caller.directory().id, id), item_of(&new)?, old.version);
-            move_pointers(&mut change, caller.directory(), id, Some(&old.resource), Some(&new.resource))?;
+            change.replace(
+                Key::user(caller.directory().id, id),
+                item_of(&new)?,
+                old.version,
+            );
+            move_pointers(
+                &mut change,
+                caller.directory(),
+                id,
+                Some(&old.resource),
+                Some(&new.resource),
+            )?;
             change.event(Event::user_updated(caller, &old.resource, &new, now)?);
-            match settle(change.commit(self).await)? {
+            match settle(change.commit(self).await, &new.resource)? {
                 Settled::Written => return Ok(new),
                 Settled::Again => backoff.wait().await?,
             }
@@ -144,10 +181,16 @@ impl Store {
             precondition.check(old.version)?;
             let mut change = Change::default();
             change.delete(Key::user(caller.directory().id, id), old.version);
-            move_pointers(&mut change, caller.directory(), id, Some(&old.resource), None)?;
+            move_pointers(
+                &mut change,
+                caller.directory(),
+                id,
+                Some(&old.resource),
+                None,
+            )?;
             change.count(Key::user_count(caller.directory().id, id), -1);
             change.event(Event::user_deleted(caller, &old, to_the_millisecond(now))?);
-            match settle(change.commit(self).await)? {
+            match settle(change.commit(self).await, &old.resource)? {
                 Settled::Written => return Ok(()),
                 Settled::Again => backoff.wait().await?,
             }
@@ -160,11 +203,16 @@ enum Settled {
     Again,
 }
 
-fn settle(outcome: Result<(), NotCommitted>) -> Result<Settled, Error> {
+fn settle(outcome: Result<(), NotCommitted>, wished: &Resource) -> Result<Settled, Error> {
     match outcome {
         Ok(()) => Ok(Settled::Written),
-        Err(NotCommitted::Refused(Refused::Uniqueness(attribute))) => Err(Error::Uniqueness { attribute }),
-        Err(NotCommitted::Refused(Refused::Changed) | NotCommitted::Contended) => Ok(Settled::Again),
+        Err(NotCommitted::Refused(Refused::Uniqueness(attribute))) => Err(Error::Uniqueness {
+            attribute,
+            value: wished.string(attribute).unwrap_or_default().to_owned(),
+        }),
+        Err(NotCommitted::Refused(Refused::Changed) | NotCommitted::Contended) => {
+            Ok(Settled::Again)
+        }
         Err(NotCommitted::Broken(error)) => Err(error),
     }
 }
@@ -177,7 +225,9 @@ fn to_the_millisecond(time: Timestamp) -> Timestamp {
 fn item_of(user: &Stored) -> Result<Item, Error> {
     let size = user.resource.to_stored().len();
     if size > MAX_DOCUMENT_BYTES {
-        return Err(Error::TooLarge(format!("The user takes {size} bytes; at most {MAX_DOCUMENT_BYTES} are kept.")));
+        return Err(Error::TooLarge(format!(
+            "The user takes {size} bytes; at most {MAX_DOCUMENT_BYTES} are kept."
+        )));
     }
     Ok(item::from_stored(user))
 }
@@ -190,8 +240,12 @@ fn move_pointers(
     old: Option<&Resource>,
     new: Option<&Resource>,
 ) -> Result<(), Error> {
-    let before = old.map(|old| shared_pointers(directory, id, old)).unwrap_or_default();
-    let after = new.map(|new| shared_pointers(directory, id, new)).unwrap_or_default();
+    let before = old
+        .map(|old| shared_pointers(directory, id, old))
+        .unwrap_or_default();
+    let after = new
+        .map(|new| shared_pointers(directory, id, new))
+        .unwrap_or_default();
     // An externalId and the addresses.
     if after.len() > MAX_EMAILS + 1 {
         return Err(Error::Scim(scim::Error::new(
@@ -201,7 +255,10 @@ fn move_pointers(
         )));
     }
     let owner = || Item::from([(item::OWNER.to_owned(), item::string(id.to_string()))]);
-    let locked = |user: Option<&Resource>| user.and_then(|user| user.string("userName")).map(|name| Key::user_name(directory.id, name));
+    let locked = |user: Option<&Resource>| {
+        user.and_then(|user| user.string("userName"))
+            .map(|name| Key::user_name(directory.id, name))
+    };
     let (old_name, new_name) = (locked(old), locked(new));
     if old_name != new_name {
         if let Some(key) = new_name {
@@ -222,7 +279,9 @@ fn move_pointers(
 
 /// The pointers of the values that several users may have.
 fn shared_pointers(directory: &Directory, id: ResourceId, user: &Resource) -> BTreeSet<Key> {
-    let external_id = user.string("externalId").map(|value| Key::external_id(directory.id, value, id));
+    let external_id = user
+        .string("externalId")
+        .map(|value| Key::external_id(directory.id, value, id));
     let emails = user
         .elements("emails")
         .filter_map(|email| email.get("value")?.as_str())

@@ -113,7 +113,13 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) fn new(secrets: Client, store: Store, prefix: String) -> Self {
-        Self { secrets, store, prefix, entries: Mutex::default(), strangers: Mutex::default() }
+        Self {
+            secrets,
+            store,
+            prefix,
+            entries: Mutex::default(),
+            strangers: Mutex::default(),
+        }
     }
 
     /// A new token, kept as the directory's secret.
@@ -135,18 +141,31 @@ impl Tokens {
     }
 
     /// The directory of that id, if `token` is one of its tokens.
-    async fn verify(&self, id: DirectoryId, token: &str, now: Timestamp) -> Result<Arc<Directory>, Error> {
+    async fn verify(
+        &self,
+        id: DirectoryId,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Directory>, Error> {
         let token = digest(token);
         let entry = self.entry(id);
         // Held while reading, so that requests which come together read once.
         let mut entry = entry.lock().await;
         let age = entry.read.map(|read| now.duration_since(read));
-        let known = |entry: &Entry| entry.known.as_ref().filter(|known| known.accepts(&token, now)).map(|known| known.directory.clone());
+        let known = |entry: &Entry| {
+            entry
+                .known
+                .as_ref()
+                .filter(|known| known.accepts(&token, now))
+                .map(|known| known.directory.clone())
+        };
         let found = known(&entry);
         match (age, found) {
             (Some(age), Some(directory)) if age < FRESH => return Ok(directory),
             // A token that does not match may be new; but guessing must not cost a look-up each time.
-            (Some(age), None) if age < AGAIN => return Err(Error::Unauthenticated { presented: true }),
+            (Some(age), None) if age < AGAIN => {
+                return Err(Error::Unauthenticated { presented: true });
+            }
             _ => {}
         }
         if entry.known.is_none() && !self.admits_a_stranger(now) {
@@ -154,7 +173,10 @@ impl Tokens {
         }
         match self.read(id).await {
             Ok(fresh) => {
-                *entry = Entry { read: Some(now), known: fresh };
+                *entry = Entry {
+                    read: Some(now),
+                    known: fresh,
+                };
                 known(&entry).ok_or(Error::Unauthenticated { presented: true })
             }
             // A warm process goes on with what it knows.
@@ -177,7 +199,10 @@ impl Tokens {
     }
 
     fn admits_a_stranger(&self, now: Timestamp) -> bool {
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut strangers = self
+            .strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if strangers.0 != now.as_second() {
             *strangers = (now.as_second(), 0);
         }
@@ -187,13 +212,24 @@ impl Tokens {
 
     /// Both tokens and the directory, side by side; `None` if there is no such directory or token.
     async fn read(&self, id: DirectoryId) -> Result<Option<Known>, Error> {
-        let directory = async { self.store.directory(id).await.map_err(|error| Error::Unavailable(error.into())) };
-        let (current, previous, directory) =
-            try_join3(self.secret(id, "AWSCURRENT"), self.secret(id, "AWSPREVIOUS"), directory).await?;
+        let directory = async {
+            self.store
+                .directory(id)
+                .await
+                .map_err(|error| Error::Unavailable(error.into()))
+        };
+        let (current, previous, directory) = try_join3(
+            self.secret(id, "AWSCURRENT"),
+            self.secret(id, "AWSPREVIOUS"),
+            directory,
+        )
+        .await?;
         let (Some((current, made)), Some(directory)) = (current, directory) else {
             return Ok(None);
         };
-        let until = current.previous_until.unwrap_or(made.saturating_add(GRACE).unwrap_or(Timestamp::MAX));
+        let until = current
+            .previous_until
+            .unwrap_or(made.saturating_add(GRACE).unwrap_or(Timestamp::MAX));
         Ok(Some(Known {
             directory: Arc::new(directory),
             current: digest(&current.token),
@@ -202,19 +238,35 @@ impl Tokens {
     }
 
     /// A version of a directory's secret, and when it was made.
-    async fn secret(&self, id: DirectoryId, stage: &str) -> Result<Option<(Secret, Timestamp)>, Error> {
-        let answer = self.secrets.get_secret_value().secret_id(self.name(id)).version_stage(stage).send().await;
+    async fn secret(
+        &self,
+        id: DirectoryId,
+        stage: &str,
+    ) -> Result<Option<(Secret, Timestamp)>, Error> {
+        let answer = self
+            .secrets
+            .get_secret_value()
+            .secret_id(self.name(id))
+            .version_stage(stage)
+            .send()
+            .await;
         let version = match answer {
             Ok(version) => version,
             Err(error) => {
                 return match error.as_service_error() {
                     // The second one: the secret is about to be deleted.
-                    Some(GetSecretValueError::ResourceNotFoundException(_) | GetSecretValueError::InvalidRequestException(_)) => Ok(None),
+                    Some(
+                        GetSecretValueError::ResourceNotFoundException(_)
+                        | GetSecretValueError::InvalidRequestException(_),
+                    ) => Ok(None),
                     _ => Err(Error::Unavailable(error.into())),
                 };
             }
         };
-        let made = version.created_date().and_then(|made| Timestamp::from_second(made.secs()).ok()).unwrap_or(Timestamp::MIN);
+        let made = version
+            .created_date()
+            .and_then(|made| Timestamp::from_second(made.secs()).ok())
+            .unwrap_or(Timestamp::MIN);
         // The error of serde_json would quote the secret.
         let secret = serde_json::from_str(version.secret_string().unwrap_or_default())
             .map_err(|_| Error::internal("a directory's secret is not {\"token\": \"…\"}"))?;
@@ -229,17 +281,27 @@ impl FromRequestParts<Gateway> for Authenticated {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
-        let params = RawPathParams::from_request_parts(parts, gateway).await.map_err(|_| Error::Unauthenticated { presented: true })?;
-        let directory = params.iter().find(|(name, _)| *name == "directory").map(|(_, value)| value.to_owned());
+        let params = RawPathParams::from_request_parts(parts, gateway)
+            .await
+            .map_err(|_| Error::Unauthenticated { presented: true })?;
+        let directory = params
+            .iter()
+            .find(|(name, _)| *name == "directory")
+            .map(|(_, value)| value.to_owned());
         let token = bearer(parts).ok_or(Error::Unauthenticated { presented: false })?;
         // A directory of another form is as unknown as any other (A1): the same answer.
-        let id: DirectoryId = directory.and_then(|id| id.parse().ok()).ok_or(Error::Unauthenticated { presented: true })?;
+        let id: DirectoryId = directory
+            .and_then(|id| id.parse().ok())
+            .ok_or(Error::Unauthenticated { presented: true })?;
         tracing::Span::current().record("directory.id", tracing::field::display(id));
         let directory = gateway.tokens.verify(id, token, gateway.now()).await?;
         if directory.status == Status::Inactive {
             return Err(Error::Inactive);
         }
-        let base_url = format!("{}/scim/v2/{id}", origin(parts, gateway.base_url.as_deref()));
+        let base_url = format!(
+            "{}/scim/v2/{id}",
+            origin(parts, gateway.base_url.as_deref())
+        );
         #[expect(clippy::disallowed_methods, reason = "this is the authentication")]
         Ok(Self(Caller::authenticated(directory, &base_url)))
     }
@@ -247,7 +309,13 @@ impl FromRequestParts<Gateway> for Authenticated {
 
 /// The token of an `Authorization` header. The word `Bearer` has no case, the token has (A2).
 fn bearer(parts: &Parts) -> Option<&str> {
-    let (scheme, token) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let (scheme, token) = parts
+        .headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .trim()
+        .split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
@@ -259,11 +327,25 @@ fn origin(parts: &Parts, base_url: Option<&str>) -> String {
     }
     // API Gateway sets these itself; the Host header would be the client's word.
     let (domain, stage) = match parts.extensions.get::<RequestContext>() {
-        Some(RequestContext::ApiGatewayV2(context)) => (context.domain_name.clone(), context.stage.clone()),
-        Some(RequestContext::ApiGatewayV1(context)) => (context.domain_name.clone(), context.stage.clone()),
+        Some(RequestContext::ApiGatewayV2(context)) => {
+            (context.domain_name.clone(), context.stage.clone())
+        }
+        Some(RequestContext::ApiGatewayV1(context)) => {
+            (context.domain_name.clone(), context.stage.clone())
+        }
         _ => (None, None),
     };
-    let scheme = parts.headers.get("x-forwarded-proto").and_then(|scheme| scheme.to_str().ok()).unwrap_or("https");
-    let stage = stage.filter(|stage| stage != "$default").map(|stage| format!("/{stage}")).unwrap_or_default();
-    format!("{scheme}://{}{stage}", domain.as_deref().unwrap_or("localhost"))
+    let scheme = parts
+        .headers
+        .get("x-forwarded-proto")
+        .and_then(|scheme| scheme.to_str().ok())
+        .unwrap_or("https");
+    let stage = stage
+        .filter(|stage| stage != "$default")
+        .map(|stage| format!("/{stage}"))
+        .unwrap_or_default();
+    format!(
+        "{scheme}://{}{stage}",
+        domain.as_deref().unwrap_or("localhost")
+    )
 }

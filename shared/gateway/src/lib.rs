@@ -18,7 +18,9 @@ use auth::Tokens;
 
 pub use auth::{Authenticated, BearerToken};
 pub use request::{Body, MAX_BODY_BYTES, Params, Wishes, routes};
-pub use response::{Error, created, list, no_content, not_found, object, resource, updated};
+pub use response::{
+    Error, created, list, no_content, not_found, object, resource, unmodified, updated,
+};
 
 /// The clock of a function, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -43,7 +45,10 @@ impl Settings {
     /// # Errors
     ///
     /// Names the variable that is missing.
-    #[expect(clippy::disallowed_methods, reason = "this is where configuration is read and where time comes in")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where configuration is read and where time comes in"
+    )]
     pub fn from_env() -> Result<Self, String> {
         let required = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
         Ok(Self {
@@ -78,6 +83,16 @@ pub struct NewDirectory {
 }
 
 impl Gateway {
+    /// The gateway of this Lambda: settings from its environment, clients by its role.
+    ///
+    /// # Errors
+    ///
+    /// Names the variable that is missing.
+    pub async fn from_env() -> Result<Self, String> {
+        let settings = Settings::from_env()?;
+        Ok(Self::new(&aws_config::load_from_env().await, settings))
+    }
+
     /// The gateway of a function that runs with these settings.
     #[must_use]
     pub fn new(config: &SdkConfig, settings: Settings) -> Self {
@@ -86,7 +101,9 @@ impl Gateway {
         Self {
             tokens: Arc::new(Tokens::new(secrets, store.clone(), settings.secret_prefix)),
             store,
-            base_url: settings.base_url.map(|url| url.trim_end_matches('/').into()),
+            base_url: settings
+                .base_url
+                .map(|url| url.trim_end_matches('/').into()),
             clock: settings.clock,
         }
     }
@@ -108,7 +125,10 @@ impl Gateway {
     /// # Errors
     ///
     /// When DynamoDB or Secrets Manager fails.
-    pub async fn create_directory(&self, new: NewDirectory) -> Result<(Directory, BearerToken), Error> {
+    pub async fn create_directory(
+        &self,
+        new: NewDirectory,
+    ) -> Result<(Directory, BearerToken), Error> {
         let directory = Directory {
             id: DirectoryId::random(),
             tenant: new.tenant,

@@ -25,10 +25,15 @@ pub const MAX_BODY_BYTES: usize = 5 * 1024 * 1024;
 
 /// The router of a function: its routes, each with and without a slash at the
 /// end (H13), answers in SCIM for whatever else comes, and one log line a request.
-pub fn routes<const N: usize>(gateway: Gateway, routes: [(&str, MethodRouter<Gateway>); N]) -> Router {
+pub fn routes<const N: usize>(
+    gateway: Gateway,
+    routes: [(&str, MethodRouter<Gateway>); N],
+) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes {
-        router = router.route(path, methods.clone()).route(&format!("{path}/"), methods);
+        router = router
+            .route(path, methods.clone())
+            .route(&format!("{path}/"), methods);
     }
     router
         .fallback(unknown_endpoint)
@@ -43,11 +48,20 @@ pub fn routes<const N: usize>(gateway: Gateway, routes: [(&str, MethodRouter<Gat
 async fn unknown_endpoint(request: Request) -> Error {
     let path = request.uri().path();
     let mut segments = path.trim_matches('/').split('/');
-    let (scim, version, _directory, endpoint) = (segments.next(), segments.next(), segments.next(), segments.next());
+    let (scim, version, _directory, endpoint) = (
+        segments.next(),
+        segments.next(),
+        segments.next(),
+        segments.next(),
+    );
     if scim == Some("scim") {
-        let other_version = version.and_then(|version| version.strip_prefix(['v', 'V'])).is_some_and(|number| {
-            number != "2" && !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.')
-        });
+        let other_version = version
+            .and_then(|version| version.strip_prefix(['v', 'V']))
+            .is_some_and(|number| {
+                number != "2"
+                    && !number.is_empty()
+                    && number.chars().all(|c| c.is_ascii_digit() || c == '.')
+            });
         if other_version {
             return scim::Error::invalid_vers("This service speaks SCIM 2.0, at /scim/v2/.").into();
         }
@@ -56,19 +70,33 @@ async fn unknown_endpoint(request: Request) -> Error {
             return scim::Error::new(501, None, format!("/{endpoint} is not supported.")).into();
         }
     }
-    scim::Error::new(404, None, "There is no such endpoint. SCIM endpoints are below /scim/v2/{directory}/.").into()
+    scim::Error::new(
+        404,
+        None,
+        "There is no such endpoint. SCIM endpoints are below /scim/v2/{directory}/.",
+    )
+    .into()
 }
 
 /// 405; axum names the methods that would do in `Allow`.
 async fn wrong_method(request: Request) -> Error {
-    scim::Error::new(405, None, format!("{} is not a method of this endpoint.", request.method())).into()
+    scim::Error::new(
+        405,
+        None,
+        format!("{} is not a method of this endpoint.", request.method()),
+    )
+    .into()
 }
 
 /// One line a request: no query, no body, no id of a resource, no token.
 async fn log(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned();
     let span = tracing::info_span!("request", directory.id = tracing::field::Empty);
     async move {
         let response = next.run(request).await;
@@ -88,7 +116,11 @@ impl<S: Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value))).collect()))
+        Ok(Self(
+            form_urlencoded::parse(query.as_bytes())
+                .map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value)))
+                .collect(),
+        ))
     }
 }
 
@@ -96,7 +128,10 @@ impl Params {
     /// The value of a parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// Which resources.
@@ -123,7 +158,11 @@ impl Params {
     ///
     /// 400 `invalidSyntax`.
     pub fn projection(&self, ty: &ResourceType) -> Result<Projection, Error> {
-        Ok(Projection::parse(self.get("attributes"), self.get("excludedAttributes"), ty)?)
+        Ok(Projection::parse(
+            self.get("attributes"),
+            self.get("excludedAttributes"),
+            ty,
+        )?)
     }
 }
 
@@ -137,12 +176,24 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         if let Some(media_type) = request.headers().get(CONTENT_TYPE) {
             let media_type = media_type.to_str().unwrap_or_default();
             let essence = media_type.split(';').next().unwrap_or_default().trim();
-            if !["application/scim+json", "application/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
-                return Err(scim::Error::new(415, None, "The Content-Type must be application/scim+json or application/json.").into());
+            if !["application/scim+json", "application/json"]
+                .iter()
+                .any(|known| essence.eq_ignore_ascii_case(known))
+            {
+                return Err(scim::Error::new(
+                    415,
+                    None,
+                    "The Content-Type must be application/scim+json or application/json.",
+                )
+                .into());
             }
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|_| {
-            Error::Scim(scim::Error::new(413, None, format!("The body is larger than {MAX_BODY_BYTES} bytes.")))
+            Error::Scim(scim::Error::new(
+                413,
+                None,
+                format!("The body is larger than {MAX_BODY_BYTES} bytes."),
+            ))
         })?;
         Ok(Self(scim::json::parse(&bytes)?))
     }
@@ -173,7 +224,9 @@ impl Tags {
                     return Some(Self::Any);
                 }
                 let tag = tag.trim_start_matches("W/").trim_matches('"');
-                versions.get_or_insert_with(Vec::new).extend(tag.parse::<u64>());
+                versions
+                    .get_or_insert_with(Vec::new)
+                    .extend(tag.parse::<u64>());
             }
         }
         versions.map(Self::Versions)

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
-use scim::{ListResponse, Object, ScimType};
+use scim::{ListResponse, Meta, Object};
 use serde_json::Value;
 
 /// The media type of every answer. It has no parameters: clients compare the exact text (H3).
@@ -37,8 +37,9 @@ impl Error {
         Self::Store(directory::Error::Broken(source.into()))
     }
 
-    /// What failed, for the log.
-    pub(crate) fn source_chain(&self) -> String {
+    /// What failed, for a log: nothing of a request, and no secret.
+    #[must_use]
+    pub fn source_chain(&self) -> String {
         let mut text = String::new();
         let mut source: Option<&dyn StdError> = match self {
             Self::Unavailable(source) => Some(source.as_ref()),
@@ -58,25 +59,55 @@ impl Error {
     /// The SCIM error, which the administrator of the provisioning client reads.
     fn to_scim(&self) -> scim::Error {
         match self {
-            Self::Unauthenticated { presented: false } => {
-                scim::Error::new(401, None, "The request has no bearer token: send Authorization: Bearer and the token of this directory.")
-            }
-            Self::Unauthenticated { presented: true } => {
-                scim::Error::new(401, None, "The bearer token is not one of this directory's: check the base URL and the token.")
-            }
-            Self::Inactive => scim::Error::new(403, None, "This directory is deactivated. Nothing was changed. Ask the application's team to activate it."),
-            Self::Unavailable(_) => scim::Error::new(503, None, "The token cannot be verified right now. Nothing was changed. Try again."),
+            Self::Unauthenticated { presented: false } => scim::Error::new(
+                401,
+                None,
+                "The request has no bearer token: send Authorization: Bearer and the token of this directory.",
+            ),
+            Self::Unauthenticated { presented: true } => scim::Error::new(
+                401,
+                None,
+                "The bearer token is not one of this directory's: check the base URL and the token.",
+            ),
+            Self::Inactive => scim::Error::new(
+                403,
+                None,
+                "This directory is deactivated. Nothing was changed. Ask the application's team to activate it.",
+            ),
+            Self::Unavailable(_) => scim::Error::new(
+                503,
+                None,
+                "The token cannot be verified right now. Nothing was changed. Try again.",
+            ),
             Self::Scim(error) => error.clone(),
             Self::Store(error) => match error {
-                directory::Error::NotFound => scim::Error::new(404, None, "There is no such resource in this directory."),
-                directory::Error::Uniqueness { attribute } => {
-                    scim::Error::new(409, Some(ScimType::Uniqueness), format!("{attribute}: another resource of this directory has this value already."))
+                directory::Error::NotFound => {
+                    scim::Error::new(404, None, "There is no such resource in this directory.")
                 }
-                directory::Error::Changed => scim::Error::new(412, None, "The resource is not in the version that If-Match names."),
+                directory::Error::Uniqueness { attribute, value } => scim::Error::uniqueness(
+                    attribute,
+                    format_args!(
+                        "\"{}\" is taken by another resource of this directory",
+                        shown(value)
+                    ),
+                ),
+                directory::Error::Changed => scim::Error::new(
+                    412,
+                    None,
+                    "The resource is not in the version that If-Match names.",
+                ),
                 directory::Error::TooLarge(detail) => scim::Error::new(413, None, detail.clone()),
                 directory::Error::Scim(error) => error.clone(),
-                directory::Error::Busy => scim::Error::new(429, None, "Too much is being changed at once. Nothing was changed by this request. Try again."),
-                directory::Error::Broken(_) => scim::Error::new(500, None, "The directory failed. The team was told; try again later."),
+                directory::Error::Busy => scim::Error::new(
+                    429,
+                    None,
+                    "Too much is being changed at once. Nothing was changed by this request. Try again.",
+                ),
+                directory::Error::Broken(_) => scim::Error::new(
+                    500,
+                    None,
+                    "The directory failed. The team was told; try again later.",
+                ),
             },
         }
     }
@@ -97,16 +128,24 @@ impl From<scim::Error> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let error = self.to_scim();
-        if matches!(self, Self::Unavailable(_) | Self::Store(directory::Error::Broken(_))) {
+        if matches!(
+            self,
+            Self::Unavailable(_) | Self::Store(directory::Error::Broken(_))
+        ) {
             tracing::error!(error = %self.source_chain(), status = error.status(), "request failed");
         }
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = object(status, error.to_object());
         let headers = response.headers_mut();
         match &self {
             Self::Unauthenticated { presented } => {
                 // RFC 6750 §3: the error is named only if there was a token.
-                let challenge = if *presented { r#"Bearer realm="scim", error="invalid_token""# } else { r#"Bearer realm="scim""# };
+                let challenge = if *presented {
+                    r#"Bearer realm="scim", error="invalid_token""#
+                } else {
+                    r#"Bearer realm="scim""#
+                };
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
             Self::Unavailable(_) | Self::Store(directory::Error::Busy) => {
@@ -121,8 +160,19 @@ impl IntoResponse for Error {
 /// 404 for an id that no resource of this kind has, naming it.
 #[must_use]
 pub fn not_found(kind: &str, id: &str) -> Error {
-    let shown: String = id.chars().take(60).collect();
-    Error::Scim(scim::Error::new(404, None, format!("There is no {kind} of the id \"{shown}\" in this directory.")))
+    Error::Scim(scim::Error::new(
+        404,
+        None,
+        format!(
+            "There is no {kind} of the id \"{}\" in this directory.",
+            shown(id)
+        ),
+    ))
+}
+
+/// As much of a client's own text as an error needs to show.
+fn shown(text: &str) -> String {
+    text.chars().take(100).collect()
 }
 
 /// An answer with a JSON body.
@@ -146,35 +196,48 @@ pub fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// A resource at `location` in the version of `etag`.
+/// A resource, with its address and version as headers (H10, E1).
 #[must_use]
-pub fn resource(body: Object, etag: &str, location: &str) -> Response {
-    addressed(object(StatusCode::OK, body), etag, location)
+pub fn resource(body: Object, meta: &Meta) -> Response {
+    addressed(object(StatusCode::OK, body), meta)
+}
+
+/// 304: the client has this version already (E2).
+#[must_use]
+pub fn unmodified(meta: &Meta) -> Response {
+    addressed(StatusCode::NOT_MODIFIED.into_response(), meta)
 }
 
 /// 201, for a resource that is new.
 #[must_use]
-pub fn created(body: Object, etag: &str, location: &str) -> Response {
-    addressed(object(StatusCode::CREATED, body), etag, location)
+pub fn created(body: Object, meta: &Meta) -> Response {
+    addressed(object(StatusCode::CREATED, body), meta)
 }
 
 /// A resource that was changed, with its body or, if the client prefers that, without (RFC 7240, H15).
 #[must_use]
-pub fn updated(body: Option<Object>, etag: &str, location: &str) -> Response {
+pub fn updated(body: Option<Object>, meta: &Meta) -> Response {
     const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
     match body {
-        Some(body) => resource(body, etag, location),
+        Some(body) => resource(body, meta),
         None => {
-            let mut response = addressed(no_content(), etag, location);
-            response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
+            let mut response = addressed(no_content(), meta);
+            response.headers_mut().insert(
+                PREFERENCE_APPLIED,
+                HeaderValue::from_static("return=minimal"),
+            );
             response
         }
     }
 }
 
-fn addressed(mut response: Response, etag: &str, location: &str) -> Response {
+fn addressed(mut response: Response, meta: &Meta) -> Response {
     let headers = response.headers_mut();
-    for (name, text) in [(ETAG, etag), (LOCATION, location), (CONTENT_LOCATION, location)] {
+    for (name, text) in [
+        (ETAG, &meta.etag()),
+        (LOCATION, &meta.location),
+        (CONTENT_LOCATION, &meta.location),
+    ] {
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }
