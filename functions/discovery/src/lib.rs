@@ -1,1 +1,118 @@
-//! TBD
+//! What the service says of itself (RFC 7644 §4), and an answer in SCIM for
+//! every address that no function serves.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::Response;
+use axum::routing::get;
+use gateway::{Authenticated, Error, Gateway, Params, list, not_found, object};
+use http::StatusCode;
+use scim::discovery::{Capabilities, resource_type, schema, service_provider_config};
+use scim::{ListResponse, Object, ResourceType, Schema};
+
+/// The routes of this function.
+pub fn router(gateway: Gateway) -> Router {
+    gateway::routes(
+        gateway,
+        [
+            ("/scim/v2/{directory}/ServiceProviderConfig", get(config)),
+            ("/scim/v2/{directory}/ResourceTypes", get(resource_types)),
+            (
+                "/scim/v2/{directory}/ResourceTypes/{name}",
+                get(one_resource_type),
+            ),
+            ("/scim/v2/{directory}/Schemas", get(schemas)),
+            ("/scim/v2/{directory}/Schemas/{urn}", get(one_schema)),
+        ],
+    )
+}
+
+/// The resource types that have a function.
+fn served() -> [&'static ResourceType; 1] {
+    [ResourceType::user()]
+}
+
+/// Every schema in use, extensions included (D4).
+fn schemas_in_use() -> impl Iterator<Item = &'static Schema> {
+    served().into_iter().flat_map(|ty| {
+        std::iter::once(&ty.schema).chain(ty.extensions.iter().map(|extension| &extension.schema))
+    })
+}
+
+async fn config(Authenticated(caller): Authenticated, params: Params) -> Result<Response, Error> {
+    refuse_filter(&params)?;
+    Ok(object(
+        StatusCode::OK,
+        service_provider_config(&Capabilities::default(), caller.base_url()),
+    ))
+}
+
+async fn resource_types(
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> Result<Response, Error> {
+    refuse_filter(&params)?;
+    Ok(whole(
+        served()
+            .into_iter()
+            .map(|ty| resource_type(ty, caller.base_url()))
+            .collect(),
+    ))
+}
+
+async fn one_resource_type(
+    Authenticated(caller): Authenticated,
+    Path((_, name)): Path<(String, String)>,
+    params: Params,
+) -> Result<Response, Error> {
+    refuse_filter(&params)?;
+    let ty = served()
+        .into_iter()
+        .find(|ty| ty.name == name)
+        .ok_or_else(|| not_found("ResourceType", &name))?;
+    Ok(object(StatusCode::OK, resource_type(ty, caller.base_url())))
+}
+
+async fn schemas(Authenticated(caller): Authenticated, params: Params) -> Result<Response, Error> {
+    refuse_filter(&params)?;
+    Ok(whole(
+        schemas_in_use()
+            .map(|found| schema(found, caller.base_url()))
+            .collect(),
+    ))
+}
+
+async fn one_schema(
+    Authenticated(caller): Authenticated,
+    Path((_, urn)): Path<(String, String)>,
+    params: Params,
+) -> Result<Response, Error> {
+    refuse_filter(&params)?;
+    // URIs of schemas have no case (H7).
+    let found = schemas_in_use()
+        .find(|schema| schema.id.eq_ignore_ascii_case(&urn))
+        .ok_or_else(|| not_found("Schema", &urn))?;
+    Ok(object(StatusCode::OK, schema(found, caller.base_url())))
+}
+
+/// Discovery cannot be filtered, and says so; paging and sorting are ignored (D5).
+fn refuse_filter(params: &Params) -> Result<(), Error> {
+    match params.get("filter") {
+        Some(_) => Err(scim::Error::new(
+            403,
+            None,
+            "filter: what this service says of itself cannot be filtered.",
+        )
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// A list that is always given whole.
+fn whole(resources: Vec<Object>) -> Response {
+    list(ListResponse {
+        total_results: resources.len() as u64,
+        start_index: 1,
+        resources,
+    })
+}
