@@ -59,12 +59,16 @@ struct Answer {
 
 impl Api {
     /// Answers one request.
-    pub(crate) async fn handle(&self, request: Request<Bytes>, peer: SocketAddr) -> Response<Bytes> {
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Bytes>,
+        peer: SocketAddr,
+    ) -> Response<Bytes> {
         let id = random_id();
         let mut response = self
             .answer(request, peer, &id)
             .await
-            .unwrap_or_else(|status| message(status));
+            .unwrap_or_else(message);
         if let Ok(id) = HeaderValue::from_str(&id) {
             response
                 .headers_mut()
@@ -121,6 +125,8 @@ impl Api {
             .map_err(|_| StatusCode::BAD_REQUEST)?;
         let query = request.uri().query().unwrap_or_default();
         let headers = self.headers(request, peer)?;
+        // In the cloud only hosts that are the API's own get here. Here that may be localhost, or a tunnel's name.
+        let host = text_of(&headers, "host");
         let now = (self.clock)();
         let mut event = json!({
             "version": "2.0",
@@ -131,8 +137,8 @@ impl Api {
             "requestContext": {
                 "accountId": "000000000000",
                 "apiId": "local",
-                "domainName": self.domain,
-                "domainPrefix": self.domain.split(['.', ':']).next(),
+                "domainName": host,
+                "domainPrefix": host.split(['.', ':']).next(),
                 "http": {
                     "method": request.method().as_str(),
                     "path": path,
@@ -193,12 +199,13 @@ impl Api {
                 })
                 .or_insert_with(|| value.clone().into_owned());
         }
-        let host = headers
-            .entry("host".to_owned())
-            .or_insert_with(|| match request.uri().authority() {
-                Some(authority) => authority.to_string(),
-                None => self.domain.clone(),
-            });
+        let host =
+            headers
+                .entry("host".to_owned())
+                .or_insert_with(|| match request.uri().authority() {
+                    Some(authority) => authority.to_string(),
+                    None => self.domain.clone(),
+                });
         // In the cloud a host that is not the API's never gets here; one that is not even a host must not either.
         let valid = Uri::builder()
             .scheme("http")
@@ -220,8 +227,12 @@ impl Api {
             })
             .or_insert(client);
         headers.insert("x-forwarded-port".to_owned(), port);
-        // AWS says https, which is all it offers.
-        headers.insert("x-forwarded-proto".to_owned(), "http".to_owned());
+        // AWS says https, which is all it offers. Here only a tunnel in front can say so.
+        let proto = match text_of(&headers, "x-forwarded-proto") {
+            "https" => "https",
+            _ => "http",
+        };
+        headers.insert("x-forwarded-proto".to_owned(), proto.to_owned());
         Ok(headers)
     }
 }

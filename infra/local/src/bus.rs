@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 
 use crate::secrets::Refusal;
 use crate::{Clock, lock, random_id};
@@ -59,12 +58,7 @@ impl Bus {
         }))
     }
 
-    /// The events delivered so far, oldest first; a cloud with a data directory keeps the last thousand only.
-    pub fn events(&self) -> Vec<Value> {
-        lock(&self.0.events).iter().cloned().collect()
-    }
-
-    /// The events delivered so far, which are forgotten here.
+    /// The events delivered since the last time, oldest first; for people the last thousand are kept.
     pub fn take_events(&self) -> Vec<Value> {
         lock(&self.0.events).drain(..).collect()
     }
@@ -73,16 +67,6 @@ impl Bus {
     /// never counted as published before it was seen.
     pub fn watch(&self, watcher: impl Fn(&Value) + Send + Sync + 'static) {
         lock(&self.0.watchers).push(Arc::new(watcher));
-    }
-
-    /// The events delivered from now on.
-    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Value> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.watch(move |event| {
-            // A receiver that is gone has lost interest, and nothing else.
-            let _ = sender.send(event.clone());
-        });
-        receiver
     }
 
     /// `PutEvents`, with the entries of the fault layer's choice refused.
@@ -106,7 +90,10 @@ impl Bus {
         let mut failed = 0;
         for (index, entry) in request.entries.iter().enumerate() {
             let accepted = if fail.contains(&index) {
-                Err((code.to_owned(), "The local fault layer refused the entry.".to_owned()))
+                Err((
+                    code.to_owned(),
+                    "The local fault layer refused the entry.".to_owned(),
+                ))
             } else {
                 self.event(entry)
             };
@@ -128,18 +115,24 @@ impl Bus {
     /// The event as EventBridge delivers it.
     fn event(&self, entry: &Entry) -> Result<Value, (String, String)> {
         let required = |name: &str, value: &Option<String>| {
-            value.clone().filter(|value| !value.is_empty()).ok_or_else(|| {
-                let message = format!(
-                    "Parameter {name} is not valid. Reason: {name} is a required argument."
-                );
-                ("InvalidArgument".to_owned(), message)
-            })
+            value
+                .clone()
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| {
+                    let message = format!(
+                        "Parameter {name} is not valid. Reason: {name} is a required argument."
+                    );
+                    ("InvalidArgument".to_owned(), message)
+                })
         };
         let source = required("Source", &entry.source)?;
         let detail_type = required("DetailType", &entry.detail_type)?;
         let detail = required("Detail", &entry.detail)?;
         let detail: Map<String, Value> = serde_json::from_str(&detail).map_err(|_| {
-            ("MalformedDetail".to_owned(), "Detail is malformed.".to_owned())
+            (
+                "MalformedDetail".to_owned(),
+                "Detail is malformed.".to_owned(),
+            )
         })?;
         let time = entry
             .time
@@ -216,10 +209,11 @@ mod tests {
     #[test]
     fn an_event_has_the_envelope_eventbridge_gives_it() {
         let bus = bus();
-        let mut watched = bus.subscribe();
+        let (sender, watched) = std::sync::mpsc::channel();
+        bus.watch(move |event| sender.send(event.clone()).unwrap());
         let answer = put(&bus, vec![entry(r#"{"id":"1"}"#)]).unwrap();
         assert_eq!(answer["FailedEntryCount"], 0);
-        let event = bus.events().pop().unwrap();
+        let event = bus.take_events().pop().unwrap();
         assert_eq!(answer["Entries"][0]["EventId"], event["id"]);
         assert_eq!(watched.try_recv().unwrap(), event);
         let expected = json!({"version": "0", "id": event["id"], "detail-type": "user.created",
@@ -236,27 +230,33 @@ mod tests {
         assert_eq!(refused(vec![entry("{}"); 11]), "ValidationException");
         // "rollcall" and "user.created" are 20 bytes.
         let detail = |size: usize| format!("{{\"x\":\"{}\"}}", "a".repeat(size - 8));
-        assert_eq!(refused(vec![entry(&detail(BYTES - 19))]), "ValidationException");
-        assert!(bus.events().is_empty());
+        assert_eq!(
+            refused(vec![entry(&detail(BYTES - 19))]),
+            "ValidationException"
+        );
+        assert!(bus.take_events().is_empty());
         put(&bus, vec![entry(&detail(BYTES - 20))]).unwrap();
         put(&bus, vec![entry("{}"); 10]).unwrap();
-        assert_eq!(bus.events().len(), 11);
+        assert_eq!(bus.take_events().len(), 11);
     }
 
     #[test]
     fn a_bad_entry_fails_alone() {
         let bus = bus();
-        let answer = put(&bus, vec![
-            entry("{"),
-            entry("{}"),
-            entry("[1]"),
-            json!({"Source": "rollcall", "Detail": "{}"}),
-        ]);
+        let answer = put(
+            &bus,
+            vec![
+                entry("{"),
+                entry("{}"),
+                entry("[1]"),
+                json!({"Source": "rollcall", "Detail": "{}"}),
+            ],
+        );
         let answer = answer.unwrap();
         assert_eq!(answer["FailedEntryCount"], 3);
         assert_eq!(answer["Entries"][0]["ErrorCode"], "MalformedDetail");
         assert_eq!(answer["Entries"][2]["ErrorCode"], "MalformedDetail");
         assert_eq!(answer["Entries"][3]["ErrorCode"], "InvalidArgument");
-        assert_eq!(bus.events().len(), 1);
+        assert_eq!(bus.take_events().len(), 1);
     }
 }

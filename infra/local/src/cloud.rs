@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -26,7 +29,7 @@ pub struct CloudOptions {
     pub data: Option<PathBuf>,
     /// Another DynamoDB, in place of the embedded one.
     pub dynamodb_endpoint: Option<String>,
-    /// How many requests and events are remembered for [`Cloud::take_requests`] and [`Bus::events`].
+    /// How many requests and events are remembered for [`Cloud::take_requests`] and [`Bus::take_events`].
     pub history: usize,
     /// How long the SDK waits before its first retry, if not as long as it does in the cloud.
     pub first_retry_after: Option<Duration>,
@@ -46,10 +49,10 @@ impl CloudOptions {
         }
     }
 
-    /// For people: kept in a directory, and little remembered, since the process may run for weeks.
-    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+    /// For people: kept in `data`, if anywhere, and little remembered, since the process may run for weeks.
+    pub fn for_people(data: Option<PathBuf>) -> Self {
         CloudOptions {
-            data: Some(directory.into()),
+            data,
             history: 1000,
             first_retry_after: None,
             ..CloudOptions::in_memory()
@@ -85,11 +88,6 @@ impl Cloud {
     /// An empty account for one test.
     pub fn in_memory() -> Result<Cloud, Error> {
         Cloud::start(CloudOptions::in_memory())
-    }
-
-    /// The account kept in a directory, which is made if it does not exist.
-    pub fn open(directory: impl Into<PathBuf>) -> Result<Cloud, Error> {
-        Cloud::start(CloudOptions::in_directory(directory))
     }
 
     /// The account as the options say.
@@ -153,6 +151,25 @@ impl Cloud {
         self.0.services.log.take()
     }
 
+    /// Answers a request that the SDK of another process sent over HTTP, as it would in this one.
+    pub async fn answer(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
+        let broken = |status: http::StatusCode| {
+            let mut response = http::Response::new(Bytes::new());
+            *response.status_mut() = status;
+            response
+        };
+        let Ok(request) = HttpRequest::try_from(request.map(SdkBody::from)) else {
+            return broken(http::StatusCode::BAD_REQUEST);
+        };
+        let answer = self.0.services.answer(request).await;
+        match answer.map(|answer| answer.try_into_http1x()) {
+            Ok(Ok(answer)) => {
+                answer.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()))
+            }
+            _ => broken(http::StatusCode::BAD_GATEWAY),
+        }
+    }
+
     /// Puts a fault layer before every service; it replaces the one before and starts its counts anew.
     pub fn set_faults(&self, faults: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
         self.0.services.set_faults(Some(Arc::new(faults)));
@@ -190,10 +207,6 @@ impl Cloud {
 
     pub(crate) fn written(&self) -> watch::Receiver<u64> {
         self.0.services.written()
-    }
-
-    pub(crate) fn secrets(&self) -> &Secrets {
-        &self.0.services.secrets
     }
 }
 

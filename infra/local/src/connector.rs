@@ -143,9 +143,16 @@ impl Services {
         })
     }
 
-    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    pub(crate) async fn answer(
+        &self,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, ConnectorError> {
         let Some((service, operation)) = target(&request) else {
-            return Ok(error(400, "UnknownOperationException", "The local cloud does not know this service."));
+            return Ok(error(
+                400,
+                "UnknownOperationException",
+                "The local cloud does not know this service.",
+            ));
         };
         let body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
         // Polling of the stream is the event source mapping's own and would drown the functions' requests.

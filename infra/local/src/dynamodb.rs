@@ -310,11 +310,7 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
         let message = text
             .rfind(" at line ")
             .map_or(text.as_str(), |end| text.get(..end).unwrap_or(&text));
-        for mark in [
-            "VALIDATION_REQUEST:",
-            "VALIDATION_AS_READ:",
-            "VALIDATION:",
-        ] {
+        for mark in ["VALIDATION_REQUEST:", "VALIDATION_AS_READ:", "VALIDATION:"] {
             if let Some(message) = message.strip_prefix(mark) {
                 return DynoxideError::ValidationException(message.to_owned());
             }
@@ -386,7 +382,11 @@ mod tests {
         let empty_set = r#"{"TableName":"tab","Item":{"PK":{"S":"a"},"x":{"SS":[]}}}"#;
         let answer = engine.call("PutItem", Bytes::from(empty_set)).await;
         assert_eq!(answer.status, 400);
-        assert!(text(&answer).contains("ValidationException"), "{}", text(&answer));
+        assert!(
+            text(&answer).contains("ValidationException"),
+            "{}",
+            text(&answer)
+        );
         assert!(!text(&answer).contains("VALIDATION"), "{}", text(&answer));
         let answer = engine.call("PutItem", Bytes::from("[")).await;
         assert!(text(&answer).contains("SerializationException"));

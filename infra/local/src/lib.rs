@@ -12,6 +12,7 @@ mod cloud;
 mod connector;
 mod dynamodb;
 mod files;
+mod first;
 mod requests;
 mod secrets;
 mod server;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use bus::Bus;
 pub use cloud::{Cloud, CloudOptions, DeadLetter};
 pub use connector::{Fault, RequestInfo};
+pub use first::FirstDirectory;
 pub use requests::{Request, Requests, Service};
 pub use server::{Exchange, serve};
 pub use stack::{Stack, StackOptions};
@@ -66,15 +68,41 @@ pub enum Error {
     /// The build has no HTTP client.
     #[error("this build has no HTTP client, so --dynamodb-endpoint cannot be used")]
     NoHttpClient,
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
     /// The listener failed.
     #[error("cannot serve HTTP: {0}")]
     Serve(#[from] std::io::Error),
+    /// The directory that is made for whoever starts the runner cannot be made or found again.
+    #[error("the first directory cannot be used: {0}")]
+    Directory(String),
 }
 
 impl Error {
     pub(crate) fn table(error: impl std::error::Error) -> Self {
-        Error::Table(error.to_string())
+        Error::Table(chain(&error))
     }
+}
+
+/// An error and what it comes from, in one line for people: the SDK's own words alone are "service error".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some errors already end with what they come from.
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// The machine's clock.

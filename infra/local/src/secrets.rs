@@ -49,7 +49,11 @@ pub(crate) struct Refusal {
 
 fn refused(code: &'static str, message: impl Into<String>) -> Refusal {
     Refusal {
-        status: if code == "InternalServiceError" { 500 } else { 400 },
+        status: if code == "InternalServiceError" {
+            500
+        } else {
+            400
+        },
         code,
         message: message.into(),
     }
@@ -250,9 +254,7 @@ impl Secrets {
             (Some(id), stage) => secret
                 .versions
                 .iter()
-                .find(|version| {
-                    version.id == *id && stage.is_none_or(|stage| version.has(stage))
-                })
+                .find(|version| version.id == *id && stage.is_none_or(|stage| version.has(stage)))
                 .ok_or_else(|| missing_value(&format!("VersionId: {id}")))?,
             (None, stage) => {
                 let stage = stage.unwrap_or(CURRENT);
@@ -320,7 +322,12 @@ impl Secrets {
                 "VersionStages must have between 1 and 20 members.",
             ));
         }
-        let version = self.add(secret, request.client_request_token, request.content, stages)?;
+        let version = self.add(
+            secret,
+            request.client_request_token,
+            request.content,
+            stages,
+        )?;
         let stages = secret
             .versions
             .iter()
@@ -505,8 +512,7 @@ impl Content {
 }
 
 fn input<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body)
-        .map_err(|error| refused("ValidationException", error.to_string()))
+    serde_json::from_slice(body).map_err(|error| refused("ValidationException", error.to_string()))
 }
 
 /// A secret is named by its name, its ARN, or its ARN without the six characters at the end.
@@ -577,7 +583,9 @@ mod tests {
     use std::sync::Arc;
 
     fn secrets() -> Secrets {
-        Secrets::in_memory(Arc::new(|| jiff::Timestamp::from_second(1_700_000_000).unwrap()))
+        Secrets::in_memory(Arc::new(|| {
+            jiff::Timestamp::from_second(1_700_000_000).unwrap()
+        }))
     }
 
     fn call(secrets: &Secrets, operation: &str, input: Value) -> Result<Value, Refusal> {
@@ -595,10 +603,18 @@ mod tests {
     fn a_rotation_keeps_the_previous_version_and_only_that() {
         let secrets = secrets();
         let put = |value: &str| {
-            call(&secrets, "PutSecretValue", json!({"SecretId": "s", "SecretString": value}))
+            call(
+                &secrets,
+                "PutSecretValue",
+                json!({"SecretId": "s", "SecretString": value}),
+            )
         };
         assert_eq!(put("no").unwrap_err().code, "ResourceNotFoundException");
-        let made = call(&secrets, "CreateSecret", json!({"Name": "s", "SecretString": "one"}));
+        let made = call(
+            &secrets,
+            "CreateSecret",
+            json!({"Name": "s", "SecretString": "one"}),
+        );
         let first = made.unwrap()["VersionId"].as_str().unwrap().to_owned();
         assert_eq!(staged(&secrets, CURRENT), Ok("one".to_owned()));
         assert_eq!(staged(&secrets, PREVIOUS), Err("ResourceNotFoundException"));
@@ -607,7 +623,11 @@ mod tests {
         assert_eq!(staged(&secrets, PREVIOUS), Ok("one".to_owned()));
         put("three").unwrap();
         assert_eq!(staged(&secrets, PREVIOUS), Ok("two".to_owned()));
-        let old = call(&secrets, "GetSecretValue", json!({"SecretId": "s", "VersionId": first}));
+        let old = call(
+            &secrets,
+            "GetSecretValue",
+            json!({"SecretId": "s", "VersionId": first}),
+        );
         let old = old.unwrap();
         assert_eq!(old["SecretString"], "one");
         assert_eq!(old["VersionStages"], json!([]));
@@ -617,7 +637,11 @@ mod tests {
     #[test]
     fn a_pending_version_becomes_current_by_a_move_and_the_old_one_previous() {
         let secrets = secrets();
-        let made = call(&secrets, "CreateSecret", json!({"Name": "s", "SecretString": "one"}));
+        let made = call(
+            &secrets,
+            "CreateSecret",
+            json!({"Name": "s", "SecretString": "one"}),
+        );
         let one = made.unwrap()["VersionId"].clone();
         let put = json!({"SecretId": "s", "SecretString": "two", "VersionStages": ["AWSPENDING"]});
         let two = call(&secrets, "PutSecretValue", put).unwrap()["VersionId"].clone();
@@ -658,7 +682,12 @@ mod tests {
     #[test]
     fn a_deleted_secret_is_refused_until_it_is_restored() {
         let secrets = secrets();
-        call(&secrets, "CreateSecret", json!({"Name": "s", "SecretString": "one"})).unwrap();
+        call(
+            &secrets,
+            "CreateSecret",
+            json!({"Name": "s", "SecretString": "one"}),
+        )
+        .unwrap();
         call(&secrets, "DeleteSecret", json!({"SecretId": "s"})).unwrap();
         assert_eq!(staged(&secrets, CURRENT), Err("InvalidRequestException"));
         call(&secrets, "RestoreSecret", json!({"SecretId": "s"})).unwrap();
@@ -674,7 +703,12 @@ mod tests {
         let file = directory.path().join("secrets.json");
         let clock = secrets().clock;
         let first = Secrets::open(file.clone(), clock.clone()).unwrap();
-        call(&first, "CreateSecret", json!({"Name": "s", "SecretString": "one"})).unwrap();
+        call(
+            &first,
+            "CreateSecret",
+            json!({"Name": "s", "SecretString": "one"}),
+        )
+        .unwrap();
         drop(first);
         let again = Secrets::open(file.clone(), clock.clone()).unwrap();
         assert_eq!(staged(&again, CURRENT), Ok("one".to_owned()));

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
     Projection as SdkProjection, ProjectionType, ScalarAttributeType, StreamSpecification,
@@ -69,7 +68,8 @@ struct Inner {
     cloud: Cloud,
     stream: Mutex<StreamReader>,
     template: Template,
-    fresh: bool,
+    /// What stands before a directory's id in the name of its secret.
+    secret_prefix: String,
 }
 
 impl Stack {
@@ -80,7 +80,7 @@ impl Stack {
             None => Template::deployed()?,
         };
         let clock = options.clock.unwrap_or_else(|| cloud.clock());
-        let (stream, fresh) = table(&cloud, &template.table).await?;
+        let stream = table(&cloud, &template.table).await?;
 
         let gateway = |function: &str| -> Result<Gateway, Error> {
             let settings = gateway::Settings {
@@ -93,20 +93,27 @@ impl Stack {
             Ok(Gateway::new(cloud.config(), settings))
         };
         let mut functions = HashMap::new();
-        let mut admin = None;
         for route in template.routes.iter() {
             let id = &route.function;
-            if functions.contains_key(id) {
-                continue;
+            if !functions.contains_key(id) {
+                functions.insert(id.clone(), router(&template, id, gateway(id)?)?);
             }
-            let gateway = gateway(id)?;
-            functions.insert(id.clone(), router(&template, id, gateway.clone())?);
-            admin.get_or_insert(gateway);
         }
-        let gateway = admin.ok_or_else(|| Error::Template("has no routes".to_owned()))?;
+        // What has no endpoint goes through a gateway like that of the first function.
+        let first = template
+            .routes
+            .iter()
+            .next()
+            .ok_or_else(|| Error::Template("has no routes".to_owned()))?;
+        let secret_prefix = template
+            .environment(&first.function, "SECRET_PREFIX")?
+            .to_owned();
+        let gateway = gateway(&first.function)?;
 
         let mapping = template.mapping.clone();
-        let bus = template.environment(&mapping.function, "BUS_NAME")?.to_owned();
+        let bus = template
+            .environment(&mapping.function, "BUS_NAME")?
+            .to_owned();
         let publisher = Arc::new(Publisher::new(cloud.config(), bus));
         let invoke: Invoke = Arc::new(move |event| {
             let publisher = publisher.clone();
@@ -125,7 +132,7 @@ impl Stack {
             cloud,
             stream: Mutex::new(stream),
             template,
-            fresh,
+            secret_prefix,
         })))
     }
 
@@ -192,9 +199,9 @@ impl Stack {
         &self.0.template
     }
 
-    /// Whether the table was made by this start.
-    pub fn is_new(&self) -> bool {
-        self.0.fresh
+    /// What stands before a directory's id in the name of its secret.
+    pub(crate) fn secret_prefix(&self) -> &str {
+        &self.0.secret_prefix
     }
 }
 
@@ -214,30 +221,25 @@ fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Err
     }
 }
 
-/// Makes the table unless it exists, and says the ARN of its stream and whether it is new.
-async fn table(cloud: &Cloud, table: &Table) -> Result<(String, bool), Error> {
+/// Makes the table unless it exists, and says the ARN of its stream.
+async fn table(cloud: &Cloud, table: &Table) -> Result<String, Error> {
     let client = Client::new(cloud.config());
     let described = client.describe_table().table_name(&table.name).send().await;
-    let (arn, fresh) = match described {
-        Ok(found) => (
-            found.table.and_then(|table| table.latest_stream_arn),
-            false,
-        ),
+    let arn = match described {
+        Ok(found) => found.table.and_then(|table| table.latest_stream_arn),
         Err(error)
             if error
                 .as_service_error()
                 .is_some_and(|error| error.is_resource_not_found_exception()) =>
         {
-            (create(&client, table).await?, true)
+            create(&client, table).await?
         }
-        Err(error) => return Err(Error::Table(DisplayErrorContext(error).to_string())),
+        Err(error) => return Err(Error::table(error)),
     };
-    let arn = arn.ok_or_else(|| Error::Table(format!("{} has no stream", table.name)))?;
-    Ok((arn, fresh))
+    arn.ok_or_else(|| Error::Table(format!("{} has no stream", table.name)))
 }
 
 async fn create(client: &Client, table: &Table) -> Result<Option<String>, Error> {
-    let invalid = |error: aws_sdk_dynamodb::error::BuildError| Error::table(error);
     let mut request = client
         .create_table()
         .table_name(&table.name)
@@ -248,7 +250,7 @@ async fn create(client: &Client, table: &Table) -> Result<Option<String>, Error>
             .attribute_name(&attribute.attribute_name)
             .attribute_type(kind)
             .build()
-            .map_err(invalid)?;
+            .map_err(Error::table)?;
         request = request.attribute_definitions(definition);
     }
     for element in keys(&table.key_schema)? {
@@ -266,7 +268,7 @@ async fn create(client: &Client, table: &Table) -> Result<Option<String>, Error>
             .set_key_schema(Some(keys(&index.key_schema)?))
             .projection(projection)
             .build()
-            .map_err(invalid)?;
+            .map_err(Error::table)?;
         request = request.global_secondary_indexes(index);
     }
     if let Some(stream) = &table.stream_specification {
@@ -275,26 +277,23 @@ async fn create(client: &Client, table: &Table) -> Result<Option<String>, Error>
             .stream_enabled(true)
             .stream_view_type(view)
             .build()
-            .map_err(invalid)?;
+            .map_err(Error::table)?;
         request = request.stream_specification(stream);
     }
-    let created = request
-        .send()
-        .await
-        .map_err(|error| Error::Table(DisplayErrorContext(error).to_string()))?;
+    let created = request.send().await.map_err(Error::table)?;
     if let Some(ttl) = &table.time_to_live_specification {
         let specification = TimeToLiveSpecification::builder()
             .attribute_name(&ttl.attribute_name)
             .enabled(ttl.enabled)
             .build()
-            .map_err(invalid)?;
+            .map_err(Error::table)?;
         client
             .update_time_to_live()
             .table_name(&table.name)
             .time_to_live_specification(specification)
             .send()
             .await
-            .map_err(|error| Error::Table(DisplayErrorContext(error).to_string()))?;
+            .map_err(Error::table)?;
     }
     Ok(created
         .table_description

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_lambda_events::event::dynamodb::Event;
 use aws_lambda_events::event::streams::DynamoDbEventResponse;
 use aws_sdk_dynamodbstreams::Client;
-use aws_sdk_dynamodbstreams::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_dynamodbstreams::error::ProvideErrorMetadata;
 use aws_sdk_dynamodbstreams::types::{
     AttributeValue, Record as SdkRecord, Shard, ShardIteratorType,
 };
@@ -25,12 +25,11 @@ use serde_json::{Map, Value, json};
 
 use crate::cloud::{Cloud, DeadLetter};
 use crate::template::Mapping;
-use crate::{Error, files};
+use crate::{Error, chain, files};
 
 /// A function as the mapping sees it: it answers with the records that failed, or fails as a whole.
-pub(crate) type Invoke = Arc<
-    dyn Fn(Event) -> BoxFuture<'static, Result<DynamoDbEventResponse, String>> + Send + Sync,
->;
+pub(crate) type Invoke =
+    Arc<dyn Fn(Event) -> BoxFuture<'static, Result<DynamoDbEventResponse, String>> + Send + Sync>;
 
 /// How long a failed batch rests before it is tried again; the pause doubles with every try.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +174,13 @@ impl StreamReader {
         let Some(iterator) = self.iterator(shard).await? else {
             return Ok(0);
         };
-        let answer = match self.client.get_records().shard_iterator(iterator).send().await {
+        let answer = match self
+            .client
+            .get_records()
+            .shard_iterator(iterator)
+            .send()
+            .await
+        {
             Ok(answer) => answer,
             // An iterator lives for some minutes. The place reached is known, so the next look asks for a new one.
             Err(error) if error.code() == Some("ExpiredIteratorException") => return Ok(1),
@@ -350,12 +355,8 @@ impl StreamReader {
     }
 }
 
-fn stream_error<E, R>(error: &aws_sdk_dynamodbstreams::error::SdkError<E, R>) -> Error
-where
-    E: std::error::Error + 'static,
-    R: std::fmt::Debug,
-{
-    Error::Stream(DisplayErrorContext(error).to_string())
+fn stream_error(error: &dyn std::error::Error) -> Error {
+    Error::Stream(chain(error))
 }
 
 impl Record {
@@ -442,7 +443,9 @@ impl Filter {
         let mut matcher = Quamina::new();
         for (index, pattern) in patterns.iter().enumerate() {
             let refused = |reason: String| {
-                Error::Template(format!("has the filter {pattern}, which is refused: {reason}"))
+                Error::Template(format!(
+                    "has the filter {pattern}, which is refused: {reason}"
+                ))
             };
             // Quamina takes these two, and Lambda does not.
             if let Ok(Value::Object(fields)) = serde_json::from_str(pattern)
@@ -496,7 +499,9 @@ impl Places {
                 path: file.clone(),
                 reason,
             };
-            if let Some(content) = files::read(file).map_err(|error| unreadable(error.to_string()))? {
+            if let Some(content) =
+                files::read(file).map_err(|error| unreadable(error.to_string()))?
+            {
                 known = serde_json::from_slice(&content)
                     .map_err(|_| unreadable("it is not a file of stream positions".to_owned()))?;
             }

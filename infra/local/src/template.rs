@@ -297,9 +297,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(root: &'a Value) -> Self {
-        let globals = root
-            .pointer("/Globals/Function")
-            .unwrap_or(&Value::Null);
+        let globals = root.pointer("/Globals/Function").unwrap_or(&Value::Null);
         Reader { root, globals }
     }
 
@@ -376,12 +374,7 @@ impl<'a> Reader<'a> {
         Some(text)
     }
 
-    fn function(
-        &self,
-        id: &str,
-        resource: &Value,
-        properties: &Value,
-    ) -> Result<Function, Error> {
+    fn function(&self, id: &str, resource: &Value, properties: &Value) -> Result<Function, Error> {
         // With cargo-lambda the binary's name picks the package; without one, the folder does.
         let binary = resource
             .pointer("/Metadata/BuildProperties/Binary")
@@ -414,8 +407,11 @@ impl<'a> Reader<'a> {
     }
 
     fn table(&self, id: &str, properties: &Value) -> Result<Table, Error> {
-        let mut table: Table = serde_json::from_value(properties.clone())
-            .map_err(|error| wrong(format!("describes {id} in a way that is not understood: {error}")))?;
+        let mut table: Table = serde_json::from_value(properties.clone()).map_err(|error| {
+            wrong(format!(
+                "describes {id} in a way that is not understood: {error}"
+            ))
+        })?;
         table.name = self.named(id).unwrap_or_else(|| id.to_owned());
         Ok(table)
     }
@@ -432,9 +428,11 @@ impl<'a> Reader<'a> {
             .iter()
             .filter_map(|key| Some(((*key).to_owned(), self.resolved(source.get(key)?))))
             .collect();
-        let read: MappingProperties = serde_json::from_value(Value::Object(properties))
-            .map_err(|error| {
-                wrong(format!("maps the stream to {function} in a way that is not understood: {error}"))
+        let read: MappingProperties =
+            serde_json::from_value(Value::Object(properties)).map_err(|error| {
+                wrong(format!(
+                    "maps the stream to {function} in a way that is not understood: {error}"
+                ))
             })?;
         let patterns = read
             .filter_criteria
@@ -611,9 +609,11 @@ impl Route {
 }
 
 impl Routes {
-    /// The route that takes a request, by its path as it was sent.
+    /// The route that takes a request, by its path as it was sent. A slash at its end does not count, though the
+    /// function is shown it (tried on AWS by others: aws-powertools/powertools-lambda-python #1552).
     pub fn find(&self, method: &Method, path: &str) -> Option<Match<'_>> {
-        let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
         self.0
             .iter()
             .filter_map(|route| {
@@ -709,9 +709,12 @@ Resources:
         assert_eq!(route("POST", "/v2/d/Users"), "ANY /v2/{d}/Users");
         assert_eq!(route("GET", "/v2/d/Users/Me"), "GET /v2/{d}/Users/Me");
         assert_eq!(route("PUT", "/v2/d/Users/Me"), "ANY /v2/{d}/Users/{proxy+}");
-        assert_eq!(route("GET", "/v2/d/Users/1/x"), "ANY /v2/{d}/Users/{proxy+}");
+        assert_eq!(
+            route("GET", "/v2/d/Users/1/x"),
+            "ANY /v2/{d}/Users/{proxy+}"
+        );
         assert_eq!(route("GET", "/v2/d/users"), "ANY /v2/{proxy+}");
-        assert_eq!(route("GET", "/v2/d/Users/"), "ANY /v2/{proxy+}");
+        assert_eq!(route("GET", "/v2/d/Users/"), "ANY /v2/{d}/Users");
         assert_eq!(route("GET", "/v3"), "$default");
         assert_eq!(route("GET", "/"), "$default");
     }
@@ -719,7 +722,9 @@ Resources:
     #[test]
     fn variables_are_decoded() {
         let template = Template::read(EXAMPLE).unwrap();
-        let found = template.routes.find(&Method::GET, "/v2/d%20x/Users/a%2Fb/c");
+        let found = template
+            .routes
+            .find(&Method::GET, "/v2/d%20x/Users/a%2Fb/c");
         let variables = found.unwrap().variables;
         assert_eq!(variables["d"], "d x");
         assert_eq!(variables["proxy"], "a/b/c");
@@ -757,9 +762,15 @@ Resources:
         };
         assert_eq!(function(Method::POST, "/scim/v2/d/Users"), "users");
         assert_eq!(function(Method::PATCH, "/scim/v2/d/Users/1"), "users");
-        assert_eq!(function(Method::GET, "/scim/v2/d/ServiceProviderConfig"), "discovery");
+        assert_eq!(
+            function(Method::GET, "/scim/v2/d/ServiceProviderConfig"),
+            "discovery"
+        );
         assert_eq!(function(Method::GET, "/nowhere"), "discovery");
-        assert_eq!(template.functions[&template.mapping.function].package, "publisher");
+        assert_eq!(
+            template.functions[&template.mapping.function].package,
+            "publisher"
+        );
         assert!(template.mapping.reports_failures);
     }
 
@@ -768,7 +779,10 @@ Resources:
         for (text, reason) in [
             ("a: [", "YAML"),
             ("Resources: {}", "no table"),
-            ("Resources: {T: {Type: 'AWS::DynamoDB::Table'}}", "describes T"),
+            (
+                "Resources: {T: {Type: 'AWS::DynamoDB::Table'}}",
+                "describes T",
+            ),
         ] {
             let error = Template::read(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
