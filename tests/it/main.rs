@@ -1,2 +1,13 @@
-//! TBD
-fn main() {}
+//! The whole product, driven as its users drive it: requests through the routes of `template.yaml`, events from the bus.
+
+mod cost;
+mod events;
+mod lambda;
+mod limits;
+mod program;
+mod publisher;
+mod races;
+mod runner;
+mod tokens;
+mod transcript;
+mod world;

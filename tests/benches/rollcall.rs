@@ -1,0 +1,154 @@
+//! Speed, side by side in one run: `cargo bench -p tests`. The figures in the README are from here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Bytes;
+use divan::{Bencher, black_box};
+use http::Request;
+use local::{Cloud, FirstDirectory, Stack, StackOptions};
+use scim::{Filter, Object, PatchOp, Resource, ResourceType};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+fn main() {
+    divan::main();
+}
+
+fn object(value: Value) -> Object {
+    value.as_object().unwrap().clone()
+}
+
+fn ann() -> Value {
+    json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+        "userName": "ann@example.com",
+        "name": {"givenName": "Ann", "familyName": "Archer"},
+        "emails": [{"primary": true, "value": "ann@example.com", "type": "work"}],
+        "displayName": "Ann Archer", "locale": "en-US", "externalId": "00u1ann", "groups": [], "password": "1mz050nq", "active": true,
+    })
+}
+
+fn stored() -> Resource {
+    ResourceType::user().read(object(ann()), None).unwrap()
+}
+
+/// From the bytes of a message to the resource it makes.
+fn patch(bencher: Bencher, body: &Value) {
+    let (user, stored, body) = (ResourceType::user(), stored(), body.to_string());
+    bencher.bench(|| {
+        let body = scim::json::parse(black_box(body.as_bytes())).unwrap();
+        PatchOp::parse(body, user)
+            .unwrap()
+            .apply(user, &stored, "2819c223")
+            .unwrap()
+    });
+}
+
+#[divan::bench]
+fn patch_deactivate_as_okta(bencher: Bencher) {
+    let operations = json!([{"op": "replace", "value": {"active": false}}]);
+    patch(
+        bencher,
+        &json!({"schemas": [scim::PATCH_OP_SCHEMA], "Operations": operations}),
+    );
+}
+
+#[divan::bench]
+fn patch_five_attributes_as_entra(bencher: Bencher) {
+    let operations = json!([
+        {"op": "Replace", "path": "emails[type eq \"work\"].value", "value": "anna@example.com"},
+        {"op": "Replace", "path": "name.familyName", "value": "Baker"},
+        {"op": "Add", "path": "phoneNumbers[type eq \"work\"].value", "value": "215-555-0100"},
+        {"op": "Add", "path": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department", "value": "Finance"},
+        {"op": "Replace", "path": "active", "value": "False"},
+    ]);
+    patch(
+        bencher,
+        &json!({"schemas": [scim::PATCH_OP_SCHEMA], "Operations": operations}),
+    );
+}
+
+#[divan::bench(args = [
+    "userName eq \"ann@example.com\"",
+    "emails[type eq \"work\" and value ew \"@example.com\"] and not (active eq false or meta.lastModified lt \"2026-01-01T00:00:00Z\")",
+])]
+fn filter_parse(filter: &str) -> Filter {
+    Filter::parse(black_box(filter)).unwrap()
+}
+
+#[divan::bench]
+fn user_read(bencher: Bencher) {
+    let body = ann().to_string();
+    bencher.bench(|| {
+        let body = scim::json::parse(black_box(body.as_bytes())).unwrap();
+        ResourceType::user().read(body, None).unwrap()
+    });
+}
+
+/// The product on one machine, with its embedded table in memory.
+struct Deployed {
+    runtime: Runtime,
+    stack: Stack,
+    directory: FirstDirectory,
+}
+
+impl Deployed {
+    fn new() -> Deployed {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (stack, directory) = runtime.block_on(async {
+            let stack = Stack::start(Cloud::in_memory().unwrap(), StackOptions::default())
+                .await
+                .unwrap();
+            let directory = stack.first_directory().await.unwrap();
+            (stack, directory)
+        });
+        Deployed {
+            runtime,
+            stack,
+            directory,
+        }
+    }
+
+    fn send(&self, method: &str, path: &str, body: String) -> u16 {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/scim/v2/{}{path}", self.directory.id))
+            .header("authorization", format!("Bearer {}", self.directory.token))
+            .header("content-type", "application/scim+json; charset=utf-8")
+            .body(Bytes::from(body))
+            .unwrap();
+        self.runtime
+            .block_on(self.stack.handle(request))
+            .status()
+            .as_u16()
+    }
+}
+
+/// One POST, from the API Gateway event to the answer: token, door, one transaction of six items, event included.
+#[divan::bench]
+fn create_through_the_router(bencher: Bencher) {
+    let deployed = Deployed::new();
+    let number = AtomicU64::new(0);
+    bencher
+        .with_inputs(|| {
+            let mut user = ann();
+            user["userName"] = json!(format!(
+                "ann{}@example.com",
+                number.fetch_add(1, Ordering::Relaxed)
+            ));
+            user.to_string()
+        })
+        .bench_local_values(|body| assert_eq!(deployed.send("POST", "/Users", body), 201));
+}
+
+/// The look-up that Okta makes before each assignment.
+#[divan::bench]
+fn look_up_through_the_router(bencher: Bencher) {
+    let deployed = Deployed::new();
+    assert_eq!(deployed.send("POST", "/Users", ann().to_string()), 201);
+    let path = "/Users?filter=userName%20eq%20%22ann@example.com%22&startIndex=1&count=100";
+    bencher.bench_local(|| assert_eq!(deployed.send("GET", path, String::new()), 200));
+}

@@ -1,0 +1,288 @@
+//! The built functions under a stand-in of the Lambda Runtime API ("Using the Lambda runtime API for custom runtimes"),
+//! so that their `main.rs` is proven too, and what they log.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::program::{program, serve};
+use crate::publisher::{GOOD, PK, event, record};
+use crate::world::{HOST, World, user};
+
+/// How long a function may take to start and to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The invocations a function fetches, and where it puts its answers.
+struct Runtime {
+    next: Mutex<mpsc::UnboundedReceiver<Value>>,
+    answered: mpsc::UnboundedSender<Value>,
+}
+
+/// A function that runs.
+struct Function {
+    process: Child,
+    invoke: mpsc::UnboundedSender<Value>,
+    answers: mpsc::UnboundedReceiver<Value>,
+}
+
+impl Function {
+    /// Starts the program of `package`, with the environment that the template gives to `id`.
+    async fn start(world: &World, package: &str, id: &str) -> Function {
+        let (invoke, next) = mpsc::unbounded_channel();
+        let (answered, answers) = mpsc::unbounded_channel();
+        let runtime = Arc::new(Runtime {
+            next: Mutex::new(next),
+            answered,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let invocation = Router::new()
+            .route("/invocation/next", get(take))
+            .route("/invocation/{id}/response", post(answer))
+            .route("/invocation/{id}/error", post(fail))
+            .route("/init/error", post(fail_to_start))
+            .with_state(runtime);
+        let server = Router::new().nest("/2018-06-01/runtime", invocation);
+        tokio::spawn(async move { axum::serve(listener, server).await });
+
+        let process = Command::new(program(package).await)
+            .env_clear()
+            .envs(&world.stack.template().functions[id].environment)
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", id)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", "logs")
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "log")
+            .env(
+                "AWS_ENDPOINT_URL",
+                format!("http://{}", serve(&world.cloud).await),
+            )
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "key")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Function {
+            process,
+            invoke,
+            answers,
+        }
+    }
+
+    async fn call(&mut self, event: Value) -> Value {
+        self.invoke.send(event).unwrap();
+        tokio::time::timeout(PATIENCE, self.answers.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Ends the process, and gives what it logged.
+    async fn stop(mut self) -> String {
+        self.process.start_kill().unwrap();
+        let mut log = String::new();
+        self.process
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .await
+            .unwrap();
+        self.process
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .await
+            .unwrap();
+        self.process.wait().await.unwrap();
+        log
+    }
+}
+
+async fn take(State(runtime): State<Arc<Runtime>>) -> Response<Body> {
+    match runtime.next.lock().await.recv().await {
+        Some(event) => Response::builder()
+            .header(
+                "lambda-runtime-aws-request-id",
+                "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+            )
+            .header("lambda-runtime-deadline-ms", "4102444800000")
+            .header(
+                "lambda-runtime-invoked-function-arn",
+                "arn:aws:lambda:us-east-1:000000000000:function:f",
+            )
+            .header("content-type", "application/json")
+            .body(Body::from(event.to_string()))
+            .unwrap(),
+        None => Response::builder()
+            .status(StatusCode::GONE)
+            .body(Body::empty())
+            .unwrap(),
+    }
+}
+
+async fn answer(
+    State(runtime): State<Arc<Runtime>>,
+    Path(_): Path<String>,
+    body: Bytes,
+) -> StatusCode {
+    let answer = serde_json::from_slice(&body).unwrap();
+    runtime.answered.send(answer).unwrap();
+    StatusCode::ACCEPTED
+}
+
+async fn fail(
+    State(runtime): State<Arc<Runtime>>,
+    Path(_): Path<String>,
+    body: Bytes,
+) -> StatusCode {
+    let error = json!({"failed": String::from_utf8_lossy(&body)});
+    runtime.answered.send(error).unwrap();
+    StatusCode::ACCEPTED
+}
+
+async fn fail_to_start(State(runtime): State<Arc<Runtime>>, body: Bytes) -> StatusCode {
+    let error = json!({"failed to start": String::from_utf8_lossy(&body)});
+    runtime.answered.send(error).unwrap();
+    StatusCode::ACCEPTED
+}
+
+/// An event of an HTTP API, payload format 2.0.
+fn api_event(world: &World, method: &str, path: &str, query: &str, body: Option<&Value>) -> Value {
+    let path = format!("{}{path}", world.base());
+    json!({
+        "version": "2.0",
+        "routeKey": "ANY /scim/v2/{directory}/Users",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {
+            "authorization": format!("Bearer {}", world.token),
+            "content-type": "application/scim+json; charset=utf-8",
+            "accept": "application/scim+json",
+            "host": HOST,
+            "x-forwarded-proto": "https",
+        },
+        "requestContext": {
+            "accountId": "000000000000", "apiId": "a", "domainName": HOST, "domainPrefix": "scim",
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "Okta SCIM Client 1.0.0"},
+            "requestId": "r", "routeKey": "r", "stage": "$default", "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000_u64,
+        },
+        "body": body.map(Value::to_string),
+        "isBase64Encoded": false,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_users_function_answers_under_lambda() {
+    let world = World::new().await;
+    let mut users = Function::start(&world, "users", "UsersFunction").await;
+
+    let mut ann = user("ann.secret@example.com");
+    ann["password"] = json!("t1meMa$heen");
+    let created = users
+        .call(api_event(&world, "POST", "/Users", "", Some(&ann)))
+        .await;
+    assert_eq!(created["statusCode"], 201, "{created}");
+    assert_eq!(created["headers"]["content-type"], "application/scim+json");
+    let body: Value = serde_json::from_str(created["body"].as_str().unwrap()).unwrap();
+    let id = body["id"].as_str().unwrap();
+    assert_eq!(
+        created["headers"]["location"],
+        format!("https://{HOST}{}/Users/{id}", world.base())
+    );
+
+    let query = "filter=userName%20eq%20%22ANN.secret%40example.com%22&startIndex=1&count=100";
+    let found = users
+        .call(api_event(&world, "GET", "/Users", query, None))
+        .await;
+    let list: Value = serde_json::from_str(found["body"].as_str().unwrap()).unwrap();
+    assert_eq!(list["Resources"][0]["id"], id);
+
+    let again = users
+        .call(api_event(&world, "POST", "/Users", "", Some(&ann)))
+        .await;
+    assert_eq!(again["statusCode"], 409, "{again}");
+    let mut stranger = api_event(&world, "GET", "/Users", "", None);
+    stranger["headers"]["authorization"] = json!("Bearer stolen-token");
+    assert_eq!(users.call(stranger).await["statusCode"], 401);
+
+    // The other side of the account sees what the process wrote.
+    let events = world.events().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        events[0]["detail"]["data"]["user_name"],
+        "ann.secret@example.com"
+    );
+
+    // One line a request, as JSON, and nothing in it of what the requests said.
+    let log = users.stop().await;
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let answered: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["fields"]["message"] == "answered")
+        .collect();
+    let statuses: Vec<&Value> = answered
+        .iter()
+        .map(|line| &line["fields"]["status"])
+        .collect();
+    assert_eq!(statuses, [201, 200, 409, 401], "{log}");
+    assert_eq!(answered[0]["fields"]["route"], "/scim/v2/{directory}/Users");
+    assert_eq!(answered[0]["span"]["directory.id"], world.directory);
+    for secret in [
+        "ann.secret",
+        "Archer",
+        "t1meMa",
+        "rollcall_",
+        "stolen",
+        "Bearer",
+        "192.0.2.1",
+    ] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_publisher_publishes_under_lambda() {
+    let world = World::new().await;
+    let mut publisher = Function::start(&world, "publisher", "PublisherFunction").await;
+    let batch = json!({"Records": [
+        record("1", "INSERT", PK, event(GOOD)),
+        record("2", "INSERT", PK, event("ann.secret@example.com is no JSON")),
+        record("3", "INSERT", PK, event(GOOD)),
+    ]});
+    let answer = publisher.call(batch).await;
+    assert_eq!(
+        answer,
+        json!({"batchItemFailures": [{"itemIdentifier": "2"}]})
+    );
+    let events = world.cloud.bus().take_events();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0]["detail-type"], "user.created");
+    assert_eq!(
+        publisher.call(json!({"Records": []})).await,
+        json!({"batchItemFailures": []})
+    );
+    let log = publisher.stop().await;
+    assert!(log.contains("a record is no event item"), "{log}");
+    assert!(!log.contains("ann.secret"), "{log}");
+}

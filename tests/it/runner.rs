@@ -1,0 +1,250 @@
+//! `rollcall`, the program, as a person or a script starts it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use local::Cloud;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::program::{program, serve};
+use crate::world::user;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A data directory that goes with its test.
+struct Data(PathBuf);
+
+impl Data {
+    fn new(test: &str) -> Data {
+        let path = std::env::temp_dir().join(format!("rollcall-{test}-{}", std::process::id()));
+        Data(path)
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Rollcall {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    greeting: Value,
+}
+
+impl Rollcall {
+    async fn start(data: &Path) -> Rollcall {
+        Rollcall::start_with(data, &[]).await
+    }
+
+    async fn start_with(data: &Path, more: &[&str]) -> Rollcall {
+        let mut process = Command::new(program("rollcall").await)
+            .args(["--json", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let greeting = next(&mut lines).await.unwrap();
+        Rollcall {
+            process,
+            lines,
+            greeting,
+        }
+    }
+
+    async fn line(&mut self) -> Value {
+        next(&mut self.lines).await.unwrap()
+    }
+
+    /// The status and JSON of an answer, by a client as plain as can be.
+    async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let url: http::Uri = self.greeting["base_url"].as_str().unwrap().parse().unwrap();
+        let (host, token) = (
+            url.authority().unwrap().as_str(),
+            self.greeting["token"].as_str().unwrap(),
+        );
+        let body = body.to_string();
+        let request = format!(
+            "{method} {}{path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: application/scim+json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            url.path(),
+            body.len(),
+        );
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_default())
+    }
+
+    async fn signal(&self, signal: &str) {
+        let id = self.process.id().unwrap().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// The exit code, and what stood on standard output and standard error before it.
+    async fn end(mut self) -> (Option<i32>, Vec<Value>, String) {
+        let mut rest = vec![];
+        while let Some(line) = next(&mut self.lines).await {
+            rest.push(line);
+        }
+        let mut errors = String::new();
+        self.process
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut errors)
+            .await
+            .unwrap();
+        (self.process.wait().await.unwrap().code(), rest, errors)
+    }
+}
+
+async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<Value> {
+    let line = tokio::time::timeout(PATIENCE, lines.next_line())
+        .await
+        .expect("a line in time")
+        .unwrap()?;
+    Some(serde_json::from_str(&line).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_line_is_the_directory_and_the_others_are_events() {
+    let data = Data::new("json");
+    let mut rollcall = Rollcall::start(&data.0).await;
+    let names: Vec<&String> = rollcall.greeting.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["base_url", "token", "directory_id"]);
+
+    let (status, ann) = rollcall
+        .send("POST", "/Users", &user("ann@example.com"))
+        .await;
+    assert_eq!(status, 201, "{ann}");
+    let event = rollcall.line().await;
+    assert_eq!(event["detail-type"], "user.created");
+    assert_eq!(event["source"], "rollcall");
+    assert_eq!(event["detail"]["resource"]["id"], ann["id"]);
+
+    // SIGTERM: what was acknowledged is published before the end.
+    let (status, _) = rollcall
+        .send("POST", "/Users", &user("bob@example.com"))
+        .await;
+    assert_eq!(status, 201);
+    rollcall.signal("-TERM").await;
+    let (code, rest, errors) = rollcall.end().await;
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(errors, "");
+    let names: Vec<&Value> = rest
+        .iter()
+        .map(|event| &event["detail"]["data"]["user_name"])
+        .collect();
+    assert_eq!(names, ["bob@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_everything_acknowledged_is_there_and_gets_published() {
+    let data = Data::new("kill");
+    let rollcall = Rollcall::start(&data.0).await;
+    let (base_url, token) = (
+        rollcall.greeting["base_url"].clone(),
+        rollcall.greeting["token"].clone(),
+    );
+    for n in 0..20 {
+        let (status, _) = rollcall
+            .send("POST", "/Users", &user(&format!("u{n}@example.com")))
+            .await;
+        assert_eq!(status, 201);
+    }
+    rollcall.signal("-KILL").await;
+    let (code, before, _) = rollcall.end().await;
+    assert_eq!(code, None);
+
+    let mut rollcall = Rollcall::start(&data.0).await;
+    assert_eq!(rollcall.greeting["token"], token);
+    let path = |url: &Value| url.as_str().unwrap().rsplit_once('/').unwrap().1.to_owned();
+    assert_eq!(path(&rollcall.greeting["base_url"]), path(&base_url));
+    let (status, list) = rollcall.send("GET", "/Users", &json!(null)).await;
+    assert_eq!((status, &list["totalResults"]), (200, &json!(20)));
+
+    // Each was published before or after the kill; one that was published at that very moment may be twice, under one id.
+    let mut published: std::collections::BTreeMap<String, String> =
+        before.iter().map(ids).collect();
+    while published.len() < 20 {
+        let (user, event) = ids(&rollcall.line().await);
+        let known = published.insert(user, event.clone());
+        assert!(known.is_none_or(|known| known == event));
+    }
+    rollcall.signal("-INT").await;
+    assert_eq!(rollcall.end().await.0, Some(0));
+}
+
+/// The ids of an event's user and of the event.
+fn ids(event: &Value) -> (String, String) {
+    let text = |pointer: &str| event.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+    (text("/detail/resource/id"), text("/detail/id"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_has_one_owner() {
+    let data = Data::new("owner");
+    let rollcall = Rollcall::start(&data.0).await;
+    let second = Command::new(program("rollcall").await)
+        .args(["--json", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data.0)
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(second.stdout, b"");
+    let errors = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        errors.starts_with("rollcall: ") && errors.contains("in use"),
+        "{errors}"
+    );
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    rollcall.signal("-TERM").await;
+    assert_eq!(rollcall.end().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_can_be_in_another_dynamodb() {
+    let elsewhere = Cloud::in_memory().unwrap();
+    let endpoint = format!("http://{}", serve(&elsewhere).await);
+    let data = Data::new("elsewhere");
+    let mut rollcall = Rollcall::start_with(&data.0, &["--dynamodb-endpoint", &endpoint]).await;
+    let (status, ann) = rollcall
+        .send("POST", "/Users", &user("ann@example.com"))
+        .await;
+    assert_eq!(status, 201, "{ann}");
+    assert_eq!(rollcall.line().await["detail"]["resource"]["id"], ann["id"]);
+    rollcall.signal("-TERM").await;
+    assert_eq!(rollcall.end().await.0, Some(0));
+    let tables = aws_sdk_dynamodb::Client::new(elsewhere.config())
+        .list_tables()
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(tables.table_names().len(), 1);
+
+    // What is there is found again.
+    let rollcall = Rollcall::start_with(&data.0, &["--dynamodb-endpoint", &endpoint]).await;
+    let (_, list) = rollcall.send("GET", "/Users", &json!(null)).await;
+    assert_eq!(list["totalResults"], 1);
+}

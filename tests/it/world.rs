@@ -1,0 +1,189 @@
+//! One deployment for one test: an account in memory, the stack of `template.yaml`, a directory and its token.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::body::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use jiff::Timestamp;
+use local::{Cloud, CloudOptions, Stack, StackOptions};
+use serde_json::{Value, json};
+
+/// Where the clock of every world begins.
+const BEGINNING: &str = "2026-01-01T00:00:00Z";
+
+/// The name that the API of every world is reached by.
+pub const HOST: &str = "scim.example.com";
+
+pub const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
+pub const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+
+pub struct World {
+    pub cloud: Cloud,
+    pub stack: Stack,
+    pub directory: String,
+    pub token: String,
+    seconds: Arc<AtomicI64>,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The JSON of the body.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(error) => panic!("{error} in {}", String::from_utf8_lossy(&self.body)),
+        }
+    }
+
+    /// The `id` of the resource in the body.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        self.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// This answer, if it has that status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Answer {
+        assert_eq!(
+            self.status.as_u16(),
+            status,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
+        self
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl World {
+    pub async fn new() -> World {
+        let seconds = Arc::new(AtomicI64::new(
+            BEGINNING.parse::<Timestamp>().unwrap().as_second(),
+        ));
+        let now = seconds.clone();
+        let clock: local::Clock =
+            Arc::new(move || Timestamp::from_second(now.load(Ordering::Relaxed)).unwrap());
+        let cloud = Cloud::start(CloudOptions {
+            clock,
+            ..CloudOptions::in_memory()
+        })
+        .unwrap();
+        let stack = start(&cloud).await;
+        let first = stack.first_directory().await.unwrap();
+        cloud.take_requests();
+        World {
+            cloud,
+            stack,
+            directory: first.id,
+            token: first.token,
+            seconds,
+        }
+    }
+
+    /// The same account seen by processes that have just started.
+    pub async fn cold(&self) -> World {
+        World {
+            cloud: self.cloud.clone(),
+            stack: start(&self.cloud).await,
+            directory: self.directory.clone(),
+            token: self.token.clone(),
+            seconds: self.seconds.clone(),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, seconds: i64) {
+        self.seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// The path of the SCIM base URL.
+    pub fn base(&self) -> String {
+        format!("/scim/v2/{}", self.directory)
+    }
+
+    /// Sends a request as it is.
+    pub async fn send(&self, request: Request<Bytes>) -> Answer {
+        let (head, body) = self.stack.handle(request).await.into_parts();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
+    }
+
+    /// A request that Okta could send, to a path below the base URL.
+    pub fn request(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Request<Bytes> {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base()))
+            .header("host", HOST)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/scim+json; charset=utf-8")
+            .body(body.into())
+            .unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path, "")).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::POST, path, body.to_string()))
+            .await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::PUT, path, body.to_string()))
+            .await
+    }
+
+    /// A PATCH with these operations.
+    pub async fn patch(&self, path: &str, operations: Value) -> Answer {
+        let body = json!({"schemas": [PATCH_OP], "Operations": operations});
+        self.send(self.request(Method::PATCH, path, body.to_string()))
+            .await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path, "")).await
+    }
+
+    /// What was published since the last time.
+    pub async fn events(&self) -> Vec<Value> {
+        self.stack.drain().await.unwrap();
+        self.cloud.bus().take_events()
+    }
+}
+
+async fn start(cloud: &Cloud) -> Stack {
+    let options = StackOptions {
+        domain: HOST.to_owned(),
+        ..StackOptions::default()
+    };
+    Stack::start(cloud.clone(), options).await.unwrap()
+}
+
+/// A user as small as Okta makes them.
+pub fn user(user_name: &str) -> Value {
+    json!({
+        "schemas": [USER],
+        "userName": user_name,
+        "name": {"givenName": "Ann", "familyName": "Archer"},
+        "emails": [{"primary": true, "value": user_name, "type": "work"}],
+        "displayName": "Ann Archer",
+        "externalId": format!("00u-{user_name}"),
+        "active": true,
+    })
+}
