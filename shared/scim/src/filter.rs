@@ -181,32 +181,6 @@ impl Filter {
             root: resolve(&self.expression, ty)?,
         })
     }
-
-    /// For the filter in a PATCH path: the texts one of which the named
-    /// sub-attribute must equal, as in `value eq "a" or value eq "b"` (X18).
-    /// `None` when the filter can be met in another way.
-    pub fn alternatives(&self, sub_attribute: &str) -> Option<Vec<&str>> {
-        alternatives(&self.expression, sub_attribute)
-    }
-}
-
-fn alternatives<'f>(expression: &'f Expression, name: &str) -> Option<Vec<&'f str>> {
-    match expression {
-        Expression::Compare {
-            path,
-            operator: Operator::Eq,
-            value: Literal::String(text),
-        } if path.eq_ignore_ascii_case(name) => Some(vec![text]),
-        Expression::Or(terms) => {
-            let mut all = Vec::with_capacity(terms.len());
-            for term in terms {
-                all.extend(alternatives(term, name)?);
-            }
-            Some(all)
-        }
-        Expression::And(terms) => terms.iter().find_map(|term| alternatives(term, name)),
-        _ => None,
-    }
 }
 
 // ---- text --------------------------------------------------------------

@@ -36,7 +36,7 @@
 //! | 7644 | §3.4.2.2 filters | [`Filter`], [`ResolvedFilter`] |
 //! | 7644 | §3.4.2.5, §3.9 `attributes`, `excludedAttributes` | [`Projection`] |
 //! | 7644 | §3.5.1 PUT | [`ResourceType::read`] |
-//! | 7644 | §3.5.2 PATCH | [`PatchOp`] |
+//! | 7644 | §3.5.2 PATCH | [`PatchOp`], [`MemberChange`] |
 //! | 7644 | §3.12 errors | [`Error`], [`ScimType`] |
 //! | 7644 | §3.14 versions | [`Meta::etag`] |
 //! | 7644 | §5 comparison of user names (RFC 8265) | [`fold`](fold()) |
@@ -51,6 +51,7 @@ mod filter;
 mod fold;
 mod group;
 mod list;
+mod members;
 mod patch;
 mod projection;
 mod quirks;
@@ -70,6 +71,7 @@ pub use filter::{
 pub use fold::fold;
 pub use group::GROUP_SCHEMA;
 pub use list::{DEFAULT_COUNT, LIST_RESPONSE_SCHEMA, ListResponse, MAX_COUNT, Page};
+pub use members::MemberChange;
 pub use patch::{MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA, PatchOp, Path};
 pub use projection::Projection;
 pub use resource::{ChangedAttribute, Meta, Resource};

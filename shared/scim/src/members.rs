@@ -1,0 +1,341 @@
+//! What a PATCH does to the members of a group, found out without reading them.
+//!
+//! A group may have a hundred thousand members, and a client adds one. Nearly
+//! every PATCH names the members it means (rows X4, X5, X17, X18 and G9 of the
+//! protocol), so what it does follows from the message alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::Object;
+use crate::filter::{Expression, Filter, Literal, Operator};
+use crate::patch::{Op, Operation, PatchOp};
+
+/// The attribute that holds the members.
+const MEMBERS: &str = "members";
+
+/// What a PATCH does to the members of a group. Members are by their ids, with
+/// the element that the client wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MemberChange {
+    /// These become members, and those stop being members, whoever else is one.
+    /// No id is in both.
+    Named {
+        /// Who is added.
+        added: BTreeMap<String, Object>,
+        /// Who is removed.
+        removed: BTreeSet<String>,
+    },
+    /// These are the members afterwards, and nobody else is.
+    Exactly(BTreeMap<String, Object>),
+    /// It depends on who is a member: [`PatchOp::apply`] it to the whole group.
+    Depends,
+}
+
+impl MemberChange {
+    /// Whether nothing is done to any member.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, MemberChange::Named { added, removed } if added.is_empty() && removed.is_empty())
+    }
+
+    fn add(&mut self, elements: &[Value]) {
+        for element in elements.iter().filter_map(Value::as_object) {
+            let Some(id) = id(element) else { continue };
+            let members = match self {
+                MemberChange::Named { added, removed } => {
+                    removed.remove(id);
+                    added
+                }
+                MemberChange::Exactly(members) => members,
+                MemberChange::Depends => return,
+            };
+            members
+                .entry(id.to_owned())
+                .or_insert_with(|| element.clone());
+        }
+    }
+
+    fn remove(&mut self, ids: &[&str]) {
+        for id in ids {
+            match self {
+                MemberChange::Named { added, removed } => {
+                    added.remove(*id);
+                    removed.insert((*id).to_owned());
+                }
+                MemberChange::Exactly(members) => {
+                    members.remove(*id);
+                }
+                MemberChange::Depends => {}
+            }
+        }
+    }
+}
+
+fn id(element: &Object) -> Option<&str> {
+    element.get("value")?.as_str()
+}
+
+impl PatchOp {
+    /// Splits a PATCH of a group into what it does to the members and the rest,
+    /// which can be applied to a group without members. The two do not meet: no
+    /// operation on one reads the other.
+    pub fn split_members(&self) -> (MemberChange, PatchOp) {
+        let (members, rest): (Vec<_>, Vec<_>) =
+            self.operations.iter().cloned().partition(|operation| {
+                operation.path.extension.is_none() && operation.path.attribute == MEMBERS
+            });
+        let mut change = MemberChange::Named {
+            added: BTreeMap::new(),
+            removed: BTreeSet::new(),
+        };
+        for operation in &members {
+            if !fold(&mut change, operation) {
+                change = MemberChange::Depends;
+                break;
+            }
+        }
+        (change, PatchOp { operations: rest })
+    }
+}
+
+/// Whether the operation says enough by itself.
+fn fold(change: &mut MemberChange, operation: &Operation) -> bool {
+    let Operation { op, path, values } = operation;
+    if path.sub_attribute.is_some() {
+        return false;
+    }
+    match (op, &path.filter) {
+        (Op::Add, None) if identified(values) => change.add(values),
+        (Op::Replace, None) if identified(values) => {
+            *change = MemberChange::Exactly(BTreeMap::new());
+            change.add(values);
+        }
+        // No values: all of them go. Named ones go by their ids, if nothing else
+        // is said of them that they would have to match.
+        (Op::Remove, None) if values.is_empty() => *change = MemberChange::Exactly(BTreeMap::new()),
+        (Op::Remove, None)
+            if identified(values) && values.iter().all(|value| value.get("type").is_none()) =>
+        {
+            let ids: Vec<&str> = values
+                .iter()
+                .filter_map(|value| id(value.as_object()?))
+                .collect();
+            change.remove(&ids);
+        }
+        (Op::Remove, Some(filter)) => match ids_of(filter) {
+            Some(ids) => change.remove(&ids),
+            None => return false,
+        },
+        _ => return false,
+    }
+    true
+}
+
+/// Whether every element says whose it is.
+fn identified(values: &[Value]) -> bool {
+    values
+        .iter()
+        .all(|value| value.as_object().and_then(id).is_some())
+}
+
+/// The ids of `value eq "a" or value eq "b"` (X18).
+fn ids_of(filter: &Filter) -> Option<Vec<&str>> {
+    fn collect<'f>(expression: &'f Expression, ids: &mut Vec<&'f str>) -> bool {
+        match expression {
+            Expression::Compare {
+                path,
+                operator: Operator::Eq,
+                value: Literal::String(id),
+            } if path.eq_ignore_ascii_case("value") => {
+                ids.push(id);
+                true
+            }
+            Expression::Or(terms) => terms.iter().all(|term| collect(term, ids)),
+            _ => false,
+        }
+    }
+    let mut ids = vec![];
+    collect(filter.expression(), &mut ids).then_some(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::ResourceType;
+
+    fn parse(operations: Value) -> PatchOp {
+        let body = json!({"Operations": operations});
+        PatchOp::parse(body.as_object().unwrap().clone(), ResourceType::group()).unwrap()
+    }
+
+    fn ids(members: &BTreeMap<String, Object>) -> Vec<&str> {
+        members.keys().map(String::as_str).collect()
+    }
+
+    #[track_caller]
+    fn named(operations: Value, added: &[&str], removed: &[&str]) {
+        match parse(operations.clone()).split_members().0 {
+            MemberChange::Named {
+                added: is,
+                removed: gone,
+            } => {
+                assert_eq!(ids(&is), added, "{operations}");
+                assert!(gone.iter().eq(removed), "{operations}: {gone:?}");
+            }
+            other => panic!("{other:?} for {operations}"),
+        }
+    }
+
+    #[track_caller]
+    fn exactly(operations: Value, members: &[&str]) {
+        match parse(operations.clone()).split_members().0 {
+            MemberChange::Exactly(is) => assert_eq!(ids(&is), members, "{operations}"),
+            other => panic!("{other:?} for {operations}"),
+        }
+    }
+
+    #[test]
+    fn okta_removes_and_adds_in_one_patch() {
+        named(
+            json!([
+                {"op": "remove", "path": "members[value eq \"a\"]"},
+                {"op": "remove", "path": "members[value eq \"b\" or value eq \"c\"]"},
+                {"op": "add", "path": "members", "value": [{"value": "d", "display": "d@example.com"}, {"value": "e"}]},
+            ]),
+            &["d", "e"],
+            &["a", "b", "c"],
+        );
+    }
+
+    #[test]
+    fn x4_x5_members_without_a_path() {
+        named(
+            json!([{"op": "add", "value": {"members": [{"value": "a"}]}}]),
+            &["a"],
+            &[],
+        );
+        exactly(
+            json!([{"op": "replace", "value": {"members": [{"value": "a"}, {"value": "b"}]}}]),
+            &["a", "b"],
+        );
+    }
+
+    #[test]
+    fn okta_pushes_an_empty_group() {
+        exactly(
+            json!([{"op": "replace", "path": "members", "value": []}]),
+            &[],
+        );
+        exactly(json!([{"op": "remove", "path": "members"}]), &[]);
+    }
+
+    #[test]
+    fn x17_entra_removes_a_list_of_values() {
+        named(
+            json!([{"op": "Remove", "path": "members", "value": [{"value": "a"}]}]),
+            &[],
+            &["a"],
+        );
+        named(
+            json!([{"op": "Remove", "path": "members", "value": []}]),
+            &[],
+            &[],
+        );
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        named(
+            json!([{"op": "add", "path": "members", "value": [{"value": "a"}, {"value": "b"}]}, {"op": "remove", "path": "members[value eq \"a\"]"}]),
+            &["b"],
+            &["a"],
+        );
+        named(
+            json!([{"op": "remove", "path": "members[value eq \"a\"]"}, {"op": "add", "path": "members", "value": {"value": "a"}}]),
+            &["a"],
+            &[],
+        );
+        exactly(
+            json!([{"op": "replace", "path": "members", "value": [{"value": "a"}, {"value": "b"}]}, {"op": "remove", "path": "members[value eq \"a\"]"},
+                {"op": "add", "path": "members", "value": [{"value": "c"}]}]),
+            &["b", "c"],
+        );
+    }
+
+    #[test]
+    fn the_rest_is_left_for_the_group_itself() {
+        let (members, rest) = parse(json!([
+            {"op": "replace", "value": {"id": "g", "displayName": "New", "members": [{"value": "a"}]}},
+            {"op": "add", "path": "externalId", "value": "x"},
+        ]))
+        .split_members();
+        assert!(matches!(members, MemberChange::Exactly(_)));
+        assert_eq!(
+            format!("{rest:?}"),
+            "PatchOp { operations: [replace id (1 values), replace displayName (1 values), add externalId (1 values)] }"
+        );
+        assert!(
+            parse(json!([{"op": "replace", "path": "displayName", "value": "x"}]))
+                .split_members()
+                .0
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_only_the_members_themselves_can_tell_depends() {
+        for operations in [
+            json!([{"op": "remove", "path": "members[type eq \"Group\"]"}]),
+            json!([{"op": "remove", "path": "members[value eq \"a\" and type eq \"Group\"]"}]),
+            json!([{"op": "remove", "path": "members[display co \"x\"]"}]),
+            json!([{"op": "remove", "path": "members", "value": [{"value": "a", "type": "Group"}]}]),
+            json!([{"op": "replace", "path": "members[value eq \"a\"].display", "value": "x"}]),
+        ] {
+            assert_eq!(
+                parse(operations.clone()).split_members().0,
+                MemberChange::Depends,
+                "{operations}"
+            );
+        }
+    }
+
+    proptest! {
+        /// What follows from the message alone is what applying it to all members gives.
+        #[test]
+        fn the_short_way_and_the_long_way_agree(
+            before in prop::collection::btree_set("[a-e]", 0..5),
+            operations in prop::collection::vec((0..5_u8, prop::collection::vec("[a-e]", 0..3)), 0..5),
+        ) {
+            let operations: Vec<Value> = operations.into_iter().map(|(kind, ids)| {
+                let values: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
+                let filter = ids.iter().map(|id| format!("value eq \"{id}\"")).collect::<Vec<_>>().join(" or ");
+                match kind {
+                    0 => json!({"op": "add", "path": "members", "value": values}),
+                    1 => json!({"op": "replace", "path": "members", "value": values}),
+                    2 if !ids.is_empty() => json!({"op": "remove", "path": format!("members[{filter}]")}),
+                    3 => json!({"op": "remove", "path": "members", "value": values}),
+                    _ => json!({"op": "remove", "path": "members"}),
+                }
+            }).collect();
+            let patch = parse(json!(operations));
+            let members: Vec<Value> = before.iter().map(|id| json!({"value": id})).collect();
+            let group = json!({"displayName": "g", "members": members});
+            let group = ResourceType::group().read(group.as_object().unwrap().clone(), None).unwrap();
+            let long: BTreeSet<String> = patch.apply(ResourceType::group(), &group, "g").unwrap()
+                .elements("members").filter_map(id).map(str::to_owned).collect();
+            let short = match patch.split_members().0 {
+                MemberChange::Named { added, removed } => {
+                    let kept = before.into_iter().filter(|id| !removed.contains(id));
+                    kept.chain(added.keys().cloned()).collect()
+                }
+                MemberChange::Exactly(members) => members.into_keys().collect(),
+                MemberChange::Depends => long.clone(),
+            };
+            prop_assert_eq!(short, long);
+        }
+    }
+}
