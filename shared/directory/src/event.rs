@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::id::{DirectoryId, EventId};
 use crate::item::{self, Item};
 use crate::key::Key;
+use crate::kind::Kind;
 use crate::store::Stored;
 
 /// The `source` of every event on the bus.
@@ -58,69 +59,61 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// The event of a user who was created.
-    pub(crate) fn user_created(
+    /// The event of a resource that was created.
+    pub(crate) fn created(
         caller: &Caller,
-        user: &Stored,
+        kind: &Kind,
+        new: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        Self::user(
-            caller,
-            DetailType::UserCreated,
-            user,
-            user.version,
-            None,
-            now,
-        )
+        Self::new(caller, kind, kind.created, new, new.version, None, now)
     }
 
-    /// The event of a user of whom something changed.
-    pub(crate) fn user_updated(
+    /// The event of a resource of which something changed.
+    pub(crate) fn updated(
         caller: &Caller,
+        kind: &Kind,
         before: &Resource,
-        user: &Stored,
+        new: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        Self::user(
+        Self::new(
             caller,
-            DetailType::UserUpdated,
-            user,
-            user.version,
+            kind,
+            kind.updated,
+            new,
+            new.version,
             Some(before),
             now,
         )
     }
 
-    /// The event of a user who was deleted. It is the version after the last one that existed.
-    pub(crate) fn user_deleted(
+    /// The event of a resource that was deleted. It is the version after the last one that existed.
+    pub(crate) fn deleted(
         caller: &Caller,
-        user: &Stored,
+        kind: &Kind,
+        old: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        Self::user(
-            caller,
-            DetailType::UserDeleted,
-            user,
-            user.version + 1,
-            None,
-            now,
-        )
+        Self::new(caller, kind, kind.deleted, old, old.version + 1, None, now)
     }
 
-    fn user(
+    fn new(
         caller: &Caller,
+        kind: &Kind,
         detail_type: DetailType,
-        user: &Stored,
+        stored: &Stored,
         version: u64,
         before: Option<&Resource>,
         now: Timestamp,
     ) -> Result<Self, Error> {
+        let ty = (kind.ty)();
         let directory = caller.directory();
         let id = EventId::at(now);
         let mut resource = Object::new();
-        resource.insert("type".to_owned(), json!("User"));
-        resource.insert("id".to_owned(), json!(user.id));
-        if let Some(external_id) = user.resource.string("externalId") {
+        resource.insert("type".to_owned(), json!(ty.name));
+        resource.insert("id".to_owned(), json!(stored.id));
+        if let Some(external_id) = stored.resource.string("externalId") {
             resource.insert("externalId".to_owned(), json!(external_id));
         }
         let mut detail = Object::new();
@@ -132,19 +125,25 @@ impl Event {
         detail.insert("version".to_owned(), json!(version));
         detail.insert("resource".to_owned(), Value::Object(resource));
         if let Some(before) = before {
-            let changed = before.changed(&user.resource);
+            let changed = before.changed(&stored.resource);
             detail.insert(
                 "changed".to_owned(),
                 changed.iter().map(|c| c.path.as_str()).collect(),
             );
-            detail.insert("data".to_owned(), Value::Object(flatten(caller, user)));
+            detail.insert(
+                "data".to_owned(),
+                Value::Object(flatten(caller, ty, stored)),
+            );
             let previous: Object = changed
                 .into_iter()
                 .map(|c| (c.path, c.before.unwrap_or(Value::Null)))
                 .collect();
             detail.insert("previous".to_owned(), Value::Object(previous));
         } else {
-            detail.insert("data".to_owned(), Value::Object(flatten(caller, user)));
+            detail.insert(
+                "data".to_owned(),
+                Value::Object(flatten(caller, ty, stored)),
+            );
         }
         let detail = Value::Object(detail).to_string();
         if detail.len() > MAX_DETAIL_BYTES {
@@ -183,7 +182,7 @@ impl Event {
 }
 
 /// A user for people who do not know SCIM, with the SCIM resource as `raw`.
-fn flatten(caller: &Caller, user: &Stored) -> Object {
+fn flatten(caller: &Caller, ty: &ResourceType, user: &Stored) -> Object {
     let resource = &user.resource;
     let mut data = Object::new();
     data.insert("id".to_owned(), json!(user.id));
@@ -210,7 +209,7 @@ fn flatten(caller: &Caller, user: &Stored) -> Object {
     );
     data.insert(
         "raw".to_owned(),
-        Value::Object(user.represent(caller, ResourceType::user(), Object::new())),
+        Value::Object(user.represent(caller, ty, Object::new())),
     );
     data
 }

@@ -50,36 +50,20 @@ impl Key {
         }
     }
 
-    pub(crate) fn user(directory: DirectoryId, id: ResourceId) -> Self {
+    /// A resource of the kind that `letter` names.
+    pub(crate) fn resource(directory: DirectoryId, letter: &str, id: ResourceId) -> Self {
         Self {
-            pk: users(directory),
+            pk: resources(directory, letter),
             sk: id.to_string(),
         }
     }
 
-    /// The pointer that is both the look-up by userName and the lock on it.
-    pub(crate) fn user_name(directory: DirectoryId, user_name: &str) -> Self {
-        Self {
-            pk: format!("{directory}#N"),
-            sk: capped(&scim::fold(user_name)),
-        }
-    }
-
-    pub(crate) fn external_id(directory: DirectoryId, external_id: &str, id: ResourceId) -> Self {
-        Owners::external_id(directory, external_id).of(id)
-    }
-
-    pub(crate) fn email(directory: DirectoryId, address: &str, id: ResourceId) -> Self {
-        Owners::email(directory, address).of(id)
-    }
-
-    /// The count of the users whose ids begin as `id` does.
-    pub(crate) fn user_count(directory: DirectoryId, id: ResourceId) -> Self {
-        let id = id.to_string();
-        let byte: String = id.chars().take(2).collect();
+    /// The count of the resources of a kind whose ids begin as `id` does.
+    pub(crate) fn count(directory: DirectoryId, letter: &str, id: ResourceId) -> Self {
+        let byte: String = id.to_string().chars().take(2).collect();
         Self {
             pk: counts(directory),
-            sk: format!("{USER_COUNTS}{byte}"),
+            sk: format!("{letter}#{byte}"),
         }
     }
 
@@ -99,28 +83,30 @@ impl Key {
     }
 }
 
-/// The pointers of one value that several resources may have.
+/// The pointers of one value.
 pub(crate) struct Owners {
     pub(crate) pk: String,
     value: String,
 }
 
 impl Owners {
-    /// `externalId` is case-exact (RFC 7643 §3.1), so it stands as it was sent.
-    pub(crate) fn external_id(directory: DirectoryId, external_id: &str) -> Self {
+    /// Of a value that compares as text.
+    pub(crate) fn new(directory: DirectoryId, partition: &str, value: &str) -> Self {
         Self {
-            pk: format!("{directory}#X"),
-            value: capped(external_id),
+            pk: format!("{directory}#{partition}"),
+            value: capped(value),
         }
     }
 
-    pub(crate) fn email(directory: DirectoryId, address: &str) -> Self {
-        Self {
-            pk: format!("{directory}#EM"),
-            value: capped(&scim::fold(address)),
+    /// The pointer of a value that one resource at most has.
+    pub(crate) fn only(&self) -> Key {
+        Key {
+            pk: self.pk.clone(),
+            sk: self.value.clone(),
         }
     }
 
+    /// The pointer to one of the resources that have the value.
     pub(crate) fn of(&self, id: ResourceId) -> Key {
         Key {
             pk: self.pk.clone(),
@@ -135,18 +121,15 @@ impl Owners {
     }
 }
 
-/// The partition of a directory's users.
-pub(crate) fn users(directory: DirectoryId) -> String {
-    format!("{directory}#U")
+/// The partition of a directory's resources of one kind.
+pub(crate) fn resources(directory: DirectoryId, letter: &str) -> String {
+    format!("{directory}#{letter}")
 }
 
 /// The partition of a directory's counts.
 pub(crate) fn counts(directory: DirectoryId) -> String {
     format!("{directory}#C")
 }
-
-/// How the sort keys of user counts begin; the first byte of the id follows in hexadecimal.
-pub(crate) const USER_COUNTS: &str = "U#";
 
 /// Text as it stands in a key. Two values are alike in a key exactly when they are alike.
 fn capped(text: &str) -> String {
@@ -169,39 +152,45 @@ fn capped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use scim::ResourceType;
+    use serde_json::json;
+
     use super::*;
+    use crate::kind::USER;
 
     #[test]
     fn every_key_of_the_table() {
         let d: DirectoryId = "d0000000-0000-4000-8000-000000000000".parse().unwrap();
         let u: ResourceId = "a1000000-0000-4000-8000-000000000000".parse().unwrap();
         let e: EventId = "01900000-0000-7000-8000-000000000000".parse().unwrap();
-        let keys = [
+        let ann = json!({"userName": "Ann@Example.com", "externalId": "00uA", "emails": [{"value": "Ann@Example.com"}]});
+        let ann = ResourceType::user()
+            .read(ann.as_object().unwrap().clone(), None)
+            .unwrap();
+        let pointers = USER.pointers_to(d, u, &ann).unwrap();
+        let keys: Vec<String> = [
             Key::directory(d),
-            Key::user(d, u),
-            Key::user_name(d, "Ann@Example.com"),
-            Key::external_id(d, "00uA", u),
-            Key::email(d, "Ann@Example.com", u),
-            Key::user_count(d, u),
+            Key::resource(d, USER.letter, u),
+            Key::count(d, USER.letter, u),
             Key::event(d, e),
         ]
+        .into_iter()
+        .chain(pointers.into_keys())
         .map(|key| {
-            format!(
-                "{} / {}",
-                key.pk.replace(&d.to_string(), "d"),
-                key.sk.replace(&u.to_string(), "u")
-            )
-        });
+            let pk = key.pk.replace(&d.to_string(), "d");
+            format!("{pk} / {}", key.sk.replace(&u.to_string(), "u"))
+        })
+        .collect();
         assert_eq!(
             keys,
             [
                 "d / META",
                 "d#U / u",
-                "d#N / ann@example.com",
-                "d#X / 00uA#u",
-                "d#EM / ann@example.com#u",
                 "d#C / U#a1",
                 "d#E / 01900000-0000-7000-8000-000000000000",
+                "d#EM / ann@example.com#u",
+                "d#N / ann@example.com",
+                "d#X / 00uA#u",
             ]
         );
     }
@@ -211,8 +200,8 @@ mod tests {
         let d = DirectoryId::random();
         let u = ResourceId::random();
         let long = "ß".repeat(5_000);
-        let a = Key::external_id(d, &long, u);
-        let b = Key::external_id(d, &format!("{long}x"), u);
+        let a = Owners::new(d, "X", &long).of(u);
+        let b = Owners::new(d, "X", &format!("{long}x")).of(u);
         assert!(a.sk.len() <= 1_024, "{}", a.sk.len());
         assert_ne!(a, b);
     }

@@ -12,7 +12,9 @@ mod event;
 mod id;
 mod item;
 mod key;
+mod kind;
 mod query;
+mod resources;
 mod store;
 mod user;
 
@@ -20,6 +22,7 @@ pub use directory::{Caller, Directory, Provider, Status};
 pub use error::Error;
 pub use event::{DetailType, EventItem, SOURCE};
 pub use id::{DirectoryId, InvalidId, ResourceId};
+pub use kind::MAX_POINTERS;
 pub use query::{Found, Query};
+pub use resources::MAX_DOCUMENT_BYTES;
 pub use store::{Precondition, Store, Stored};
-pub use user::{MAX_DOCUMENT_BYTES, MAX_EMAILS};

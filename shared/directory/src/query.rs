@@ -2,12 +2,12 @@
 //!
 //! | filter | way | requests |
 //! |---|---|---|
-//! | none | the counts, then one range of users by id | 2 |
-//! | `id eq` | the user | 1 |
-//! | `userName eq` | its pointer, then the user | 1 (none) or 2 |
-//! | `externalId eq`, `emails.value eq` | the value's pointers, then the users | 1 (none) or 2 |
+//! | none | the counts, then one range of resources by id | 2 |
+//! | `id eq` | the resource | 1 |
+//! | a unique value `eq`, such as `userName` | its pointer, then the resource | 1 (none) or 2 |
+//! | another value with pointers `eq`, such as `emails.value` | the pointers, then the resources | 1 (none) or 2 |
 //! | one of these `and` anything | that row, then the rest in memory | as the row |
-//! | any other | all users by 16 ranges of ids at once, in memory | at least 16, within a budget |
+//! | any other | all resources by 16 ranges of ids at once, in memory | at least 16, within a budget |
 //!
 //! Everything is read strongly from the table itself, so a client that looks up
 //! what it just wrote finds it.
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures_util::future::{try_join, try_join_all};
-use scim::{Object, Page, ResolvedFilter, ResourceType, ScimType};
+use scim::{Object, Page, ResolvedFilter};
 
 use crate::change::{Backoff, patiently};
 use crate::directory::Caller;
@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::id::ResourceId;
 use crate::item::{self, Item};
 use crate::key::{self, Key, Owners, PK, SK};
+use crate::kind::{Kind, Pointer};
 use crate::store::{Store, Stored};
 
 /// What a list is asked for.
@@ -55,70 +56,54 @@ const MAX_SCAN_BYTES: usize = 64 * 1024 * 1024;
 /// How long such a filter may take. API Gateway waits 30 seconds.
 const MAX_SCAN_TIME: Duration = Duration::from_secs(20);
 
-/// The attributes that have pointers, the cheapest first.
-const LOOK_UPS: [(&str, LookUp); 4] = [
-    ("id", LookUp::Id),
-    ("userName", LookUp::UserName),
-    ("externalId", LookUp::ExternalId),
-    ("emails.value", LookUp::Email),
-];
-
-#[derive(Clone, Copy)]
-enum LookUp {
-    Id,
-    UserName,
-    ExternalId,
-    Email,
-}
-
 impl Store {
-    /// The users that a query asks for, in the order of their ids.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Scim`] with `tooMany` when a filter that no pointer serves would
-    /// read more than a request may; [`Error::Busy`], [`Error::Broken`].
-    pub async fn users(&self, caller: &Caller, query: &Query<'_>) -> Result<Found, Error> {
+    /// The resources that a query asks for, in the order of their ids.
+    pub(crate) async fn list(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        query: &Query<'_>,
+    ) -> Result<Found, Error> {
         let Some(filter) = query.filter else {
-            return self.page_of_users(caller, query.page).await;
+            return self.page(caller, kind, query.page).await;
         };
-        let look_up = LOOK_UPS
-            .iter()
-            .find_map(|(path, look_up)| Some((*look_up, filter.demands(path)?)));
-        let Some((look_up, value)) = look_up else {
-            return self.scan_users(caller, filter, query.page).await;
+        let Some(owners) = self.look_up(caller, kind, filter).await? else {
+            return self.scan(caller, kind, filter, query.page).await;
         };
-        let mut matching = self.look_up(caller, look_up, value).await?;
-        matching.retain(|user| matches(caller, filter, user));
-        matching.sort_by_key(|user| user.id);
+        let mut matching = match owners.as_slice() {
+            [] => vec![],
+            [id] => self.read(caller, kind, *id).await?.into_iter().collect(),
+            many => self.read_all(caller, kind, many).await?,
+        };
+        matching.retain(|resource| matches(caller, kind, filter, resource));
+        matching.sort_by_key(|resource| resource.id);
         Ok(window(matching, query.page))
     }
 
+    /// The ids of all that can match, if a value that every match must have leads to them.
     async fn look_up(
         &self,
         caller: &Caller,
-        look_up: LookUp,
-        value: &str,
-    ) -> Result<Vec<Stored>, Error> {
-        let directory = caller.directory().id;
-        let owners = match look_up {
-            LookUp::Id => match value.parse() {
-                Ok(id) => vec![id],
-                // No resource has an id of another form.
-                Err(_) => vec![],
-            },
-            LookUp::UserName => match self.item(Key::user_name(directory, value)).await? {
-                Some(pointer) => vec![item::id(&pointer, item::OWNER)?],
-                None => vec![],
-            },
-            LookUp::ExternalId => self.owners(&Owners::external_id(directory, value)).await?,
-            LookUp::Email => self.owners(&Owners::email(directory, value)).await?,
-        };
-        match owners.as_slice() {
-            [] => Ok(vec![]),
-            [id] => Ok(self.user(caller, *id).await?.into_iter().collect()),
-            many => self.users_by_id(caller, many).await,
+        kind: &Kind,
+        filter: &ResolvedFilter<'_>,
+    ) -> Result<Option<Vec<ResourceId>>, Error> {
+        if let Some(id) = filter.demands("id") {
+            // No resource has an id of another form.
+            return Ok(Some(id.parse().into_iter().collect()));
         }
+        let demanded = |pointer: &'static Pointer| Some((pointer, filter.demands(pointer.path)?));
+        let Some((pointer, value)) = kind.pointers.iter().find_map(demanded) else {
+            return Ok(None);
+        };
+        let owners = pointer.owners(caller.directory().id, value);
+        if !pointer.unique {
+            return self.owners(&owners).await.map(Some);
+        }
+        let pointer = self.item(owners.only()).await?;
+        let owner = pointer
+            .map(|pointer| item::id(&pointer, item::OWNER))
+            .transpose()?;
+        Ok(Some(owner.into_iter().collect()))
     }
 
     /// The owners of a value, in the order of their ids.
@@ -142,14 +127,19 @@ impl Store {
         }
     }
 
-    async fn users_by_id(&self, caller: &Caller, ids: &[ResourceId]) -> Result<Vec<Stored>, Error> {
+    async fn read_all(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        ids: &[ResourceId],
+    ) -> Result<Vec<Stored>, Error> {
         // "BatchGetItem" takes 100 keys and may leave some of them to be asked for again.
         const KEYS: usize = 100;
-        let mut users = vec![];
+        let mut found = vec![];
         for chunk in ids.chunks(KEYS) {
             let mut keys: Vec<_> = chunk
                 .iter()
-                .map(|id| Key::user(caller.directory().id, *id).attributes())
+                .map(|id| Key::resource(caller.directory().id, kind.letter, *id).attributes())
                 .collect();
             let mut backoff = Backoff::new();
             while !keys.is_empty() {
@@ -163,8 +153,8 @@ impl Store {
                     .batch_get_item()
                     .request_items(self.table(), request);
                 let answer = patiently(|| request.clone().send()).await?;
-                for found in answer.responses.unwrap_or_default().into_values().flatten() {
-                    users.push(item::to_stored(&found)?);
+                for resource in answer.responses.unwrap_or_default().into_values().flatten() {
+                    found.push(item::to_stored(&resource)?);
                 }
                 keys = answer
                     .unprocessed_keys
@@ -177,17 +167,17 @@ impl Store {
                 }
             }
         }
-        Ok(users)
+        Ok(found)
     }
 
     /// A page by offset: the counts say in which bucket of ids it begins.
-    async fn page_of_users(&self, caller: &Caller, page: Page) -> Result<Found, Error> {
+    async fn page(&self, caller: &Caller, kind: &Kind, page: Page) -> Result<Found, Error> {
         let offset = page.start_index.saturating_sub(1);
         if offset == 0 && page.count > 0 {
             // The first page needs no count to be found.
             let (counts, resources) = try_join(
-                self.user_counts(caller),
-                self.users_from(caller, "0", 0, page.count),
+                self.counts(caller, kind),
+                self.read_from(caller, kind, "0", 0, page.count),
             )
             .await?;
             return Ok(Found {
@@ -195,44 +185,45 @@ impl Store {
                 resources,
             });
         }
-        let counts = self.user_counts(caller).await?;
+        let counts = self.counts(caller, kind).await?;
         let total = counts.total();
         let resources = match counts.bucket(offset) {
             Some((from, skip)) if page.count > 0 => {
-                self.users_from(caller, &from, skip, page.count).await?
+                self.read_from(caller, kind, &from, skip, page.count)
+                    .await?
             }
             _ => vec![],
         };
         Ok(Found { total, resources })
     }
 
-    async fn user_counts(&self, caller: &Caller) -> Result<Counts, Error> {
+    async fn counts(&self, caller: &Caller, kind: &Kind) -> Result<Counts, Error> {
         let pk = key::counts(caller.directory().id);
-        let (from, to) = (
-            key::USER_COUNTS.to_owned(),
-            format!("{}g", key::USER_COUNTS),
-        );
-        let page = self.range(&pk, &from, &to, None, None).await?;
+        let prefix = format!("{}#", kind.letter);
+        let page = self
+            .range(&pk, &prefix, &format!("{prefix}g"), None, None)
+            .await?;
         let mut counts = Counts::default();
         for count in &page.items {
             let bucket = item::text(count, SK)?
-                .trim_start_matches(key::USER_COUNTS)
+                .trim_start_matches(&prefix)
                 .to_owned();
             counts.0.push((bucket, item::integer(count, item::COUNT)?));
         }
         Ok(counts)
     }
 
-    /// `count` users by id, after the first `skip` of those from the id prefix `from` on.
-    async fn users_from(
+    /// `count` resources by id, after the first `skip` of those from the id prefix `from` on.
+    async fn read_from(
         &self,
         caller: &Caller,
+        kind: &Kind,
         from: &str,
         skip: u64,
         count: u64,
     ) -> Result<Vec<Stored>, Error> {
-        let pk = key::users(caller.directory().id);
-        let mut users = vec![];
+        let pk = key::resources(caller.directory().id, kind.letter);
+        let mut found = vec![];
         let mut left_to_skip = skip;
         let mut left = count;
         let mut bytes = 0;
@@ -240,29 +231,30 @@ impl Store {
         loop {
             let limit = i32::try_from(left_to_skip.saturating_add(left)).unwrap_or(i32::MAX);
             let page = self.range(&pk, from, "g", Some(limit), next).await?;
-            for user in &page.items {
+            for resource in &page.items {
                 if left_to_skip > 0 {
                     left_to_skip -= 1;
                     continue;
                 }
-                bytes += item::text(user, item::DOCUMENT)?.len();
-                if left == 0 || (bytes > MAX_PAGE_BYTES && !users.is_empty()) {
-                    return Ok(users);
+                bytes += item::text(resource, item::DOCUMENT)?.len();
+                if left == 0 || (bytes > MAX_PAGE_BYTES && !found.is_empty()) {
+                    return Ok(found);
                 }
-                users.push(item::to_stored(user)?);
+                found.push(item::to_stored(resource)?);
                 left -= 1;
             }
             next = page.next;
             if next.is_none() || left == 0 {
-                return Ok(users);
+                return Ok(found);
             }
         }
     }
 
-    /// Every user that a filter matches, read by 16 ranges of ids side by side.
-    async fn scan_users(
+    /// Every resource that a filter matches, read by 16 ranges of ids side by side.
+    async fn scan(
         &self,
         caller: &Caller,
+        kind: &Kind,
         filter: &ResolvedFilter<'_>,
         page: Page,
     ) -> Result<Found, Error> {
@@ -273,50 +265,52 @@ impl Store {
                 .saturating_add(page.count),
         )
         .unwrap_or(usize::MAX);
-        let ranges = (0..16).map(|digit| self.scan_range(caller, filter, digit, needed, &read));
+        let ranges =
+            (0..16).map(|digit| self.scan_range(caller, kind, filter, digit, needed, &read));
         let ranges = tokio::time::timeout(MAX_SCAN_TIME, try_join_all(ranges))
             .await
-            .map_err(|_| too_many())??;
+            .map_err(|_| too_many(kind))??;
         let total = ranges.iter().map(|(matching, _)| matching).sum();
-        let users = ranges.into_iter().flat_map(|(_, users)| users).collect();
+        let found = ranges.into_iter().flat_map(|(_, found)| found).collect();
         Ok(Found {
             total,
-            ..window(users, page)
+            ..window(found, page)
         })
     }
 
-    /// How many users of one range of ids match, and the first `needed` of them.
+    /// How many resources of one range of ids match, and the first `needed` of them.
     async fn scan_range(
         &self,
         caller: &Caller,
+        kind: &Kind,
         filter: &ResolvedFilter<'_>,
         digit: u8,
         needed: usize,
         read: &AtomicUsize,
     ) -> Result<(u64, Vec<Stored>), Error> {
-        let pk = key::users(caller.directory().id);
+        let pk = key::resources(caller.directory().id, kind.letter);
         let (from, to) = (format!("{digit:x}"), format!("{digit:x}g"));
         let mut matching = 0;
-        let mut users = vec![];
+        let mut found = vec![];
         let mut next = None;
         loop {
             let page = self.range(&pk, &from, &to, None, next).await?;
-            for user in &page.items {
-                let size = item::text(user, item::DOCUMENT)?.len();
+            for resource in &page.items {
+                let size = item::text(resource, item::DOCUMENT)?.len();
                 if read.fetch_add(size, Ordering::Relaxed) + size > MAX_SCAN_BYTES {
-                    return Err(too_many());
+                    return Err(too_many(kind));
                 }
-                let user = item::to_stored(user)?;
-                if matches(caller, filter, &user) {
+                let resource = item::to_stored(resource)?;
+                if matches(caller, kind, filter, &resource) {
                     matching += 1;
-                    if users.len() < needed {
-                        users.push(user);
+                    if found.len() < needed {
+                        found.push(resource);
                     }
                 }
             }
             next = page.next;
             if next.is_none() {
-                return Ok((matching, users));
+                return Ok((matching, found));
             }
         }
     }
@@ -356,7 +350,7 @@ struct Range {
     next: Option<HashMap<String, AttributeValue>>,
 }
 
-/// How many users there are by the first byte of their ids, in the order of the ids.
+/// How many resources there are by the first byte of their ids, in the order of the ids.
 #[derive(Default)]
 struct Counts(Vec<(String, u64)>);
 
@@ -379,8 +373,8 @@ impl Counts {
     }
 }
 
-fn matches(caller: &Caller, filter: &ResolvedFilter<'_>, user: &Stored) -> bool {
-    filter.matches(&user.represent(caller, ResourceType::user(), Object::new()))
+fn matches(caller: &Caller, kind: &Kind, filter: &ResolvedFilter<'_>, stored: &Stored) -> bool {
+    filter.matches(&stored.represent(caller, (kind.ty)(), Object::new()))
 }
 
 /// The page of resources that are all at hand.
@@ -393,23 +387,23 @@ fn window(resources: Vec<Stored>, page: Page) -> Found {
         .into_iter()
         .skip(skip)
         .take(count)
-        .take_while(|user| {
+        .take_while(|resource| {
             let first = bytes == 0;
-            bytes += user.resource.to_stored().len();
+            bytes += resource.resource.to_stored().len();
             first || bytes <= MAX_PAGE_BYTES
         })
         .collect();
     Found { total, resources }
 }
 
-fn too_many() -> Error {
-    Error::Scim(scim::Error::new(
-        400,
-        Some(ScimType::TooMany),
-        "The filter has to read more users than one request may. Look users up by id, userName, externalId or \
-         emails.value with eq (and anything), or read the list in pages without a filter."
-            .to_owned(),
-    ))
+fn too_many(kind: &Kind) -> Error {
+    let paths: Vec<&str> = kind.pointers.iter().map(|pointer| pointer.path).collect();
+    Error::Scim(scim::Error::too_many(format_args!(
+        "filter: it has to read more of {} than one request may. Look them up by eq on id, {} (and anything else), or \
+         read the list in pages without a filter.",
+        (kind.ty)().endpoint,
+        paths.join(", ")
+    )))
 }
 
 #[cfg(test)]

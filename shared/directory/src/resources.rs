@@ -1,0 +1,209 @@
+//! What is done to resources of every kind: create, read, change, delete.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use scim::Resource;
+
+use crate::change::{Backoff, Change, NotCommitted, Refused};
+use crate::directory::Caller;
+use crate::error::Error;
+use crate::event::Event;
+use crate::id::ResourceId;
+use crate::item::{self, Item};
+use crate::key::Key;
+use crate::kind::Kind;
+use crate::store::{Precondition, Store, Stored};
+
+/// The largest resource that is kept, in bytes of JSON. An item holds 400 KB, but
+/// an event carries the resource up to three times and must fit EventBridge's 256 KB.
+pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+
+impl Store {
+    /// Creates a resource. No look-up comes first: the conditions on the
+    /// pointers of unique values are the uniqueness check.
+    pub(crate) async fn create(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        resource: Resource,
+        now: Timestamp,
+    ) -> Result<Stored, Error> {
+        let now = to_the_millisecond(now);
+        let directory = caller.directory().id;
+        let mut backoff = Backoff::new();
+        loop {
+            let new = Stored {
+                id: ResourceId::random(),
+                resource: resource.clone(),
+                version: 1,
+                created: now,
+                last_modified: now,
+            };
+            let mut change = Change::default();
+            change.create(
+                Key::resource(directory, kind.letter, new.id),
+                item_of(kind, &new)?,
+                Refused::Changed,
+            );
+            move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))?;
+            change.count(Key::count(directory, kind.letter, new.id), 1);
+            change.event(Event::created(caller, kind, &new, now)?);
+            match settle(change.commit(self).await, &new.resource)? {
+                Settled::Written => return Ok(new),
+                // The id is taken, which a random id is not, or somebody writes the same items.
+                Settled::Again => backoff.wait().await?,
+            }
+        }
+    }
+
+    /// The resource of that id, read strongly.
+    pub(crate) async fn read(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        id: ResourceId,
+    ) -> Result<Option<Stored>, Error> {
+        let key = Key::resource(caller.directory().id, kind.letter, id);
+        let item = self.item(key).await?;
+        item.as_ref().map(item::to_stored).transpose()
+    }
+
+    /// Decides on the resource as it is and writes what was decided, again from
+    /// the beginning when somebody else was faster. Nothing is written, and the
+    /// version stays, when the decision changes nothing.
+    pub(crate) async fn update(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        id: ResourceId,
+        precondition: &Precondition,
+        now: Timestamp,
+        decide: impl Fn(&Resource) -> Result<Resource, scim::Error>,
+    ) -> Result<Stored, Error> {
+        let key = Key::resource(caller.directory().id, kind.letter, id);
+        let mut backoff = Backoff::new();
+        loop {
+            let old = self.read(caller, kind, id).await?.ok_or(Error::NotFound)?;
+            precondition.check(old.version)?;
+            let resource = decide(&old.resource)?;
+            if old.resource.changed(&resource).is_empty() {
+                return Ok(old);
+            }
+            let now = to_the_millisecond(now).max(old.last_modified);
+            let new = Stored {
+                id,
+                resource,
+                version: old.version + 1,
+                created: old.created,
+                last_modified: now,
+            };
+            let mut change = Change::default();
+            change.replace(key.clone(), item_of(kind, &new)?, old.version);
+            move_pointers(
+                &mut change,
+                caller,
+                kind,
+                id,
+                Some(&old.resource),
+                Some(&new.resource),
+            )?;
+            change.event(Event::updated(caller, kind, &old.resource, &new, now)?);
+            match settle(change.commit(self).await, &new.resource)? {
+                Settled::Written => return Ok(new),
+                Settled::Again => backoff.wait().await?,
+            }
+        }
+    }
+
+    /// Deletes a resource. Its unique values are free again.
+    pub(crate) async fn delete(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        id: ResourceId,
+        precondition: &Precondition,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let directory = caller.directory().id;
+        let mut backoff = Backoff::new();
+        loop {
+            let old = self.read(caller, kind, id).await?.ok_or(Error::NotFound)?;
+            precondition.check(old.version)?;
+            let mut change = Change::default();
+            change.delete(Key::resource(directory, kind.letter, id), old.version);
+            move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)?;
+            change.count(Key::count(directory, kind.letter, id), -1);
+            change.event(Event::deleted(caller, kind, &old, to_the_millisecond(now))?);
+            match settle(change.commit(self).await, &old.resource)? {
+                Settled::Written => return Ok(()),
+                Settled::Again => backoff.wait().await?,
+            }
+        }
+    }
+}
+
+enum Settled {
+    Written,
+    Again,
+}
+
+fn settle(outcome: Result<(), NotCommitted>, wished: &Resource) -> Result<Settled, Error> {
+    match outcome {
+        Ok(()) => Ok(Settled::Written),
+        Err(NotCommitted::Refused(Refused::Uniqueness(attribute))) => Err(Error::Uniqueness {
+            attribute,
+            value: wished.string(attribute).unwrap_or_default().to_owned(),
+        }),
+        Err(NotCommitted::Refused(Refused::Changed) | NotCommitted::Contended) => {
+            Ok(Settled::Again)
+        }
+        Err(NotCommitted::Broken(error)) => Err(error),
+    }
+}
+
+/// SCIM shows times to the millisecond, so they are kept so as well.
+fn to_the_millisecond(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}
+
+fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
+    let size = stored.resource.to_stored().len();
+    if size > MAX_DOCUMENT_BYTES {
+        return Err(Error::TooLarge(format!(
+            "The {} takes {size} bytes; at most {MAX_DOCUMENT_BYTES} are kept.",
+            (kind.ty)().name
+        )));
+    }
+    Ok(item::from_stored(stored))
+}
+
+/// Writes the pointers that only the new state has, and removes those that only the old one had.
+fn move_pointers(
+    change: &mut Change,
+    caller: &Caller,
+    kind: &Kind,
+    id: ResourceId,
+    old: Option<&Resource>,
+    new: Option<&Resource>,
+) -> Result<(), Error> {
+    let pointers = |resource: Option<&Resource>| match resource {
+        Some(resource) => kind.pointers_to(caller.directory().id, id, resource),
+        None => Ok(BTreeMap::new()),
+    };
+    let (before, after) = (pointers(old)?, pointers(new)?);
+    let owner = || Item::from([(item::OWNER.to_owned(), item::string(id.to_string()))]);
+    for (key, unique) in &after {
+        match unique {
+            _ if before.contains_key(key) => {}
+            Some(attribute) => change.create(key.clone(), owner(), Refused::Uniqueness(attribute)),
+            None => change.put(key.clone(), owner()),
+        }
+    }
+    for key in before.into_keys() {
+        if !after.contains_key(&key) {
+            change.remove(key);
+        }
+    }
+    Ok(())
+}
