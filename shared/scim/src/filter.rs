@@ -13,6 +13,7 @@
 //! none; `eq null` is `not (… pr)` (F9).
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -894,6 +895,38 @@ impl ResolvedFilter<'_> {
     pub fn demands(&self, path: &str) -> Option<&str> {
         self.root.demands(path)
     }
+
+    /// Whether the filter says nothing but what the value at `path` is, as [`ResolvedFilter::demands`] gives it.
+    pub fn is_just(&self, path: &str) -> bool {
+        let single = match &self.root {
+            Node::Compare(..) => true,
+            Node::Element(_, node) => matches!(node, ElementNode::Compare(..)),
+            _ => false,
+        };
+        single && self.demands(path).is_some()
+    }
+
+    /// Which elements of a multi-valued attribute (`members`) have to be known
+    /// to tell whether a resource matches.
+    pub fn elements(&self, attribute: &str) -> Elements<'_> {
+        let mut values = BTreeSet::new();
+        match self.root.collect(attribute, &mut values) {
+            false => Elements::All,
+            true if values.is_empty() => Elements::None,
+            true => Elements::With(values),
+        }
+    }
+}
+
+/// The elements of a multi-valued attribute that a filter depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elements<'f> {
+    /// None: the filter is about something else.
+    None,
+    /// Those with one of these values, and no other.
+    With(BTreeSet<&'f str>),
+    /// Any.
+    All,
 }
 
 impl Node<'_> {
@@ -929,6 +962,33 @@ impl Node<'_> {
         }
     }
 
+    /// Collects what is compared by `eq` with the `value` of the attribute's
+    /// elements; false when the filter says anything else of them.
+    fn collect<'f>(&'f self, attribute: &str, values: &mut BTreeSet<&'f str>) -> bool {
+        let is =
+            |target: &Target<'_>| target.extension.is_none() && target.attribute.name == attribute;
+        match self {
+            Node::And(nodes) | Node::Or(nodes) => {
+                nodes.iter().all(|node| node.collect(attribute, values))
+            }
+            Node::Not(node) => node.collect(attribute, values),
+            Node::ExtensionPresent(_) => true,
+            Node::Present(target) => !is(target),
+            Node::Compare(target, test) if is(target) => {
+                let by_value = target.sub.is_some_and(|sub| sub.name == "value");
+                match test.demand().filter(|_| by_value) {
+                    Some(value) => {
+                        values.insert(value);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Node::Element(target, node) if is(target) => node.collect(values),
+            Node::Compare(..) | Node::Element(..) => true,
+        }
+    }
+
     fn demands(&self, path: &str) -> Option<&str> {
         match self {
             Node::And(nodes) => nodes.iter().find_map(|node| node.demands(path)),
@@ -948,6 +1008,23 @@ impl ElementNode<'_> {
             ElementNode::Not(node) => !node.matches(element),
             ElementNode::Present(sub) => sub_value(*sub, Some(element)).is_some_and(has_value),
             ElementNode::Compare(sub, test) => test.passes(sub_value(*sub, Some(element))),
+        }
+    }
+
+    /// As [`Node::collect`], within `[ ]`.
+    fn collect<'f>(&'f self, values: &mut BTreeSet<&'f str>) -> bool {
+        match self {
+            ElementNode::Or(nodes) => nodes.iter().all(|node| node.collect(values)),
+            // One term that names the element is enough: the others are about that element.
+            ElementNode::And(nodes) => nodes.iter().any(|node| node.collect(values)),
+            ElementNode::Compare(Some(sub), test) if sub.name == "value" => match test.demand() {
+                Some(value) => {
+                    values.insert(value);
+                    true
+                }
+                None => false,
+            },
+            ElementNode::Not(_) | ElementNode::Present(_) | ElementNode::Compare(..) => false,
         }
     }
 
@@ -1323,6 +1400,35 @@ mod tests {
             refused(&long).detail(),
             "filter: it has 10254 bytes; fewer than 10000 are accepted"
         );
+    }
+
+    #[test]
+    fn g9_which_members_a_filter_depends_on() {
+        let elements = |filter: &str| {
+            let filter = Filter::parse(filter).unwrap();
+            let resolved = filter.resolve(ResourceType::group()).unwrap();
+            match resolved.elements("members") {
+                Elements::None => vec![],
+                Elements::With(values) => values.into_iter().map(str::to_owned).collect(),
+                Elements::All => vec!["*".to_owned()],
+            }
+        };
+        for (filter, expected) in [
+            (r#"displayName eq "x" or id eq "g""#, vec![]),
+            (r#"members eq "u""#, vec!["u"]),
+            (r#"id eq "g" and members.value eq "u""#, vec!["u"]),
+            (r#"not (members eq "u") or members eq "v""#, vec!["u", "v"]),
+            (r#"members[value eq "u" and type eq "User"]"#, vec!["u"]),
+            (r#"members[value eq "u" or value eq "v"]"#, vec!["u", "v"]),
+            (r#"members[value eq "u" or type eq "User"]"#, vec!["*"]),
+            (r#"members[not (value eq "u")]"#, vec!["*"]),
+            (r#"members.display eq "u""#, vec!["*"]),
+            (r#"members ne "u""#, vec!["*"]),
+            ("members pr", vec!["*"]),
+            ("members eq null", vec!["*"]),
+        ] {
+            assert_eq!(elements(filter), expected, "{filter}");
+        }
     }
 
     #[test]

@@ -65,8 +65,8 @@ pub mod json;
 
 pub use error::{ERROR_SCHEMA, Error, ScimType};
 pub use filter::{
-    Expression, Filter, Literal, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_TERMS, Operator,
-    ResolvedFilter,
+    Elements, Expression, Filter, Literal, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_TERMS,
+    Operator, ResolvedFilter,
 };
 pub use fold::fold;
 pub use group::GROUP_SCHEMA;

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::Object;
+use crate::error::Error;
 use crate::filter::{Expression, Filter, Literal, Operator};
 use crate::patch::{Op, Operation, PatchOp};
+use crate::resource::Resource;
 
 /// The attribute that holds the members.
 const MEMBERS: &str = "members";
@@ -74,6 +76,54 @@ impl MemberChange {
 
 fn id(element: &Object) -> Option<&str> {
     element.get("value")?.as_str()
+}
+
+impl Resource {
+    /// Takes the members of a group out of it, by their ids, with the element
+    /// that the client wrote.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue` for a member without `value`.
+    pub fn split_members(&self) -> Result<(Resource, BTreeMap<String, Object>), Error> {
+        let mut members = BTreeMap::new();
+        for element in self.elements(MEMBERS) {
+            let Some(id) = id(element) else {
+                return Err(Error::invalid_value(
+                    "members.value",
+                    "is missing: a member is named by its id",
+                ));
+            };
+            members
+                .entry(id.to_owned())
+                .or_insert_with(|| element.clone());
+        }
+        Ok((self.without(MEMBERS), members))
+    }
+}
+
+impl MemberChange {
+    /// What a PUT does: it sets the members exactly when it has them, be it as
+    /// null or as an empty list (W6). `resource` is what was read from `body`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Resource::split_members`].
+    pub fn of_replacement(
+        body: &Object,
+        resource: &Resource,
+    ) -> Result<(MemberChange, Resource), Error> {
+        let (resource, members) = resource.split_members()?;
+        let named = body.keys().any(|name| name.eq_ignore_ascii_case(MEMBERS));
+        let change = match named {
+            true => MemberChange::Exactly(members),
+            false => MemberChange::Named {
+                added: members,
+                removed: BTreeSet::new(),
+            },
+        };
+        Ok((change, resource))
+    }
 }
 
 impl PatchOp {
@@ -231,6 +281,28 @@ mod tests {
             &[],
         );
         exactly(json!([{"op": "remove", "path": "members"}]), &[]);
+    }
+
+    #[test]
+    fn w6_a_put_sets_the_members_only_if_it_has_them() {
+        let put = |body: Value| {
+            let body = body.as_object().unwrap().clone();
+            let resource = ResourceType::group().read(body.clone(), None).unwrap();
+            MemberChange::of_replacement(&body, &resource)
+        };
+        let (members, rest) = put(json!({"displayName": "g", "MEMBERS": [{"value": "a", "display": "A"}, {"value": "a"}]})).unwrap();
+        let MemberChange::Exactly(members) = members else {
+            panic!("{members:?}")
+        };
+        assert_eq!(members["a"]["display"], "A");
+        assert!(rest.get("members").is_none());
+        for none in [json!([]), json!(null)] {
+            let (members, _) = put(json!({"displayName": "g", "members": none})).unwrap();
+            assert_eq!(members, MemberChange::Exactly(BTreeMap::new()));
+        }
+        assert!(put(json!({"displayName": "g"})).unwrap().0.is_empty());
+        let error = put(json!({"displayName": "g", "members": [{"display": "A"}]})).unwrap_err();
+        assert_eq!(error.scim_type(), Some(crate::ScimType::InvalidValue));
     }
 
     #[test]

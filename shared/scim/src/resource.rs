@@ -80,6 +80,24 @@ impl Resource {
             .filter_map(Value::as_object)
     }
 
+    /// The resource without an attribute of its base schema.
+    pub(crate) fn without(&self, attribute: &str) -> Resource {
+        let mut object = self.0.clone();
+        object.shift_remove(attribute);
+        Resource(object)
+    }
+
+    /// The resource with these elements as a multi-valued attribute, for the
+    /// result of [`Resource::split_members`] to be put together again.
+    #[must_use]
+    pub fn with_elements(&self, attribute: &str, elements: Vec<Value>) -> Resource {
+        let mut object = self.0.clone();
+        if !elements.is_empty() {
+            object.insert(attribute.to_owned(), Value::Array(elements));
+        }
+        Resource(object)
+    }
+
     /// The preferred element of a multi-valued attribute: the one marked
     /// primary, else the first.
     pub fn primary(&self, attribute: &str) -> Option<&Object> {
