@@ -28,8 +28,8 @@ pub fn router(gateway: Gateway) -> Router {
 }
 
 /// The resource types that have a function.
-fn served() -> [&'static ResourceType; 1] {
-    [ResourceType::user()]
+fn served() -> [&'static ResourceType; 2] {
+    [ResourceType::user(), ResourceType::group()]
 }
 
 /// Every schema in use, extensions included (D4).

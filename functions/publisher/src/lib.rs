@@ -5,7 +5,10 @@
 //! reason that may pass holds back the ones after it, because events of one
 //! directory leave in the order in which they were written; a record that can
 //! never be sent holds back nothing. An event keeps its id however often it is sent.
+//!
+//! An event item that changed members becomes one event for each of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -15,7 +18,7 @@ use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::DisplayErrorContext;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
-use directory::{EventItem, SOURCE};
+use directory::{Announcement, EventItem, MEMBERS_AT_ONCE, SOURCE, Store};
 
 /// The most entries of one call ("PutEvents", Amazon EventBridge API Reference).
 const MAX_ENTRIES: usize = 10;
@@ -23,6 +26,8 @@ const MAX_ENTRIES: usize = 10;
 const MAX_BYTES: usize = 256 * 1024;
 /// What EventBridge counts for an entry's time, in bytes ("Calculating Amazon EventBridge event entry size").
 const TIME_BYTES: usize = 14;
+/// How many entries are made before some are sent.
+const FLUSHED: usize = 500;
 /// How often the refused entries of a call are sent before Lambda is left to retry them.
 const ATTEMPTS: u32 = 3;
 /// The pause before the second attempt; it doubles.
@@ -32,9 +37,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Publisher {
     client: Client,
     bus: String,
+    /// For the data of members, whom event items name by their ids.
+    store: Store,
 }
 
-/// A record that is to be sent.
+/// Why a record was not made into entries.
+enum Unread {
+    /// It is none of ours.
+    Never(String),
+    /// What it needs cannot be had now, or the bus is down.
+    NotNow,
+}
+
+/// An event that is to be sent, and the record that it is from.
 struct Outgoing {
     sequence: String,
     entry: PutEventsRequestEntry,
@@ -50,81 +65,132 @@ struct Failed {
 }
 
 impl Publisher {
-    /// The publisher that sends to `bus`, a name or an ARN.
+    /// The publisher that sends to `bus`, a name or an ARN, what is in `store`.
     #[must_use]
-    pub fn new(config: &SdkConfig, bus: String) -> Self {
+    pub fn new(config: &SdkConfig, bus: String, store: Store) -> Self {
         Self {
             client: Client::new(config),
             bus,
+            store,
         }
     }
 
-    /// The publisher of this Lambda: reads `BUS_NAME`.
+    /// The publisher of this Lambda: reads `BUS_NAME` and `TABLE_NAME`.
     ///
     /// # Errors
     ///
-    /// When it is not set.
+    /// When one is not set.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is where configuration is read"
     )]
     pub async fn from_env() -> Result<Self, String> {
-        let bus = std::env::var("BUS_NAME").map_err(|_| "BUS_NAME is not set")?;
-        Ok(Self::new(&aws_config::load_from_env().await, bus))
+        let required = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
+        let (bus, table) = (required("BUS_NAME")?, required("TABLE_NAME")?);
+        let config = aws_config::load_from_env().await;
+        let store = Store::from_config(&config, &table);
+        Ok(Self::new(&config, bus, store))
     }
 
     /// Sends the event items of a batch in their order, and says which records Lambda must bring again.
     pub async fn handle(&self, event: Event) -> DynamoDbEventResponse {
-        let mut failed = vec![];
+        let order: Vec<String> = event.records.iter().map(sequence).collect();
+        let mut failed = BTreeSet::new();
         let mut outgoing = vec![];
-        for record in event.records {
-            let sequence = record.change.sequence_number.clone().unwrap_or_default();
-            match self.read(record) {
-                Ok(Some((entry, bytes))) => outgoing.push(Outgoing {
-                    sequence,
-                    entry,
-                    bytes,
-                }),
-                Ok(None) => {}
-                Err(reason) => {
+        let mut records = event.records.into_iter();
+        let mut broken = false;
+        for record in records.by_ref() {
+            let sequence = sequence(&record);
+            match self.read(record, &mut outgoing, &mut failed).await {
+                Ok(()) => {}
+                Err(Unread::Never(reason)) => {
                     tracing::error!(sequence, reason, "a record is no event item");
-                    failed.push(sequence);
+                    failed.insert(sequence);
+                }
+                Err(Unread::NotNow) => {
+                    failed.insert(sequence);
+                    broken = true;
+                    break;
                 }
             }
         }
+        // What comes after a record that may pass later waits for it.
+        let held = records.map(|record| self::sequence(&record));
+        if broken {
+            failed.extend(held);
+        }
+        self.flush(outgoing, &mut failed).await;
+        let mut response = DynamoDbEventResponse::default();
+        let failed = order
+            .into_iter()
+            .filter(|sequence| failed.contains(sequence));
+        response.batch_item_failures = failed.map(failure).collect();
+        response
+    }
+
+    /// Sends all that is waiting; false when something of it may be taken later.
+    async fn flush(&self, outgoing: Vec<Outgoing>, failed: &mut BTreeSet<String>) -> bool {
         let mut chunks = chunks(outgoing).into_iter();
         while let Some(chunk) = chunks.next() {
             let lost = self.send(chunk).await;
             failed.extend(lost.sequences);
             if lost.may_pass {
                 failed.extend(chunks.by_ref().flatten().map(|unsent| unsent.sequence));
+                return false;
             }
         }
-        let mut response = DynamoDbEventResponse::default();
-        response.batch_item_failures = failed.into_iter().map(failure).collect();
-        response
+        true
     }
 
-    /// The entry of a record, with its size; `None` for a record that is not the publisher's.
-    fn read(&self, record: EventRecord) -> Result<Option<(PutEventsRequestEntry, usize)>, String> {
+    /// Makes entries of a record, which are none for a record that is not the
+    /// publisher's and many for one with many members. What is ready is sent in between.
+    async fn read(
+        &self,
+        record: EventRecord,
+        outgoing: &mut Vec<Outgoing>,
+        failed: &mut BTreeSet<String>,
+    ) -> Result<(), Unread> {
         // The mapping's filter lets only new event items through.
         if record.event_name != "INSERT" {
-            return Ok(None);
+            return Ok(());
         }
-        let item: EventItem =
-            serde_dynamo::from_item(record.change.new_image).map_err(|error| error.to_string())?;
-        let detail_type = item.detail_type.as_str();
-        let bytes = TIME_BYTES + SOURCE.len() + detail_type.len() + item.detail.len();
+        let sequence = sequence(&record);
+        let item: EventItem = serde_dynamo::from_item(record.change.new_image)
+            .map_err(|error| Unread::Never(error.to_string()))?;
         // The error of serde_json would quote the event.
-        let time = item.time().map_err(|_| "its detail has no time")?;
+        let unreadable = || Unread::Never("its detail is none of ours".to_owned());
+        let announcement = item.announcement().map_err(|_| unreadable())?;
+        let members = item.members().map_err(|_| unreadable())?;
+        outgoing.extend(announcement.map(|event| self.entry(&sequence, event)));
+        for members in members.chunks(MEMBERS_AT_ONCE) {
+            let events = self.store.announcements(&item, members).await;
+            let events = events.map_err(|error| {
+                tracing::error!(sequence, error = %error, "the members of an event cannot be read");
+                Unread::NotNow
+            })?;
+            outgoing.extend(events.into_iter().map(|event| self.entry(&sequence, event)));
+            if outgoing.len() >= FLUSHED && !self.flush(std::mem::take(outgoing), failed).await {
+                return Err(Unread::NotNow);
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, sequence: &str, event: Announcement) -> Outgoing {
+        let detail_type = event.detail_type.as_str();
+        let bytes = TIME_BYTES + SOURCE.len() + detail_type.len() + event.detail.len();
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.bus)
             .source(SOURCE)
             .detail_type(detail_type)
-            .time(DateTime::from_millis(time.as_millisecond()))
-            .detail(item.detail)
+            .time(DateTime::from_millis(event.time.as_millisecond()))
+            .detail(event.detail)
             .build();
-        Ok(Some((entry, bytes)))
+        Outgoing {
+            sequence: sequence.to_owned(),
+            entry,
+            bytes,
+        }
     }
 
     /// Sends what one call takes.
@@ -224,6 +290,10 @@ fn chunks(outgoing: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
         }
     }
     chunks
+}
+
+fn sequence(record: &EventRecord) -> String {
+    record.change.sequence_number.clone().unwrap_or_default()
 }
 
 fn failure(sequence: String) -> DynamoDbBatchItemFailure {

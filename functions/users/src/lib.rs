@@ -4,12 +4,14 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
-use directory::{Caller, Query, ResourceId, Stored};
+use directory::{Caller, Memberships, Query, ResourceId, Stored};
 use gateway::{
-    Authenticated, Body, Error, Gateway, Params, Wishes, created, list, no_content, not_found,
-    resource, unmodified, updated,
+    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, list, named, no_content,
+    not_found, parse_id, resource, unmodified, updated,
 };
 use scim::{ListResponse, Object, PatchOp, Projection, ResourceType};
+use serde_json::Value;
+use tokio::try_join;
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
@@ -25,9 +27,6 @@ pub fn router(gateway: Gateway) -> Router {
     )
 }
 
-/// A user's address within the API.
-type At = Path<(String, String)>;
-
 async fn search(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
@@ -41,23 +40,26 @@ async fn search(
         .map(|filter| filter.resolve(ty))
         .transpose()?;
     let page = params.page()?;
-    let found = gateway
-        .store()
-        .users(
-            &caller,
-            &Query {
-                filter: filter.as_ref(),
-                page,
-            },
-        )
-        .await?;
+    let query = Query {
+        filter: filter.as_ref(),
+        page,
+    };
+    let store = gateway.store();
+    let found = store.users(&caller, &query).await?;
+    let ids: Vec<ResourceId> = found.resources.iter().map(|user| user.id).collect();
+    let groups = match projection.wants("groups") {
+        false => Memberships::default(),
+        // The users of a page without filter stand next to each other.
+        true if filter.is_none() => store.memberships_of_page(&caller, &ids).await?,
+        true => store.memberships(&caller, &ids).await?,
+    };
     Ok(list(ListResponse {
         total_results: found.total,
         start_index: page.start_index,
         resources: found
             .resources
             .iter()
-            .map(|user| show(&caller, user, &projection))
+            .map(|user| show(&caller, user, &groups, &projection))
             .collect(),
     }))
 }
@@ -74,8 +76,10 @@ async fn create(
         .store()
         .create_user(&caller, ty.read(body, None)?, gateway.now())
         .await?;
+    // Nobody is a member who was not there.
+    let groups = Memberships::default();
     Ok(created(
-        show(&caller, &user, &projection),
+        show(&caller, &user, &groups, &projection),
         &user.meta(&caller, ty),
     ))
 }
@@ -89,16 +93,17 @@ async fn read(
 ) -> Result<Response, Error> {
     let ty = ResourceType::user();
     let projection = params.projection(ty)?;
-    let user = gateway
-        .store()
-        .user(&caller, parse(&id)?)
-        .await?
-        .ok_or_else(|| missing(&id))?;
+    let id_of = parse_id(ty, &id)?;
+    let user = gateway.store().user(&caller, id_of);
+    let groups = groups_of(&gateway, &caller, id_of, &projection);
+    let (user, groups) = try_join!(user, groups)?;
+    let user = user.ok_or_else(|| not_found(&ty.name, &id))?;
     let meta = user.meta(&caller, ty);
+    // The version is that of what is written here; groups change through the groups.
     if wishes.has(user.version) {
         return Ok(unmodified(&meta));
     }
-    Ok(resource(show(&caller, &user, &projection), &meta))
+    Ok(resource(show(&caller, &user, &groups, &projection), &meta))
 }
 
 async fn replace(
@@ -109,24 +114,14 @@ async fn replace(
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
-    let projection = params.projection(ResourceType::user())?;
-    let user = gateway
-        .store()
-        .replace_user(
-            &caller,
-            parse(&id)?,
-            &body,
-            &wishes.precondition,
-            gateway.now(),
-        )
-        .await;
-    Ok(changed(
-        &caller,
-        &user.map_err(|error| named(error, &id))?,
-        &projection,
-        &params,
-        &wishes,
-    ))
+    let change = async |user_id| {
+        let (store, now) = (gateway.store(), gateway.now());
+        let precondition = &wishes.precondition;
+        store
+            .replace_user(&caller, user_id, &body, precondition, now)
+            .await
+    };
+    changed(&gateway, &caller, &id, &params, &wishes, change).await
 }
 
 async fn modify(
@@ -137,26 +132,15 @@ async fn modify(
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::user();
-    let projection = params.projection(ty)?;
-    let patch = PatchOp::parse(body, ty)?;
-    let user = gateway
-        .store()
-        .patch_user(
-            &caller,
-            parse(&id)?,
-            &patch,
-            &wishes.precondition,
-            gateway.now(),
-        )
-        .await;
-    Ok(changed(
-        &caller,
-        &user.map_err(|error| named(error, &id))?,
-        &projection,
-        &params,
-        &wishes,
-    ))
+    let patch = PatchOp::parse(body, ResourceType::user())?;
+    let change = async |user_id| {
+        let (store, now) = (gateway.store(), gateway.now());
+        let precondition = &wishes.precondition;
+        store
+            .patch_user(&caller, user_id, &patch, precondition, now)
+            .await
+    };
+    changed(&gateway, &caller, &id, &params, &wishes, change).await
 }
 
 async fn delete(
@@ -165,44 +149,59 @@ async fn delete(
     Path((_, id)): At,
     wishes: Wishes,
 ) -> Result<Response, Error> {
+    let ty = ResourceType::user();
+    let (user_id, now) = (parse_id(ty, &id)?, gateway.now());
     let deleted = gateway
         .store()
-        .delete_user(&caller, parse(&id)?, &wishes.precondition, gateway.now())
-        .await;
-    deleted.map_err(|error| named(error, &id))?;
+        .delete_user(&caller, user_id, &wishes.precondition, now);
+    deleted.await.map_err(|error| named(error, ty, &id))?;
     Ok(no_content())
 }
 
-fn parse(id: &str) -> Result<ResourceId, Error> {
-    id.parse().map_err(|_| missing(id))
+fn show(caller: &Caller, user: &Stored, groups: &Memberships, projection: &Projection) -> Object {
+    let ty = ResourceType::user();
+    let groups = groups.elements(caller, user.id);
+    let mut computed = Object::new();
+    if !groups.is_empty() {
+        computed.insert("groups".to_owned(), Value::Array(groups));
+    }
+    projection.apply(user.represent(caller, ty, computed), ty)
 }
 
-fn missing(id: &str) -> Error {
-    not_found(&ResourceType::user().name, id)
-}
-
-/// An error of the store that says which user it did not find.
-fn named(error: directory::Error, id: &str) -> Error {
-    match error {
-        directory::Error::NotFound => missing(id),
-        other => other.into(),
+/// The groups of one user, if the answer shows them.
+async fn groups_of(
+    gateway: &Gateway,
+    caller: &Caller,
+    id: ResourceId,
+    projection: &Projection,
+) -> Result<Memberships, directory::Error> {
+    match projection.wants("groups") {
+        true => gateway.store().memberships(caller, &[id]).await,
+        false => Ok(Memberships::default()),
     }
 }
 
-fn show(caller: &Caller, user: &Stored, projection: &Projection) -> Object {
-    let ty = ResourceType::user();
-    projection.apply(user.represent(caller, ty, Object::new()), ty)
-}
-
 /// 200 with the user, or 204 if the client prefers that and names no attributes (X22).
-fn changed(
+async fn changed(
+    gateway: &Gateway,
     caller: &Caller,
-    user: &Stored,
-    projection: &Projection,
+    id: &str,
     params: &Params,
     wishes: &Wishes,
-) -> Response {
+    change: impl AsyncFnOnce(ResourceId) -> Result<Stored, directory::Error>,
+) -> Result<Response, Error> {
+    let ty = ResourceType::user();
+    let projection = params.projection(ty)?;
+    let user_id = parse_id(ty, id)?;
     let minimal = wishes.minimal && params.get("attributes").is_none();
-    let body = (!minimal).then(|| show(caller, user, projection));
-    updated(body, &user.meta(caller, ResourceType::user()))
+    let groups = async {
+        match minimal {
+            true => Ok(Memberships::default()),
+            false => groups_of(gateway, caller, user_id, &projection).await,
+        }
+    };
+    let (user, groups) =
+        try_join!(change(user_id), groups).map_err(|error| named(error, ty, id))?;
+    let body = (!minimal).then(|| show(caller, &user, &groups, &projection));
+    Ok(updated(body, &user.meta(caller, ty), minimal))
 }

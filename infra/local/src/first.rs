@@ -44,6 +44,7 @@ impl Stack {
             product: "demo".to_owned(),
             name: "Demo".to_owned(),
             provider: Provider::Okta,
+            unique_group_names: false,
         };
         let made = self.gateway().create_directory(new).await;
         let (directory, token) = made.map_err(|error| Error::Directory(error.source_chain()))?;

@@ -114,7 +114,9 @@ impl Stack {
         let bus = template
             .environment(&mapping.function, "BUS_NAME")?
             .to_owned();
-        let publisher = Arc::new(Publisher::new(cloud.config(), bus));
+        let table = template.environment(&mapping.function, "TABLE_NAME")?;
+        let store = directory::Store::from_config(cloud.config(), table);
+        let publisher = Arc::new(Publisher::new(cloud.config(), bus, store));
         let invoke: Invoke = Arc::new(move |event| {
             let publisher = publisher.clone();
             Box::pin(async move { Ok(publisher.handle(event).await) })
@@ -214,6 +216,7 @@ fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Err
         .ok_or_else(|| Error::Template(format!("has a route to {id}, which is no function")))?;
     match function.package.as_str() {
         "users" => Ok(users::router(gateway)),
+        "groups" => Ok(groups::router(gateway)),
         "discovery" => Ok(discovery::router(gateway)),
         package => Err(Error::Template(format!(
             "builds {id} from {package}, which the local runner does not know"

@@ -3,12 +3,16 @@
 //! Each write names what its refusal means, so nobody counts the positions of
 //! cancellation reasons afterwards.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
+};
 use tokio::time::Instant;
 
 use crate::error::{Error, is_throttling};
@@ -24,6 +28,8 @@ pub(crate) enum Refused {
     Uniqueness(&'static str),
     /// The item is not as it was when the change was decided.
     Changed,
+    /// Somebody is a member already, or is none, or does not exist.
+    Members,
 }
 
 /// Why a change was not written.
@@ -40,92 +46,183 @@ pub(crate) enum NotCommitted {
 /// transaction ("Service, account, and table quotas").
 #[derive(Default)]
 pub(crate) struct Change {
-    writes: Vec<(Write, Refused)>,
+    writes: Vec<(Write, Option<Condition>, Refused)>,
 }
 
 enum Write {
     Put {
         key: Key,
         item: Item,
-        condition: Option<Condition>,
+    },
+    /// Sets some attributes and removes others.
+    Set {
+        key: Key,
+        item: Item,
+        remove: &'static [&'static str],
     },
     Delete {
         key: Key,
-        condition: Option<Condition>,
     },
     Add {
         key: Key,
+        attribute: &'static str,
         by: i64,
+    },
+    Check {
+        key: Key,
     },
 }
 
-enum Condition {
+/// What must hold for a write, and with it for the whole transaction.
+#[derive(Clone)]
+pub(crate) enum Condition {
+    /// No item is there.
     Absent,
+    /// An item is there.
+    Present,
+    /// The resource is in this version.
     Version(u64),
+    /// The group is in this version, and this operation, or none, is under way.
+    Group {
+        version: u64,
+        staged: Option<String>,
+    },
+    /// As `Group` without operation, for a change that adds groups as members:
+    /// it has not become a member of another group in the meantime.
+    Nested { version: u64, nested: u64 },
+    /// This operation on the group is under way.
+    Staged(String),
+    /// This operation on the group is under way, and nobody has taken it over.
+    Lease { by: String, until: i64 },
+}
+
+/// A condition as DynamoDB takes it.
+pub(crate) struct Expression {
+    pub(crate) text: &'static str,
+    pub(crate) names: HashMap<String, String>,
+    pub(crate) values: Option<HashMap<String, AttributeValue>>,
+}
+
+impl Condition {
+    pub(crate) fn expression(self) -> Expression {
+        let mut values = HashMap::new();
+        let (text, names): (_, &[(&str, &str)]) = match self {
+            Self::Absent => ("attribute_not_exists(#pk)", &[("#pk", PK)]),
+            Self::Present => ("attribute_exists(#pk)", &[("#pk", PK)]),
+            Self::Version(version) => {
+                values.insert(":v".to_owned(), item::number(version));
+                ("#v = :v", &[("#v", item::VERSION)])
+            }
+            Self::Group { version, staged } => {
+                values.insert(":v".to_owned(), item::number(version));
+                const NAMES: &[(&str, &str)] = &[("#v", item::VERSION), ("#op", item::STAGED)];
+                match staged {
+                    None => ("#v = :v AND attribute_not_exists(#op)", NAMES),
+                    Some(staged) => {
+                        values.insert(":op".to_owned(), item::string(staged));
+                        ("#v = :v AND #op = :op", NAMES)
+                    }
+                }
+            }
+            Self::Nested { version, nested } => {
+                values.insert(":v".to_owned(), item::number(version));
+                const NAMES: &[(&str, &str)] = &[
+                    ("#v", item::VERSION),
+                    ("#op", item::STAGED),
+                    ("#n", item::NESTED),
+                ];
+                if nested == 0 {
+                    (
+                        "#v = :v AND attribute_not_exists(#op) AND attribute_not_exists(#n)",
+                        NAMES,
+                    )
+                } else {
+                    values.insert(":n".to_owned(), item::number(nested));
+                    ("#v = :v AND attribute_not_exists(#op) AND #n = :n", NAMES)
+                }
+            }
+            Self::Staged(by) => {
+                values.insert(":op".to_owned(), item::string(by));
+                ("#op = :op", &[("#op", item::STAGED)])
+            }
+            Self::Lease { by, until } => {
+                values.insert(":op".to_owned(), item::string(by));
+                values.insert(":u".to_owned(), item::number(until));
+                const NAMES: &[(&str, &str)] = &[("#op", item::STAGED), ("#u", item::UNTIL)];
+                ("#op = :op AND #u = :u", NAMES)
+            }
+        };
+        let name = |(placeholder, name): &(&str, &str)| ((*placeholder).into(), (*name).into());
+        Expression {
+            text,
+            names: names.iter().map(name).collect(),
+            values: (!values.is_empty()).then_some(values),
+        }
+    }
 }
 
 impl Change {
+    fn push(&mut self, write: Write, condition: Option<Condition>, refused: Refused) {
+        self.writes.push((write, condition, refused));
+    }
+
     /// Writes an item where none is.
     pub(crate) fn create(&mut self, key: Key, item: Item, refused: Refused) {
-        self.writes.push((
-            Write::Put {
-                key,
-                item,
-                condition: Some(Condition::Absent),
-            },
-            refused,
-        ));
+        self.push(Write::Put { key, item }, Some(Condition::Absent), refused);
     }
 
     /// Writes an item that nobody else writes.
     pub(crate) fn put(&mut self, key: Key, item: Item) {
-        self.writes.push((
-            Write::Put {
-                key,
-                item,
-                condition: None,
-            },
-            Refused::Changed,
-        ));
+        self.push(Write::Put { key, item }, None, Refused::Changed);
     }
 
     /// Replaces a resource that is still in `version`.
     pub(crate) fn replace(&mut self, key: Key, item: Item, version: u64) {
-        self.writes.push((
-            Write::Put {
-                key,
-                item,
-                condition: Some(Condition::Version(version)),
-            },
-            Refused::Changed,
-        ));
+        let condition = Some(Condition::Version(version));
+        self.push(Write::Put { key, item }, condition, Refused::Changed);
     }
 
-    /// Deletes a resource that is still in `version`.
-    pub(crate) fn delete(&mut self, key: Key, version: u64) {
-        self.writes.push((
-            Write::Delete {
-                key,
-                condition: Some(Condition::Version(version)),
-            },
-            Refused::Changed,
-        ));
+    /// Sets attributes of an item and removes others; what else it has stays.
+    pub(crate) fn set(
+        &mut self,
+        key: Key,
+        item: Item,
+        remove: &'static [&'static str],
+        condition: Condition,
+    ) {
+        let write = Write::Set { key, item, remove };
+        self.push(write, Some(condition), Refused::Changed);
+    }
+
+    /// Deletes an item of which something must hold.
+    pub(crate) fn delete(&mut self, key: Key, condition: Condition, refused: Refused) {
+        self.push(Write::Delete { key }, Some(condition), refused);
     }
 
     /// Deletes an item that nobody else writes.
     pub(crate) fn remove(&mut self, key: Key) {
-        self.writes.push((
-            Write::Delete {
-                key,
-                condition: None,
-            },
-            Refused::Changed,
-        ));
+        self.push(Write::Delete { key }, None, Refused::Changed);
     }
 
     /// Adds to a count.
     pub(crate) fn count(&mut self, key: Key, by: i64) {
-        self.writes.push((Write::Add { key, by }, Refused::Changed));
+        let attribute = item::COUNT;
+        self.push(Write::Add { key, attribute, by }, None, Refused::Changed);
+    }
+
+    /// Adds to a number of an item that must be there.
+    pub(crate) fn add(&mut self, key: Key, attribute: &'static str, refused: Refused) {
+        let write = Write::Add {
+            key,
+            attribute,
+            by: 1,
+        };
+        self.push(write, Some(Condition::Present), refused);
+    }
+
+    /// Writes nothing, but the item must be there.
+    pub(crate) fn check(&mut self, key: Key, refused: Refused) {
+        self.push(Write::Check { key }, Some(Condition::Present), refused);
     }
 
     /// Announces the change. A change has one event: items of one transaction
@@ -139,8 +236,9 @@ impl Change {
     pub(crate) async fn commit(self, store: &Store) -> Result<(), NotCommitted> {
         let mut refusals = Vec::with_capacity(self.writes.len());
         let mut actions = Vec::with_capacity(self.writes.len());
-        for (write, refused) in self.writes {
-            actions.push(write.action(store.table()).map_err(NotCommitted::Broken)?);
+        for (write, condition, refused) in self.writes {
+            let action = write.action(store.table(), condition);
+            actions.push(action.map_err(NotCommitted::Broken)?);
             refusals.push(refused);
         }
         // The SDK sets a client request token, so a call that it repeats after
@@ -159,60 +257,110 @@ impl Change {
 }
 
 impl Write {
-    fn action(self, table: &str) -> Result<TransactWriteItem, Error> {
+    fn action(self, table: &str, condition: Option<Condition>) -> Result<TransactWriteItem, Error> {
         let action = TransactWriteItem::builder();
+        let (text, mut names, mut values) = match condition.map(Condition::expression) {
+            Some(condition) => (
+                Some(condition.text),
+                condition.names,
+                condition.values.unwrap_or_default(),
+            ),
+            None => (None, HashMap::new(), HashMap::new()),
+        };
         Ok(match self {
-            Self::Put {
-                key,
-                mut item,
-                condition,
-            } => {
+            Self::Put { key, mut item } => {
                 item.extend(key.attributes());
-                let mut put = Put::builder().table_name(table).set_item(Some(item));
-                match condition {
-                    Some(Condition::Absent) => {
-                        put = put
-                            .condition_expression("attribute_not_exists(#pk)")
-                            .expression_attribute_names("#pk", PK);
-                    }
-                    Some(Condition::Version(version)) => {
-                        put = put
-                            .condition_expression("#v = :v")
-                            .expression_attribute_names("#v", item::VERSION)
-                            .expression_attribute_values(":v", item::number(version));
-                    }
-                    None => {}
-                }
+                let put = Put::builder()
+                    .table_name(table)
+                    .set_item(Some(item))
+                    .set_condition_expression(text.map(str::to_owned))
+                    .set_expression_attribute_names(some(names))
+                    .set_expression_attribute_values(some(values));
                 action.put(put.build().map_err(Error::broken)?)
             }
-            Self::Delete { key, condition } => {
-                let mut delete = Delete::builder()
-                    .table_name(table)
-                    .set_key(Some(key.attributes()));
-                match condition {
-                    Some(Condition::Version(version)) => {
-                        delete = delete
-                            .condition_expression("#v = :v")
-                            .expression_attribute_names("#v", item::VERSION)
-                            .expression_attribute_values(":v", item::number(version));
-                    }
-                    Some(Condition::Absent) | None => {}
-                }
-                action.delete(delete.build().map_err(Error::broken)?)
-            }
-            Self::Add { key, by } => action.update(
-                Update::builder()
+            Self::Delete { key } => {
+                let delete = Delete::builder()
                     .table_name(table)
                     .set_key(Some(key.attributes()))
-                    .update_expression("ADD #n :by")
-                    .expression_attribute_names("#n", item::COUNT)
-                    .expression_attribute_values(":by", item::number(by))
-                    .build()
-                    .map_err(Error::broken)?,
-            ),
+                    .set_condition_expression(text.map(str::to_owned))
+                    .set_expression_attribute_names(some(names))
+                    .set_expression_attribute_values(some(values));
+                action.delete(delete.build().map_err(Error::broken)?)
+            }
+            Self::Check { key } => {
+                let check = ConditionCheck::builder()
+                    .table_name(table)
+                    .set_key(Some(key.attributes()))
+                    .set_condition_expression(text.map(str::to_owned))
+                    .set_expression_attribute_names(some(names))
+                    .set_expression_attribute_values(some(values));
+                action.condition_check(check.build().map_err(Error::broken)?)
+            }
+            Self::Set { .. } | Self::Add { .. } => {
+                let (key, expression) = self.update(&mut names, &mut values);
+                let update = Update::builder()
+                    .table_name(table)
+                    .set_key(key.map(Key::attributes))
+                    .update_expression(expression)
+                    .set_condition_expression(text.map(str::to_owned))
+                    .set_expression_attribute_names(some(names))
+                    .set_expression_attribute_values(some(values));
+                action.update(update.build().map_err(Error::broken)?)
+            }
         }
         .build())
     }
+
+    /// The expression of an update, with its names and values added to those of the condition.
+    fn update(
+        self,
+        names: &mut HashMap<String, String>,
+        values: &mut HashMap<String, AttributeValue>,
+    ) -> (Option<Key>, String) {
+        match self {
+            Self::Set { key, item, remove } => {
+                (Some(key), set_expression(item, remove, names, values))
+            }
+            Self::Add { key, attribute, by } => {
+                names.insert("#add".to_owned(), attribute.to_owned());
+                values.insert(":add".to_owned(), item::number(by));
+                (Some(key), "ADD #add :add".to_owned())
+            }
+            Self::Put { .. } | Self::Delete { .. } | Self::Check { .. } => (None, String::new()),
+        }
+    }
+}
+
+/// `SET … REMOVE …`, with its names and values added to those that are there.
+pub(crate) fn set_expression(
+    item: Item,
+    remove: &[&str],
+    names: &mut HashMap<String, String>,
+    values: &mut HashMap<String, AttributeValue>,
+) -> String {
+    let mut sets = vec![];
+    let mut removes = vec![];
+    for (index, (name, value)) in item.into_iter().enumerate() {
+        sets.push(format!("#s{index} = :s{index}"));
+        names.insert(format!("#s{index}"), name);
+        values.insert(format!(":s{index}"), value);
+    }
+    for (index, name) in remove.iter().enumerate() {
+        removes.push(format!("#r{index}"));
+        names.insert(format!("#r{index}"), (*name).to_owned());
+    }
+    let mut expression = String::new();
+    if !sets.is_empty() {
+        expression = format!("SET {}", sets.join(", "));
+    }
+    if !removes.is_empty() {
+        expression = format!("{expression} REMOVE {}", removes.join(", "));
+    }
+    expression
+}
+
+fn some<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
+    (!map.is_empty()).then_some(map)
 }
 
 fn not_committed<R>(
@@ -240,7 +388,7 @@ where
         match reason.code().unwrap_or("None") {
             // A resource that has moved on says nothing yet about its new values.
             "ConditionalCheckFailed" if refused != Some(Refused::Changed) => {
-                refused = Some(*meaning)
+                refused = Some(*meaning);
             }
             "TransactionConflict" => contended = true,
             code if is_throttling(code) => contended = true,
@@ -302,4 +450,23 @@ where
             outcome => return outcome,
         }
     }
+}
+
+/// As [`patiently`], for an update on a condition; false when it does not hold.
+pub(crate) async fn patiently_updated<T, F>(send: impl Fn() -> F) -> Result<bool, Error>
+where
+    F: Future<Output = Result<T, SdkError<UpdateItemError>>>,
+{
+    let refused = async || match send().await {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    };
+    patiently(refused).await
 }

@@ -55,6 +55,10 @@ pub struct Directory {
     pub status: Status,
     /// When it was created.
     pub created: Timestamp,
+    /// Whether a second group of the same `displayName`, in any case, is refused.
+    /// RFC 7643 §4.2 does not ask for it.
+    #[serde(default)]
+    pub unique_group_names: bool,
 }
 
 /// Who is calling: a provisioning client that proved to hold the token of one directory.
@@ -97,6 +101,11 @@ impl Caller {
     /// The address of a resource of the type that `endpoint` (`/Users`) serves.
     #[must_use]
     pub fn location(&self, endpoint: &str, id: ResourceId) -> String {
-        format!("{}{endpoint}/{id}", self.base_url)
+        location(&self.base_url, endpoint, id)
     }
+}
+
+/// The address of a resource below a SCIM base URL.
+pub(crate) fn location(base_url: &str, endpoint: &str, id: ResourceId) -> String {
+    format!("{base_url}{endpoint}/{id}")
 }

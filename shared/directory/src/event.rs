@@ -1,17 +1,22 @@
 //! Directory events: what each one says, and the item it is kept as until it is published.
+//!
+//! A request writes one event item for a resource. One that changes members
+//! holds their ids; each becomes an event of its own when the item is published.
+
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::{Timestamp, ToSpan};
-use scim::{Object, Resource, ResourceType};
+use scim::{Object, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::directory::Caller;
 use crate::error::Error;
-use crate::id::{DirectoryId, EventId};
+use crate::id::{DirectoryId, EventId, ResourceId};
 use crate::item::{self, Item};
 use crate::key::Key;
-use crate::kind::Kind;
-use crate::store::Stored;
+use crate::kind::{GROUP, Kind, USER};
+use crate::store::{Store, Stored};
 
 /// The `source` of every event on the bus.
 pub const SOURCE: &str = "rollcall";
@@ -22,6 +27,10 @@ const KEPT_DAYS: i64 = 30;
 /// The largest `detail` that is kept, in bytes. EventBridge takes entries of
 /// 256 KB ("Amazon EventBridge quotas"), which count a few names as well.
 const MAX_DETAIL_BYTES: usize = 250 * 1024;
+
+/// How many members one event item names: with the event of the group it stays
+/// below the 400 KB of an item, and the stream hands it on in one piece.
+pub(crate) const MEMBERS_OF_AN_ITEM: usize = 5_000;
 
 /// What happened: the `detail-type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +44,27 @@ pub enum DetailType {
     /// A user was deleted.
     #[serde(rename = "user.deleted")]
     UserDeleted,
+    /// A group was created.
+    #[serde(rename = "group.created")]
+    GroupCreated,
+    /// Attributes of a group changed, which its members are not.
+    #[serde(rename = "group.updated")]
+    GroupUpdated,
+    /// A group was deleted.
+    #[serde(rename = "group.deleted")]
+    GroupDeleted,
+    /// A user became a member of a group.
+    #[serde(rename = "group.user_added")]
+    GroupUserAdded,
+    /// A user is no member of a group any more.
+    #[serde(rename = "group.user_removed")]
+    GroupUserRemoved,
+    /// A group became a member of another group.
+    #[serde(rename = "group.group_added")]
+    GroupGroupAdded,
+    /// A group is no member of another group any more.
+    #[serde(rename = "group.group_removed")]
+    GroupGroupRemoved,
 }
 
 impl DetailType {
@@ -45,6 +75,47 @@ impl DetailType {
             Self::UserCreated => "user.created",
             Self::UserUpdated => "user.updated",
             Self::UserDeleted => "user.deleted",
+            Self::GroupCreated => "group.created",
+            Self::GroupUpdated => "group.updated",
+            Self::GroupDeleted => "group.deleted",
+            Self::GroupUserAdded => "group.user_added",
+            Self::GroupUserRemoved => "group.user_removed",
+            Self::GroupGroupAdded => "group.group_added",
+            Self::GroupGroupRemoved => "group.group_removed",
+        }
+    }
+}
+
+/// What a request does to the members of a group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) added: BTreeSet<ResourceId>,
+    pub(crate) added_groups: BTreeSet<ResourceId>,
+    pub(crate) removed: BTreeSet<ResourceId>,
+    pub(crate) removed_groups: BTreeSet<ResourceId>,
+}
+
+impl Moved {
+    /// The lists with the names of their item attributes, in the order in which they are announced.
+    fn lists(&self) -> [(&'static str, &BTreeSet<ResourceId>); 4] {
+        [
+            (item::REMOVED, &self.removed),
+            (item::REMOVED_GROUPS, &self.removed_groups),
+            (item::ADDED, &self.added),
+            (item::ADDED_GROUPS, &self.added_groups),
+        ]
+    }
+
+    /// The same in parts that an item holds: at least one, which may be empty.
+    fn parts(&self) -> Vec<Vec<(&'static str, ResourceId)>> {
+        let all: Vec<_> = self
+            .lists()
+            .into_iter()
+            .flat_map(|(name, ids)| ids.iter().map(move |id| (name, *id)))
+            .collect();
+        match all.is_empty() {
+            true => vec![vec![]],
+            false => all.chunks(MEMBERS_OF_AN_ITEM).map(<[_]>::to_vec).collect(),
         }
     }
 }
@@ -54,8 +125,11 @@ pub(crate) struct Event {
     directory: DirectoryId,
     id: EventId,
     time: Timestamp,
-    detail_type: DetailType,
+    /// `None`: nothing is said of the resource itself, only of members.
+    detail_type: Option<DetailType>,
     detail: String,
+    /// What is needed to announce members, by item attribute.
+    members: Item,
 }
 
 impl Event {
@@ -66,7 +140,15 @@ impl Event {
         new: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        Self::new(caller, kind, kind.created, new, new.version, None, now)
+        Self::new(
+            caller,
+            kind,
+            Some(kind.created),
+            new,
+            new.version,
+            None,
+            now,
+        )
     }
 
     /// The event of a resource of which something changed.
@@ -77,12 +159,13 @@ impl Event {
         new: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
+        let version = new.version;
         Self::new(
             caller,
             kind,
-            kind.updated,
+            Some(kind.updated),
             new,
-            new.version,
+            version,
             Some(before),
             now,
         )
@@ -95,23 +178,40 @@ impl Event {
         old: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        Self::new(caller, kind, kind.deleted, old, old.version + 1, None, now)
+        Self::new(
+            caller,
+            kind,
+            Some(kind.deleted),
+            old,
+            old.version + 1,
+            None,
+            now,
+        )
+    }
+
+    /// The event of a group in which nothing but its members changed.
+    pub(crate) fn members_only(
+        caller: &Caller,
+        group: &Stored,
+        version: u64,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        Self::new(caller, &GROUP, None, group, version, None, now)
     }
 
     fn new(
         caller: &Caller,
         kind: &Kind,
-        detail_type: DetailType,
+        detail_type: Option<DetailType>,
         stored: &Stored,
         version: u64,
         before: Option<&Resource>,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let ty = (kind.ty)();
         let directory = caller.directory();
         let id = EventId::at(now);
         let mut resource = Object::new();
-        resource.insert("type".to_owned(), json!(ty.name));
+        resource.insert("type".to_owned(), json!((kind.ty)().name));
         resource.insert("id".to_owned(), json!(stored.id));
         if let Some(external_id) = stored.resource.string("externalId") {
             resource.insert("externalId".to_owned(), json!(external_id));
@@ -124,26 +224,19 @@ impl Event {
         detail.insert("product".to_owned(), json!(directory.product));
         detail.insert("version".to_owned(), json!(version));
         detail.insert("resource".to_owned(), Value::Object(resource));
-        if let Some(before) = before {
-            let changed = before.changed(&stored.resource);
-            detail.insert(
-                "changed".to_owned(),
-                changed.iter().map(|c| c.path.as_str()).collect(),
-            );
-            detail.insert(
-                "data".to_owned(),
-                Value::Object(flatten(caller, ty, stored)),
-            );
+        let changed = before.map(|before| before.changed(&stored.resource));
+        if let Some(changed) = &changed {
+            let paths = changed.iter().map(|c| c.path.as_str()).collect();
+            detail.insert("changed".to_owned(), paths);
+        }
+        let data = flatten(caller.base_url(), kind, stored);
+        detail.insert("data".to_owned(), Value::Object(data));
+        if let Some(changed) = changed {
             let previous: Object = changed
                 .into_iter()
                 .map(|c| (c.path, c.before.unwrap_or(Value::Null)))
                 .collect();
             detail.insert("previous".to_owned(), Value::Object(previous));
-        } else {
-            detail.insert(
-                "data".to_owned(),
-                Value::Object(flatten(caller, ty, stored)),
-            );
         }
         let detail = Value::Object(detail).to_string();
         if detail.len() > MAX_DETAIL_BYTES {
@@ -158,7 +251,50 @@ impl Event {
             time: now,
             detail_type,
             detail,
+            members: Item::new(),
         })
+    }
+
+    /// The event with the members that came and went: one item, or several if they are very many.
+    pub(crate) fn with_members(self, caller: &Caller, moved: &Moved) -> Vec<Self> {
+        let mut first = Some(self.detail_type);
+        moved
+            .parts()
+            .into_iter()
+            .map(|part| {
+                let mut members = Item::new();
+                for (name, _) in moved.lists() {
+                    let ids = part.iter().filter(|(of, _)| *of == name).map(|(_, id)| id);
+                    let ids = item::ids(ids);
+                    if !ids.is_empty() {
+                        members.insert(name.to_owned(), item::string(ids));
+                    }
+                }
+                if !members.is_empty() {
+                    let base_url = item::string(caller.base_url());
+                    members.insert(item::BASE_URL.to_owned(), base_url);
+                }
+                let detail_type = first.take();
+                Self {
+                    id: match detail_type {
+                        Some(_) => self.id,
+                        None => EventId::at(self.time),
+                    },
+                    detail_type: detail_type.flatten(),
+                    detail: self.detail.clone(),
+                    members,
+                    ..self
+                }
+            })
+            .collect()
+    }
+
+    /// The event about one member that will be gone when it is published.
+    pub(crate) fn about(mut self, caller: &Caller, kind: &Kind, member: &Stored) -> Self {
+        let data = Value::Object(flatten(caller.base_url(), kind, member));
+        self.members
+            .insert(item::MEMBER.to_owned(), item::string(data.to_string()));
+        self
     }
 
     /// The item that the event is kept as.
@@ -167,61 +303,84 @@ impl Event {
             .time
             .checked_add((KEPT_DAYS * 24).hours())
             .unwrap_or(Timestamp::MAX);
-        (
-            Key::event(self.directory, self.id),
-            Item::from([
-                (
-                    item::DETAIL_TYPE.to_owned(),
-                    item::string(self.detail_type.as_str()),
-                ),
-                (item::DETAIL.to_owned(), item::string(self.detail)),
-                (item::EXPIRES.to_owned(), item::number(expires.as_second())),
-            ]),
-        )
+        let mut item = self.members;
+        if let Some(detail_type) = self.detail_type {
+            item.insert(
+                item::DETAIL_TYPE.to_owned(),
+                item::string(detail_type.as_str()),
+            );
+        }
+        item.insert(item::DETAIL.to_owned(), item::string(self.detail));
+        item.insert(item::EXPIRES.to_owned(), item::number(expires.as_second()));
+        (Key::event(self.directory, self.id), item)
     }
 }
 
-/// A user for people who do not know SCIM, with the SCIM resource as `raw`.
-fn flatten(caller: &Caller, ty: &ResourceType, user: &Stored) -> Object {
-    let resource = &user.resource;
+/// A resource for people who do not know SCIM, with the SCIM resource as `raw`.
+fn flatten(base_url: &str, kind: &Kind, stored: &Stored) -> Object {
+    let ty = (kind.ty)();
+    let resource = &stored.resource;
     let mut data = Object::new();
-    data.insert("id".to_owned(), json!(user.id));
-    let email = resource
-        .primary("emails")
-        .and_then(|email| email.get("value"))
-        .and_then(Value::as_str);
-    let texts = [
-        ("user_name", resource.string("userName")),
-        ("external_id", resource.string("externalId")),
-        ("email", email),
-        ("first_name", resource.string("name.givenName")),
-        ("last_name", resource.string("name.familyName")),
-        ("display_name", resource.string("displayName")),
-    ];
-    for (name, text) in texts {
+    data.insert("id".to_owned(), json!(stored.id));
+    let mut put = |name: &str, text: Option<&str>| {
         if let Some(text) = text {
             data.insert(name.to_owned(), json!(text));
         }
+    };
+    put("user_name", resource.string("userName"));
+    put("external_id", resource.string("externalId"));
+    let email = resource.primary("emails");
+    put(
+        "email",
+        email.and_then(|email| email.get("value")?.as_str()),
+    );
+    put("first_name", resource.string("name.givenName"));
+    put("last_name", resource.string("name.familyName"));
+    put("display_name", resource.string("displayName"));
+    if kind.letter == USER.letter {
+        let active = resource.boolean("active").unwrap_or(true);
+        data.insert("active".to_owned(), json!(active));
     }
-    data.insert(
-        "active".to_owned(),
-        json!(resource.boolean("active").unwrap_or(true)),
-    );
-    data.insert(
-        "raw".to_owned(),
-        Value::Object(user.represent(caller, ty, Object::new())),
-    );
+    let raw = stored.represent_at(base_url, ty, Object::new());
+    data.insert("raw".to_owned(), Value::Object(raw));
     data
 }
 
 /// An event item as the table's stream shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EventItem {
+    detail_type: Option<DetailType>,
+    detail: String,
+    #[serde(default)]
+    removed: String,
+    #[serde(default)]
+    removed_groups: String,
+    #[serde(default)]
+    added: String,
+    #[serde(default)]
+    added_groups: String,
+    #[serde(default)]
+    base_url: String,
+    member: Option<String>,
+}
+
+/// An event as the bus gets it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Announcement {
     /// What happened.
-    #[serde(rename = "detailType")]
     pub detail_type: DetailType,
-    /// The event's `detail`, as JSON text.
+    /// When.
+    pub time: Timestamp,
+    /// The event's `detail`, as JSON.
     pub detail: String,
+}
+
+/// A membership that an event item announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberEvent {
+    detail_type: DetailType,
+    member: ResourceId,
 }
 
 impl EventItem {
@@ -236,5 +395,132 @@ impl EventItem {
             time: Timestamp,
         }
         serde_json::from_str::<Detail>(&self.detail).map(|detail| detail.time)
+    }
+
+    /// What happened to the resource itself, if anything.
+    ///
+    /// # Errors
+    ///
+    /// When the detail is not one that this crate wrote.
+    pub fn announcement(&self) -> Result<Option<Announcement>, serde_json::Error> {
+        let time = self.time()?;
+        Ok(self.detail_type.map(|detail_type| Announcement {
+            detail_type,
+            time,
+            detail: self.detail.clone(),
+        }))
+    }
+
+    /// The memberships that began and ended.
+    ///
+    /// # Errors
+    ///
+    /// When the ids are none that this crate wrote.
+    pub fn members(&self) -> Result<Vec<MemberEvent>, Error> {
+        let lists = [
+            (DetailType::GroupUserRemoved, &self.removed),
+            (DetailType::GroupGroupRemoved, &self.removed_groups),
+            (DetailType::GroupUserAdded, &self.added),
+            (DetailType::GroupGroupAdded, &self.added_groups),
+        ];
+        let mut events = vec![];
+        for (detail_type, ids) in lists {
+            let ids = item::parse_ids(ids)?.into_iter();
+            events.extend(ids.map(|member| MemberEvent {
+                detail_type,
+                member,
+            }));
+        }
+        Ok(events)
+    }
+}
+
+impl Store {
+    /// The events of some of the memberships of an item, which says who the
+    /// members are: [`MEMBERS_AT_ONCE`] at most are read in one request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn announcements(
+        &self,
+        item: &EventItem,
+        events: &[MemberEvent],
+    ) -> Result<Vec<Announcement>, Error> {
+        #[derive(Deserialize)]
+        struct Detail {
+            id: EventId,
+            time: Timestamp,
+            directory_id: DirectoryId,
+            #[serde(flatten)]
+            rest: Object,
+        }
+        let detail: Detail = serde_json::from_str(&item.detail).map_err(|_| {
+            // The error of serde_json would quote the event.
+            Error::broken("an event item has no detail of ours")
+        })?;
+        let members = self.data_of(item, detail.directory_id, events).await?;
+        let announcements = events.iter().map(|event| {
+            let kind = event.kind();
+            let (ty, field) = ((kind.ty)(), kind.field());
+            let mut own = Object::new();
+            own.insert("id".to_owned(), json!(detail.id.about(event.member)));
+            own.insert("time".to_owned(), json!(format!("{:.3}", detail.time)));
+            own.insert("directory_id".to_owned(), json!(detail.directory_id));
+            for name in ["tenant", "product", "version", "resource"] {
+                let value = detail.rest.get(name).cloned().unwrap_or_default();
+                own.insert(name.to_owned(), value);
+            }
+            let member = json!({"type": ty.name, "id": event.member});
+            own.insert("member".to_owned(), member);
+            let group = detail.rest.get("data").cloned().unwrap_or_default();
+            let data = members.get(&event.member).cloned();
+            // Somebody who has been deleted since is known by the id alone.
+            let data = data.unwrap_or_else(|| json!({"id": event.member}));
+            own.insert("data".to_owned(), json!({"group": group, field: data}));
+            Announcement {
+                detail_type: event.detail_type,
+                time: detail.time,
+                detail: Value::Object(own).to_string(),
+            }
+        });
+        Ok(announcements.collect())
+    }
+
+    async fn data_of(
+        &self,
+        item: &EventItem,
+        directory: DirectoryId,
+        events: &[MemberEvent],
+    ) -> Result<HashMap<ResourceId, Value>, Error> {
+        if let Some(member) = &item.member {
+            let data: Value = serde_json::from_str(member).map_err(Error::broken)?;
+            return Ok(events.iter().map(|e| (e.member, data.clone())).collect());
+        }
+        let mut found = HashMap::new();
+        for kind in [&USER, &GROUP] {
+            let ids: Vec<ResourceId> = events
+                .iter()
+                .filter(|event| event.kind().letter == kind.letter)
+                .map(|event| event.member)
+                .collect();
+            for stored in self.read_all(directory, kind, &ids).await? {
+                let data = Value::Object(flatten(&item.base_url, kind, &stored));
+                found.insert(stored.id, data);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// How many memberships of an item are announced at once: as many members as one request reads.
+pub const MEMBERS_AT_ONCE: usize = 100;
+
+impl MemberEvent {
+    fn kind(self) -> &'static Kind {
+        match self.detail_type {
+            DetailType::GroupGroupAdded | DetailType::GroupGroupRemoved => &GROUP,
+            _ => &USER,
+        }
     }
 }

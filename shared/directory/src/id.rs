@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// The text was not a UUID in canonical form.
@@ -104,10 +105,23 @@ impl DirectoryId {
 }
 
 impl ResourceId {
+    /// The length of an id in [`ResourceId::to_bytes`].
+    pub(crate) const BYTES: usize = 16;
+
     /// A new random id.
     #[must_use]
     pub fn random() -> Self {
         Self(random())
+    }
+
+    /// The id in a form that takes less room.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.0.into_bytes()
+    }
+
+    /// The id of which these are the [`ResourceId::to_bytes`].
+    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(Uuid::from_bytes(bytes))
     }
 }
 
@@ -122,6 +136,25 @@ impl EventId {
             seconds,
             nanos,
         )))
+    }
+
+    /// The id of what this event says about one of several resources: always
+    /// the same, and as old.
+    pub(crate) fn about(self, resource: ResourceId) -> Self {
+        let own = self.0.into_bytes();
+        let digest = Sha256::new()
+            .chain_update(own)
+            .chain_update(resource.to_bytes())
+            .finalize();
+        let mut bytes = own;
+        // The first six bytes of a UUIDv7 are its time.
+        for (byte, random) in bytes.iter_mut().zip(digest).skip(6) {
+            *byte = random;
+        }
+        let id = uuid::Builder::from_bytes(bytes)
+            .with_version(uuid::Version::SortRand)
+            .with_variant(uuid::Variant::RFC4122);
+        Self(id.into_uuid())
     }
 }
 
@@ -143,6 +176,18 @@ mod tests {
         ] {
             assert_eq!(other.parse::<ResourceId>(), Err(InvalidId), "{other}");
         }
+    }
+
+    #[test]
+    fn an_event_about_many_has_one_id_for_each() {
+        let event = EventId::at("2026-01-01T00:00:00.001Z".parse().unwrap());
+        let (ann, bob) = (ResourceId::random(), ResourceId::random());
+        let id = event.about(ann);
+        assert_eq!(id, event.about(ann));
+        assert_ne!(id, event.about(bob));
+        let (id, event) = (id.to_string(), event.to_string());
+        assert_eq!(id[..15], event[..15], "time and version");
+        assert!(id.parse::<EventId>().is_ok());
     }
 
     #[test]

@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use jiff::Timestamp;
 use scim::Resource;
 
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::key;
-use crate::store::Stored;
+use crate::store::{GroupState, Staged, Stored};
 
 /// The attributes of an item.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -25,6 +27,34 @@ pub(crate) const VERSION: &str = "version";
 pub(crate) const CREATED: &str = "created";
 /// Milliseconds since 1970.
 pub(crate) const LAST_MODIFIED: &str = "lastModified";
+/// How many members a group has.
+pub(crate) const MEMBERS: &str = "members";
+/// How often a group became a member of another one.
+pub(crate) const NESTED: &str = "nested";
+/// The operation that changes a group's members in steps.
+pub(crate) const STAGED: &str = "staged";
+/// Until when nobody else touches it, in milliseconds since 1970.
+pub(crate) const UNTIL: &str = "until";
+/// In how many parts the list of those is kept whom the operation removes; none while it adds.
+pub(crate) const REMOVALS: &str = "removals";
+/// The version of the group from which on somebody is a member.
+pub(crate) const FROM: &str = "from";
+/// `Group` if a member is a group.
+pub(crate) const KIND: &str = "kind";
+/// What a client calls a member.
+pub(crate) const DISPLAY: &str = "display";
+/// Ids of users who were added to a group, in the bytes of [`ids`].
+pub(crate) const ADDED: &str = "added";
+/// Ids of users who were removed from a group.
+pub(crate) const REMOVED: &str = "removed";
+/// Ids of groups that were added to a group.
+pub(crate) const ADDED_GROUPS: &str = "addedGroups";
+/// Ids of groups that were removed from a group.
+pub(crate) const REMOVED_GROUPS: &str = "removedGroups";
+/// The `data` of the one member that an event is about, if it is gone when the event is published.
+pub(crate) const MEMBER: &str = "member";
+/// The SCIM base URL that the client used.
+pub(crate) const BASE_URL: &str = "baseUrl";
 /// The resource that a pointer leads to.
 pub(crate) const OWNER: &str = "owner";
 /// How many resources a count counts.
@@ -69,9 +99,25 @@ fn time(item: &Item, name: &str) -> Result<Timestamp, Error> {
     Timestamp::from_millisecond(integer(item, name)?).map_err(Error::broken)
 }
 
+/// Ids as one text: 16 bytes each, in Base64.
+pub(crate) fn ids<'i>(ids: impl IntoIterator<Item = &'i ResourceId>) -> String {
+    let bytes: Vec<u8> = ids.into_iter().flat_map(|id| id.to_bytes()).collect();
+    BASE64.encode(bytes)
+}
+
+/// The ids of a text that [`ids`] made.
+pub(crate) fn parse_ids(text: &str) -> Result<Vec<ResourceId>, Error> {
+    let bytes = BASE64.decode(text).map_err(Error::broken)?;
+    let (ids, rest) = bytes.as_chunks::<{ ResourceId::BYTES }>();
+    match rest {
+        [] => Ok(ids.iter().copied().map(ResourceId::from_bytes).collect()),
+        _ => Err(Error::broken("a list of ids is cut")),
+    }
+}
+
 /// The item of a resource, without its key.
 pub(crate) fn from_stored(stored: &Stored) -> Item {
-    HashMap::from([
+    let mut item = HashMap::from([
         (DOCUMENT.to_owned(), string(stored.resource.to_stored())),
         (VERSION.to_owned(), number(stored.version)),
         (CREATED.to_owned(), number(stored.created.as_millisecond())),
@@ -79,7 +125,33 @@ pub(crate) fn from_stored(stored: &Stored) -> Item {
             LAST_MODIFIED.to_owned(),
             number(stored.last_modified.as_millisecond()),
         ),
-    ])
+    ]);
+    if let Some(members) = stored.group.members {
+        item.insert(MEMBERS.to_owned(), number(members));
+    }
+    item
+}
+
+fn group_state(item: &Item) -> Result<GroupState, Error> {
+    let optional = |name: &str| -> Result<Option<u64>, Error> {
+        match item.contains_key(name) {
+            true => integer(item, name).map(Some),
+            false => Ok(None),
+        }
+    };
+    let staged = match item.contains_key(STAGED) {
+        true => Some(Staged {
+            by: text(item, STAGED)?.to_owned(),
+            until: integer(item, UNTIL)?,
+            removals: optional(REMOVALS)?.unwrap_or(0),
+        }),
+        false => None,
+    };
+    Ok(GroupState {
+        members: optional(MEMBERS)?,
+        nested: optional(NESTED)?.unwrap_or(0),
+        staged,
+    })
 }
 
 /// The resource of an item.
@@ -90,5 +162,6 @@ pub(crate) fn to_stored(item: &Item) -> Result<Stored, Error> {
         version: integer(item, VERSION)?,
         created: time(item, CREATED)?,
         last_modified: time(item, LAST_MODIFIED)?,
+        group: group_state(item)?,
     })
 }

@@ -9,6 +9,12 @@
 //! | users by e-mail address | `d#EM` / folded address `#` id → owner | Query, then the users |
 //! | a page of users | `d#U` / from an id on | Query |
 //! | how many users, and where page k begins | `d#C` / `U#00` … `U#ff` | Query |
+//! | a group, its pointers, pages and counts | `d#G`, `d#GN` (displayName), `d#GX` (externalId), `d#C` / `G#…` | as users |
+//! | the members of a group | `d#M#`group / member id | Query |
+//! | whether somebody is a member | `d#M#`group / member id | GetItem |
+//! | who is being removed from a group just now | `d#M#`group / `removed#`operation`#`part | with the members |
+//! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
+//! | the groups of a member, or of all on a page of users | index `Memberships`: `UG` = d, member id | Query |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
 //!
 //! `d` is the directory's id, so a key reaches one directory only. Free text is
@@ -31,6 +37,13 @@ pub(crate) const SK: &str = "SK";
 /// How the partition key of every event item ends, and of no other: the
 /// stream mapping in `template.yaml` filters by it.
 const EVENTS: &str = "#E";
+
+/// The index of member rows by member. It is read for `user.groups` and for
+/// the ends of memberships, and by nothing that must be consistent at once.
+pub(crate) const MEMBERSHIPS: &str = "Memberships";
+/// The partition key of that index, which only member rows have: the
+/// directory. Its sort key is [`SK`], the member.
+pub(crate) const UG: &str = "UG";
 
 /// Text longer than this many bytes stands in a key as its beginning and its digest.
 const MAX_TEXT_BYTES: usize = 512;
@@ -64,6 +77,35 @@ impl Key {
         Self {
             pk: counts(directory),
             sk: format!("{letter}#{byte}"),
+        }
+    }
+
+    /// That somebody is a member of a group.
+    pub(crate) fn member(directory: DirectoryId, group: ResourceId, member: ResourceId) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: member.to_string(),
+        }
+    }
+
+    /// Part of a list of those who are removed from a group by one operation.
+    pub(crate) fn removal(
+        directory: DirectoryId,
+        group: ResourceId,
+        operation: &str,
+        part: usize,
+    ) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: format!("{}#{part:04}", removals(operation)),
+        }
+    }
+
+    /// A group that is gone before its member rows are.
+    pub(crate) fn deletion(directory: DirectoryId, group: ResourceId) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: "deleted".to_owned(),
         }
     }
 
@@ -126,6 +168,21 @@ pub(crate) fn resources(directory: DirectoryId, letter: &str) -> String {
     format!("{directory}#{letter}")
 }
 
+/// The partition of the members of a group.
+pub(crate) fn members(directory: DirectoryId, group: ResourceId) -> String {
+    format!("{directory}#M#{group}")
+}
+
+/// The group whose members are in a partition.
+pub(crate) fn group_of(partition: &str) -> Option<ResourceId> {
+    partition.rsplit('#').next()?.parse().ok()
+}
+
+/// How the sort keys of the removals of one operation begin.
+pub(crate) fn removals(operation: &str) -> String {
+    format!("removed#{operation}")
+}
+
 /// The partition of a directory's counts.
 pub(crate) fn counts(directory: DirectoryId) -> String {
     format!("{directory}#C")
@@ -152,11 +209,31 @@ fn capped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use scim::ResourceType;
     use serde_json::json;
 
     use super::*;
-    use crate::kind::USER;
+    use crate::directory::{Caller, Directory, Provider, Status};
+    use crate::kind::{GROUP, USER};
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the keys depend on the settings of a directory"
+    )]
+    fn caller(id: DirectoryId) -> Caller {
+        let directory = Directory {
+            id,
+            tenant: String::new(),
+            product: String::new(),
+            name: String::new(),
+            provider: Provider::Okta,
+            status: Status::Active,
+            created: Timestamp::UNIX_EPOCH,
+            unique_group_names: false,
+        };
+        Caller::authenticated(directory.into(), "https://example.com")
+    }
 
     #[test]
     fn every_key_of_the_table() {
@@ -167,18 +244,34 @@ mod tests {
         let ann = ResourceType::user()
             .read(ann.as_object().unwrap().clone(), None)
             .unwrap();
-        let pointers = USER.pointers_to(d, u, &ann).unwrap();
+        let caller = caller(d);
+        let pointers = USER.pointers_to(&caller, u, &ann).unwrap();
+        let g: ResourceId = "b2000000-0000-4000-8000-000000000000".parse().unwrap();
+        let sales = json!({"displayName": "Sales", "externalId": "00gS"});
+        let sales = ResourceType::group()
+            .read(sales.as_object().unwrap().clone(), None)
+            .unwrap();
+        let group_pointers = GROUP.pointers_to(&caller, g, &sales).unwrap();
         let keys: Vec<String> = [
             Key::directory(d),
             Key::resource(d, USER.letter, u),
             Key::count(d, USER.letter, u),
             Key::event(d, e),
+            Key::resource(d, GROUP.letter, g),
+            Key::count(d, GROUP.letter, g),
+            Key::member(d, g, u),
+            Key::removal(d, g, &e.to_string(), 0),
+            Key::deletion(d, g),
         ]
         .into_iter()
         .chain(pointers.into_keys())
+        .chain(group_pointers.into_keys())
         .map(|key| {
             let pk = key.pk.replace(&d.to_string(), "d");
-            format!("{pk} / {}", key.sk.replace(&u.to_string(), "u"))
+            format!("{pk} / {}", key.sk)
+                .replace(&u.to_string(), "u")
+                .replace(&g.to_string(), "g")
+                .replace(&e.to_string(), "e")
         })
         .collect();
         assert_eq!(
@@ -187,10 +280,17 @@ mod tests {
                 "d / META",
                 "d#U / u",
                 "d#C / U#a1",
-                "d#E / 01900000-0000-7000-8000-000000000000",
+                "d#E / e",
+                "d#G / g",
+                "d#C / G#b2",
+                "d#M#g / u",
+                "d#M#g / removed#e#0000",
+                "d#M#g / deleted",
                 "d#EM / ann@example.com#u",
                 "d#N / ann@example.com",
                 "d#X / 00uA#u",
+                "d#GN / sales#g",
+                "d#GX / 00gS#g",
             ]
         );
     }

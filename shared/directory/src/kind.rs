@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use scim::{Resource, ResourceType, ScimType};
 
+use crate::directory::{Caller, Directory};
 use crate::error::Error;
 use crate::event::DetailType;
 use crate::id::{DirectoryId, ResourceId};
@@ -39,25 +40,48 @@ pub(crate) static USER: Kind = Kind {
             path: "userName",
             partition: "N",
             case_exact: false,
-            unique: true,
+            unique: |_| true,
         },
         // RFC 7643 §3.1.
         Pointer {
             path: "externalId",
             partition: "X",
             case_exact: true,
-            unique: false,
+            unique: |_| false,
         },
         Pointer {
             path: "emails.value",
             partition: "EM",
             case_exact: false,
-            unique: false,
+            unique: |_| false,
         },
     ],
     created: DetailType::UserCreated,
     updated: DetailType::UserUpdated,
     deleted: DetailType::UserDeleted,
+};
+
+/// Groups (RFC 7643 §4.2), without their members, which are items of their own.
+pub(crate) static GROUP: Kind = Kind {
+    ty: ResourceType::group,
+    letter: "G",
+    pointers: &[
+        Pointer {
+            path: "displayName",
+            partition: "GN",
+            case_exact: false,
+            unique: |directory| directory.unique_group_names,
+        },
+        Pointer {
+            path: "externalId",
+            partition: "GX",
+            case_exact: true,
+            unique: |_| false,
+        },
+    ],
+    created: DetailType::GroupCreated,
+    updated: DetailType::GroupUpdated,
+    deleted: DetailType::GroupDeleted,
 };
 
 /// A value that leads to its resource.
@@ -68,11 +92,16 @@ pub(crate) struct Pointer {
     partition: &'static str,
     /// Whether case counts.
     case_exact: bool,
-    /// Whether one resource at most has the value: then the pointer is the lock on it.
-    pub(crate) unique: bool,
+    /// Whether one resource of the directory at most has the value: then the pointer is the lock on it.
+    unique: fn(&Directory) -> bool,
 }
 
 impl Pointer {
+    /// Whether one resource of the caller's directory at most has the value.
+    pub(crate) fn is_unique(&self, caller: &Caller) -> bool {
+        (self.unique)(caller.directory())
+    }
+
     /// All pointers of a value.
     pub(crate) fn owners(&self, directory: DirectoryId, value: &str) -> Owners {
         let value = if self.case_exact {
@@ -84,9 +113,9 @@ impl Pointer {
     }
 
     /// The pointer from a value of the resource `id`.
-    fn key(&self, directory: DirectoryId, value: &str, id: ResourceId) -> Key {
-        let owners = self.owners(directory, value);
-        if self.unique {
+    fn key(&self, caller: &Caller, value: &str, id: ResourceId) -> Key {
+        let owners = self.owners(caller.directory().id, value);
+        if self.is_unique(caller) {
             owners.only()
         } else {
             owners.of(id)
@@ -106,10 +135,20 @@ impl Pointer {
 }
 
 impl Kind {
+    /// What a member of this kind is called in the data of an event.
+    pub(crate) fn field(&self) -> &'static str {
+        // A group's data is that of the group whose member it is.
+        if self.letter == GROUP.letter {
+            "member"
+        } else {
+            "user"
+        }
+    }
+
     /// Every pointer to a resource, each with the attribute that is unique by it.
     pub(crate) fn pointers_to(
         &self,
-        directory: DirectoryId,
+        caller: &Caller,
         id: ResourceId,
         resource: &Resource,
     ) -> Result<BTreeMap<Key, Option<&'static str>>, Error> {
@@ -120,8 +159,8 @@ impl Kind {
                 .into_iter()
                 .map(|value| {
                     (
-                        pointer.key(directory, value, id),
-                        pointer.unique.then_some(pointer.path),
+                        pointer.key(caller, value, id),
+                        pointer.is_unique(caller).then_some(pointer.path),
                     )
                 })
                 .collect();

@@ -5,24 +5,34 @@
 //! authentication makes, and reaches that caller's directory alone.
 //! It knows nothing of HTTP, and it reads no clock: the time is an argument.
 
+mod batch;
 mod change;
 mod directory;
 mod error;
 mod event;
+mod group;
+mod group_query;
 mod id;
 mod item;
 mod key;
 mod kind;
+mod known;
+mod members;
+mod memberships;
 mod query;
 mod resources;
+mod steps;
 mod store;
 mod user;
 
 pub use directory::{Caller, Directory, Provider, Status};
 pub use error::Error;
-pub use event::{DetailType, EventItem, SOURCE};
+pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
+pub use group::{FoundGroups, Group};
 pub use id::{DirectoryId, InvalidId, ResourceId};
 pub use kind::MAX_POINTERS;
+pub use members::{Member, Members};
+pub use memberships::Memberships;
 pub use query::{Found, Query};
 pub use resources::MAX_DOCUMENT_BYTES;
 pub use store::{Precondition, Store, Stored};

@@ -16,14 +16,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::{try_join, try_join_all};
 use scim::{Object, Page, ResolvedFilter};
 
-use crate::change::{Backoff, patiently};
+use crate::change::patiently;
 use crate::directory::Caller;
 use crate::error::Error;
-use crate::id::ResourceId;
+use crate::id::{DirectoryId, ResourceId};
 use crate::item::{self, Item};
 use crate::key::{self, Key, Owners, PK, SK};
 use crate::kind::{Kind, Pointer};
@@ -68,12 +68,16 @@ impl Store {
             return self.page(caller, kind, query.page).await;
         };
         let Some(owners) = self.look_up(caller, kind, filter).await? else {
-            return self.scan(caller, kind, filter, query.page).await;
+            return self
+                .scan(caller, kind, query.page, |stored| {
+                    matches(caller, kind, filter, stored)
+                })
+                .await;
         };
         let mut matching = match owners.as_slice() {
             [] => vec![],
             [id] => self.read(caller, kind, *id).await?.into_iter().collect(),
-            many => self.read_all(caller, kind, many).await?,
+            many => self.read_all(caller.directory().id, kind, many).await?,
         };
         matching.retain(|resource| matches(caller, kind, filter, resource));
         matching.sort_by_key(|resource| resource.id);
@@ -81,7 +85,7 @@ impl Store {
     }
 
     /// The ids of all that can match, if a value that every match must have leads to them.
-    async fn look_up(
+    pub(crate) async fn look_up(
         &self,
         caller: &Caller,
         kind: &Kind,
@@ -96,7 +100,7 @@ impl Store {
             return Ok(None);
         };
         let owners = pointer.owners(caller.directory().id, value);
-        if !pointer.unique {
+        if !pointer.is_unique(caller) {
             return self.owners(&owners).await.map(Some);
         }
         let pointer = self.item(owners.only()).await?;
@@ -127,51 +131,28 @@ impl Store {
         }
     }
 
-    async fn read_all(
+    /// The resources of these ids that exist, in no order.
+    pub(crate) async fn read_all(
         &self,
-        caller: &Caller,
+        directory: DirectoryId,
         kind: &Kind,
         ids: &[ResourceId],
     ) -> Result<Vec<Stored>, Error> {
-        // "BatchGetItem" takes 100 keys and may leave some of them to be asked for again.
-        const KEYS: usize = 100;
-        let mut found = vec![];
-        for chunk in ids.chunks(KEYS) {
-            let mut keys: Vec<_> = chunk
-                .iter()
-                .map(|id| Key::resource(caller.directory().id, kind.letter, *id).attributes())
-                .collect();
-            let mut backoff = Backoff::new();
-            while !keys.is_empty() {
-                let request = KeysAndAttributes::builder()
-                    .set_keys(Some(keys))
-                    .consistent_read(true)
-                    .build()
-                    .map_err(Error::broken)?;
-                let request = self
-                    .client()
-                    .batch_get_item()
-                    .request_items(self.table(), request);
-                let answer = patiently(|| request.clone().send()).await?;
-                for resource in answer.responses.unwrap_or_default().into_values().flatten() {
-                    found.push(item::to_stored(&resource)?);
-                }
-                keys = answer
-                    .unprocessed_keys
-                    .unwrap_or_default()
-                    .into_values()
-                    .flat_map(|left| left.keys)
-                    .collect();
-                if !keys.is_empty() {
-                    backoff.wait().await?;
-                }
-            }
-        }
-        Ok(found)
+        let keys = ids
+            .iter()
+            .map(|id| Key::resource(directory, kind.letter, *id))
+            .collect();
+        let items = self.get_all(keys).await?;
+        items.iter().map(item::to_stored).collect()
     }
 
     /// A page by offset: the counts say in which bucket of ids it begins.
-    async fn page(&self, caller: &Caller, kind: &Kind, page: Page) -> Result<Found, Error> {
+    pub(crate) async fn page(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        page: Page,
+    ) -> Result<Found, Error> {
         let offset = page.start_index.saturating_sub(1);
         if offset == 0 && page.count > 0 {
             // The first page needs no count to be found.
@@ -250,13 +231,13 @@ impl Store {
         }
     }
 
-    /// Every resource that a filter matches, read by 16 ranges of ids side by side.
-    async fn scan(
+    /// Every resource that matches, read by 16 ranges of ids side by side.
+    pub(crate) async fn scan(
         &self,
         caller: &Caller,
         kind: &Kind,
-        filter: &ResolvedFilter<'_>,
         page: Page,
+        matches: impl Fn(&Stored) -> bool,
     ) -> Result<Found, Error> {
         let read = AtomicUsize::new(0);
         let needed = usize::try_from(
@@ -266,7 +247,7 @@ impl Store {
         )
         .unwrap_or(usize::MAX);
         let ranges =
-            (0..16).map(|digit| self.scan_range(caller, kind, filter, digit, needed, &read));
+            (0..16).map(|digit| self.scan_range(caller, kind, &matches, digit, needed, &read));
         let ranges = tokio::time::timeout(MAX_SCAN_TIME, try_join_all(ranges))
             .await
             .map_err(|_| too_many(kind))??;
@@ -283,7 +264,7 @@ impl Store {
         &self,
         caller: &Caller,
         kind: &Kind,
-        filter: &ResolvedFilter<'_>,
+        matches: &impl Fn(&Stored) -> bool,
         digit: u8,
         needed: usize,
         read: &AtomicUsize,
@@ -301,7 +282,7 @@ impl Store {
                     return Err(too_many(kind));
                 }
                 let resource = item::to_stored(resource)?;
-                if matches(caller, kind, filter, &resource) {
+                if matches(&resource) {
                     matching += 1;
                     if found.len() < needed {
                         found.push(resource);
@@ -316,7 +297,7 @@ impl Store {
     }
 
     /// Items of one partition between two sort keys, both included, in their order.
-    async fn range(
+    pub(crate) async fn range(
         &self,
         pk: &str,
         from: &str,
@@ -345,9 +326,10 @@ impl Store {
     }
 }
 
-struct Range {
-    items: Vec<Item>,
-    next: Option<HashMap<String, AttributeValue>>,
+/// Part of a partition.
+pub(crate) struct Range {
+    pub(crate) items: Vec<Item>,
+    pub(crate) next: Option<HashMap<String, AttributeValue>>,
 }
 
 /// How many resources there are by the first byte of their ids, in the order of the ids.
@@ -378,7 +360,7 @@ fn matches(caller: &Caller, kind: &Kind, filter: &ResolvedFilter<'_>, stored: &S
 }
 
 /// The page of resources that are all at hand.
-fn window(resources: Vec<Stored>, page: Page) -> Found {
+pub(crate) fn window(resources: Vec<Stored>, page: Page) -> Found {
     let total = resources.len() as u64;
     let skip = usize::try_from(page.start_index.saturating_sub(1)).unwrap_or(usize::MAX);
     let count = usize::try_from(page.count).unwrap_or(usize::MAX);
@@ -396,7 +378,7 @@ fn window(resources: Vec<Stored>, page: Page) -> Found {
     Found { total, resources }
 }
 
-fn too_many(kind: &Kind) -> Error {
+pub(crate) fn too_many(kind: &Kind) -> Error {
     let paths: Vec<&str> = kind.pointers.iter().map(|pointer| pointer.path).collect();
     Error::Scim(scim::Error::too_many(format_args!(
         "filter: it has to read more of {} than one request may. Look them up by eq on id, {} (and anything else), or \

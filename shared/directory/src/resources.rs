@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use scim::Resource;
 
-use crate::change::{Backoff, Change, NotCommitted, Refused};
+use crate::change::{Backoff, Change, Condition, NotCommitted, Refused};
 use crate::directory::Caller;
 use crate::error::Error;
 use crate::event::Event;
@@ -13,7 +13,7 @@ use crate::id::ResourceId;
 use crate::item::{self, Item};
 use crate::key::Key;
 use crate::kind::Kind;
-use crate::store::{Precondition, Store, Stored};
+use crate::store::{GroupState, Precondition, Store, Stored};
 
 /// The largest resource that is kept, in bytes of JSON. An item holds 400 KB, but
 /// an event carries the resource up to three times and must fit EventBridge's 256 KB.
@@ -39,6 +39,7 @@ impl Store {
                 version: 1,
                 created: now,
                 last_modified: now,
+                group: GroupState::default(),
             };
             let mut change = Change::default();
             change.create(
@@ -52,7 +53,7 @@ impl Store {
             match settle(change.commit(self).await, &new.resource)? {
                 Settled::Written => return Ok(new),
                 // The id is taken, which a random id is not, or somebody writes the same items.
-                Settled::Again => backoff.wait().await?,
+                Settled::Again | Settled::Members => backoff.wait().await?,
             }
         }
     }
@@ -97,6 +98,7 @@ impl Store {
                 version: old.version + 1,
                 created: old.created,
                 last_modified: now,
+                group: old.group,
             };
             let mut change = Change::default();
             change.replace(key.clone(), item_of(kind, &new)?, old.version);
@@ -111,12 +113,12 @@ impl Store {
             change.event(Event::updated(caller, kind, &old.resource, &new, now)?);
             match settle(change.commit(self).await, &new.resource)? {
                 Settled::Written => return Ok(new),
-                Settled::Again => backoff.wait().await?,
+                Settled::Again | Settled::Members => backoff.wait().await?,
             }
         }
     }
 
-    /// Deletes a resource. Its unique values are free again.
+    /// Deletes a resource, which may have been read already. Its unique values are free again.
     pub(crate) async fn delete(
         &self,
         caller: &Caller,
@@ -124,31 +126,43 @@ impl Store {
         id: ResourceId,
         precondition: &Precondition,
         now: Timestamp,
+        mut read: Option<Stored>,
     ) -> Result<(), Error> {
         let directory = caller.directory().id;
         let mut backoff = Backoff::new();
         loop {
-            let old = self.read(caller, kind, id).await?.ok_or(Error::NotFound)?;
+            let old = match read.take() {
+                Some(old) => old,
+                None => self.read(caller, kind, id).await?.ok_or(Error::NotFound)?,
+            };
             precondition.check(old.version)?;
             let mut change = Change::default();
-            change.delete(Key::resource(directory, kind.letter, id), old.version);
+            let condition = Condition::Version(old.version);
+            let key = Key::resource(directory, kind.letter, id);
+            change.delete(key, condition, Refused::Changed);
             move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)?;
             change.count(Key::count(directory, kind.letter, id), -1);
             change.event(Event::deleted(caller, kind, &old, to_the_millisecond(now))?);
             match settle(change.commit(self).await, &old.resource)? {
                 Settled::Written => return Ok(()),
-                Settled::Again => backoff.wait().await?,
+                Settled::Again | Settled::Members => backoff.wait().await?,
             }
         }
     }
 }
 
-enum Settled {
+/// What became of a change that was tried.
+pub(crate) enum Settled {
     Written,
     Again,
+    /// The members were not as they were thought to be.
+    Members,
 }
 
-fn settle(outcome: Result<(), NotCommitted>, wished: &Resource) -> Result<Settled, Error> {
+pub(crate) fn settle(
+    outcome: Result<(), NotCommitted>,
+    wished: &Resource,
+) -> Result<Settled, Error> {
     match outcome {
         Ok(()) => Ok(Settled::Written),
         Err(NotCommitted::Refused(Refused::Uniqueness(attribute))) => Err(Error::Uniqueness {
@@ -158,16 +172,17 @@ fn settle(outcome: Result<(), NotCommitted>, wished: &Resource) -> Result<Settle
         Err(NotCommitted::Refused(Refused::Changed) | NotCommitted::Contended) => {
             Ok(Settled::Again)
         }
+        Err(NotCommitted::Refused(Refused::Members)) => Ok(Settled::Members),
         Err(NotCommitted::Broken(error)) => Err(error),
     }
 }
 
 /// SCIM shows times to the millisecond, so they are kept so as well.
-fn to_the_millisecond(time: Timestamp) -> Timestamp {
+pub(crate) fn to_the_millisecond(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
-fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
+pub(crate) fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
     let size = stored.resource.to_stored().len();
     if size > MAX_DOCUMENT_BYTES {
         return Err(Error::TooLarge(format!(
@@ -179,7 +194,7 @@ fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
 }
 
 /// Writes the pointers that only the new state has, and removes those that only the old one had.
-fn move_pointers(
+pub(crate) fn move_pointers(
     change: &mut Change,
     caller: &Caller,
     kind: &Kind,
@@ -188,7 +203,7 @@ fn move_pointers(
     new: Option<&Resource>,
 ) -> Result<(), Error> {
     let pointers = |resource: Option<&Resource>| match resource {
-        Some(resource) => kind.pointers_to(caller.directory().id, id, resource),
+        Some(resource) => kind.pointers_to(caller, id, resource),
         None => Ok(BTreeMap::new()),
     };
     let (before, after) = (pointers(old)?, pointers(new)?);

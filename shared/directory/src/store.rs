@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use jiff::Timestamp;
 use scim::{Meta, Object, Resource, ResourceType};
 
 use crate::change::{Change, NotCommitted, Refused, patiently};
-use crate::directory::{Caller, Directory};
+use crate::directory::{Caller, Directory, location};
 use crate::error::Error;
 use crate::id::{DirectoryId, ResourceId};
 use crate::item::{self, Item};
 use crate::key::Key;
+use crate::known::Known;
 
 /// The table. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
     table: Arc<str>,
+    known: Arc<Known>,
 }
 
 /// A resource as it is kept.
@@ -33,18 +36,51 @@ pub struct Stored {
     pub created: Timestamp,
     /// When it last changed.
     pub last_modified: Timestamp,
+    /// What is known of it as a group.
+    pub(crate) group: GroupState,
+}
+
+/// What the item of a group says beyond what its provisioning client wrote.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct GroupState {
+    /// How many members it has; users have none.
+    pub(crate) members: Option<u64>,
+    /// How often it became a member of another group.
+    pub(crate) nested: u64,
+    /// The operation that is changing its members in steps.
+    pub(crate) staged: Option<Staged>,
+}
+
+/// An operation on the members of a group that takes more than one transaction.
+///
+/// While it adds, rows are written that count from the next version on, which
+/// one transaction then makes the current one. While it removes, that
+/// transaction is over and has left a list of those who are no members any
+/// more; their rows are being deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Staged {
+    /// What tells operations apart.
+    pub(crate) by: String,
+    /// When it is dead, in milliseconds since 1970.
+    pub(crate) until: i64,
+    /// In how many parts that list is kept; 0 while it adds.
+    pub(crate) removals: u64,
 }
 
 impl Stored {
     /// What SCIM says about the resource as such.
     #[must_use]
     pub fn meta(&self, caller: &Caller, ty: &ResourceType) -> Meta {
+        self.meta_at(caller.base_url(), ty)
+    }
+
+    fn meta_at(&self, base_url: &str, ty: &ResourceType) -> Meta {
         Meta {
             resource_type: ty.name.to_string(),
             created: self.created,
             last_modified: self.last_modified,
             version: self.version,
-            location: caller.location(&ty.endpoint, self.id),
+            location: location(base_url, &ty.endpoint, self.id),
         }
     }
 
@@ -52,8 +88,18 @@ impl Stored {
     /// attributes given, such as `groups`.
     #[must_use]
     pub fn represent(&self, caller: &Caller, ty: &ResourceType, read_only: Object) -> Object {
+        self.represent_at(caller.base_url(), ty, read_only)
+    }
+
+    pub(crate) fn represent_at(
+        &self,
+        base_url: &str,
+        ty: &ResourceType,
+        read_only: Object,
+    ) -> Object {
+        let meta = self.meta_at(base_url, ty);
         self.resource
-            .represent(ty, &self.id.to_string(), &self.meta(caller, ty), read_only)
+            .represent(ty, &self.id.to_string(), &meta, read_only)
     }
 }
 
@@ -80,17 +126,27 @@ impl Precondition {
 const DIRECTORY: &str = "directory";
 
 impl Store {
-    /// The store in `table`.
-    #[must_use]
-    pub fn new(client: Client, table: &str) -> Self {
+    fn new(client: Client, table: &str) -> Self {
         Self {
             client,
             table: table.into(),
+            known: Arc::default(),
         }
+    }
+
+    /// The store in `table`, reached as `config` says.
+    #[must_use]
+    pub fn from_config(config: &SdkConfig, table: &str) -> Self {
+        Self::new(Client::new(config), table)
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The groups that this process saw last.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     pub(crate) fn table(&self) -> &str {

@@ -1,13 +1,17 @@
 //! Users: create, read, list, replace, patch, delete.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join;
 use jiff::Timestamp;
-use scim::{Object, PatchOp, Resource, ResourceType};
+use scim::{Elements, Object, Page, PatchOp, ResolvedFilter, Resource, ResourceType};
+use serde_json::{Value, json};
 
 use crate::directory::Caller;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::kind::USER;
-use crate::query::{Found, Query};
+use crate::query::{Found, Query, window};
 use crate::store::{Precondition, Store, Stored};
 
 impl Store {
@@ -42,7 +46,104 @@ impl Store {
     /// [`Error::Scim`] with `tooMany` when a filter that no pointer serves would
     /// read more than a request may; [`Error::Busy`], [`Error::Broken`].
     pub async fn users(&self, caller: &Caller, query: &Query<'_>) -> Result<Found, Error> {
-        self.list(caller, &USER, query).await
+        let about_groups = query
+            .filter
+            .filter(|filter| filter.elements("groups") != Elements::None);
+        match about_groups {
+            None => self.list(caller, &USER, query).await,
+            Some(filter) => self.users_by_groups(caller, filter, query.page).await,
+        }
+    }
+
+    /// The users that a filter finds which says something of their groups.
+    async fn users_by_groups(
+        &self,
+        caller: &Caller,
+        filter: &ResolvedFilter<'_>,
+        page: Page,
+    ) -> Result<Found, Error> {
+        /// As many as are read to look at them one by one.
+        const MOST: usize = 20_000;
+        let ty = ResourceType::user();
+        let matches = |user: &Stored, groups: Vec<Value>| {
+            let mut computed = Object::new();
+            computed.insert("groups".to_owned(), Value::Array(groups));
+            filter.matches(&user.represent(caller, ty, computed))
+        };
+        let directory = caller.directory().id;
+        if let Some(ids) = self.look_up(caller, &USER, filter).await? {
+            let mut users = self.read_all(directory, &USER, &ids).await?;
+            let memberships = self.memberships(caller, &ids).await?;
+            users.retain(|user| matches(user, memberships.elements(caller, user.id)));
+            users.sort_by_key(|user| user.id);
+            return Ok(window(users, page));
+        }
+        let only = BTreeSet::from([filter.demands("groups.value").unwrap_or_default()]);
+        if filter.elements("groups") != Elements::With(only.clone()) {
+            return Err(scim::Error::invalid_filter(
+                "groups can be looked for by groups.value eq \"…\" and one group only, together with anything else by and",
+            )
+            .into());
+        }
+        let group = only.first().and_then(|id| id.parse().ok());
+        let ids = match group {
+            Some(group) => self.users_in(caller, group).await?,
+            None => BTreeSet::new(),
+        };
+        if filter.is_just("groups.value") {
+            // Everybody matches, so only the page has to be read.
+            let skip = usize::try_from(page.start_index.saturating_sub(1)).unwrap_or(usize::MAX);
+            let count = usize::try_from(page.count).unwrap_or(usize::MAX);
+            let total = ids.len() as u64;
+            let ids: Vec<ResourceId> = ids.into_iter().skip(skip).take(count).collect();
+            let mut resources = self.read_all(directory, &USER, &ids).await?;
+            resources.sort_by_key(|user| user.id);
+            let first = Page {
+                start_index: 1,
+                ..page
+            };
+            return Ok(Found {
+                total,
+                ..window(resources, first)
+            });
+        }
+        if ids.len() > MOST {
+            return Err(scim::Error::too_many(format_args!(
+                "filter: the group has {} users, and no more than {MOST} are looked at one by one. Ask for \
+                 groups.value eq alone, in pages, or name a userName.",
+                ids.len()
+            ))
+            .into());
+        }
+        let ids: Vec<ResourceId> = ids.into_iter().collect();
+        let mut users = self.read_all(directory, &USER, &ids).await?;
+        users.retain(|user| matches(user, vec![json!({"value": group})]));
+        users.sort_by_key(|user| user.id);
+        Ok(window(users, page))
+    }
+
+    /// The users who are members of a group, be it through other groups.
+    async fn users_in(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+    ) -> Result<BTreeSet<ResourceId>, Error> {
+        let mut users = BTreeSet::new();
+        let mut seen = BTreeSet::from([group]);
+        let mut next = vec![group];
+        while let Some(group) = next.pop() {
+            let Some((_, members)) = self.whole(caller, group).await? else {
+                continue;
+            };
+            for (id, member) in members.iter() {
+                if !member.group {
+                    users.insert(*id);
+                } else if seen.insert(*id) {
+                    next.push(*id);
+                }
+            }
+        }
+        Ok(users)
     }
 
     /// Replaces a user (RFC 7644 §3.5.1). What the body leaves out is cleared,
@@ -83,7 +184,9 @@ impl Store {
             .await
     }
 
-    /// Deletes a user. Its `userName` is free again.
+    /// Deletes a user and ends its memberships, each announced. Its `userName`
+    /// is free again. A user who was added to a group meanwhile is found by a
+    /// second look; the same request again finishes what one that died has left.
     ///
     /// # Errors
     ///
@@ -95,6 +198,18 @@ impl Store {
         precondition: &Precondition,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.delete(caller, &USER, id, precondition, now).await
+        let read = self.read(caller, &USER, id);
+        let (user, groups) = try_join(read, self.may_have(caller, id)).await?;
+        let Some(user) = user else {
+            self.end_memberships_in(caller, groups, &USER, id, None, now)
+                .await?;
+            return Err(Error::NotFound);
+        };
+        precondition.check(user.version)?;
+        self.end_memberships_in(caller, groups, &USER, id, Some(&user), now)
+            .await?;
+        self.delete(caller, &USER, id, precondition, now, Some(user.clone()))
+            .await?;
+        self.end_memberships(caller, &USER, &user, now).await
     }
 }

@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use auth::Tokens;
 
 pub use auth::{Authenticated, BearerToken};
-pub use request::{Body, MAX_BODY_BYTES, Params, Wishes, routes};
+pub use request::{At, Body, MAX_BODY_BYTES, Params, Wishes, parse_id, routes};
 pub use response::{
-    Error, created, list, no_content, not_found, object, resource, unmodified, updated,
+    Error, created, list, named, no_content, not_found, object, resource, unmodified, updated,
 };
 
 /// The clock of a function, so that tests can set it.
@@ -80,6 +80,8 @@ pub struct NewDirectory {
     pub name: String,
     /// The identity provider.
     pub provider: Provider,
+    /// Whether a second group of the same name is refused.
+    pub unique_group_names: bool,
 }
 
 impl Gateway {
@@ -96,7 +98,7 @@ impl Gateway {
     /// The gateway of a function that runs with these settings.
     #[must_use]
     pub fn new(config: &SdkConfig, settings: Settings) -> Self {
-        let store = Store::new(aws_sdk_dynamodb::Client::new(config), &settings.table);
+        let store = Store::from_config(config, &settings.table);
         let secrets = aws_sdk_secretsmanager::Client::new(config);
         Self {
             tokens: Arc::new(Tokens::new(secrets, store.clone(), settings.secret_prefix)),
@@ -137,6 +139,7 @@ impl Gateway {
             provider: new.provider,
             status: Status::Active,
             created: self.now(),
+            unique_group_names: new.unique_group_names,
         };
         // The directory first: a token without one would be refused, a directory without one is only idle.
         self.store.create_directory(&directory).await?;

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Path, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::MethodRouter;
-use directory::Precondition;
+use directory::{Precondition, ResourceId};
 use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
@@ -18,7 +18,7 @@ use scim::{Filter, Object, Page, Projection, ResourceType};
 use tower_http::compression::CompressionLayer;
 use tracing::Instrument;
 
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, not_found};
 
 /// The largest body that is read. Lambda takes 6 MB with everything around it ("Lambda quotas").
 pub const MAX_BODY_BYTES: usize = 5 * 1024 * 1024;
@@ -65,7 +65,7 @@ async fn unknown_endpoint(request: Request) -> Error {
         if other_version {
             return scim::Error::invalid_vers("This service speaks SCIM 2.0, at /scim/v2/.").into();
         }
-        if version == Some("v2") && matches!(endpoint, Some("Me" | "Bulk" | ".search" | "Groups")) {
+        if version == Some("v2") && matches!(endpoint, Some("Me" | "Bulk" | ".search")) {
             let endpoint = endpoint.unwrap_or_default();
             return scim::Error::new(501, None, format!("/{endpoint} is not supported.")).into();
         }
@@ -164,6 +164,18 @@ impl Params {
             ty,
         )?)
     }
+}
+
+/// A resource's address within the API: the directory, and the id.
+pub type At = Path<(String, String)>;
+
+/// The id in an address of a resource of `ty`; one of another form is nobody's.
+///
+/// # Errors
+///
+/// 404.
+pub fn parse_id(ty: &ResourceType, id: &str) -> Result<ResourceId, Error> {
+    id.parse().map_err(|_| not_found(&ty.name, id))
 }
 
 /// A JSON body.

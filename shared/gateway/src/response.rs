@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
-use scim::{ListResponse, Meta, Object};
+use scim::{ListResponse, Meta, Object, ResourceType};
 use serde_json::Value;
 
 /// The media type of every answer. It has no parameters: clients compare the exact text (H3).
@@ -170,6 +170,15 @@ pub fn not_found(kind: &str, id: &str) -> Error {
     ))
 }
 
+/// An error of the store that says which resource it did not find.
+#[must_use]
+pub fn named(error: directory::Error, ty: &ResourceType, id: &str) -> Error {
+    match error {
+        directory::Error::NotFound => not_found(&ty.name, id),
+        other => other.into(),
+    }
+}
+
 /// As much of a client's own text as an error needs to show.
 fn shown(text: &str) -> String {
     text.chars().take(100).collect()
@@ -214,18 +223,19 @@ pub fn created(body: Object, meta: &Meta) -> Response {
     addressed(object(StatusCode::CREATED, body), meta)
 }
 
-/// A resource that was changed, with its body or, if the client prefers that, without (RFC 7240, H15).
+/// A resource that was changed, with its body or, if the client prefers that,
+/// without (RFC 7240, H15). `None` is a body that would be too costly (RFC 7644 §3.5.2).
 #[must_use]
-pub fn updated(body: Option<Object>, meta: &Meta) -> Response {
+pub fn updated(body: Option<Object>, meta: &Meta, preferred: bool) -> Response {
     const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
     match body {
         Some(body) => resource(body, meta),
         None => {
             let mut response = addressed(no_content(), meta);
-            response.headers_mut().insert(
-                PREFERENCE_APPLIED,
-                HeaderValue::from_static("return=minimal"),
-            );
+            if preferred {
+                let minimal = HeaderValue::from_static("return=minimal");
+                response.headers_mut().insert(PREFERENCE_APPLIED, minimal);
+            }
             response
         }
     }

@@ -1,0 +1,213 @@
+//! `/Groups` (RFC 7644 §3.2): create, read, list, replace, modify and delete groups and their members.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::get;
+use directory::{Caller, Group, Query};
+use gateway::{
+    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, list, named, no_content,
+    not_found, parse_id, resource, unmodified, updated,
+};
+use scim::{ListResponse, Object, PatchOp, Projection, ResourceType};
+
+/// A PATCH is answered with the group up to this many members, and with 204
+/// above (RFC 7644 §3.5.2): that one is added must not cost reading the others.
+pub const MAX_ECHOED_MEMBERS: u64 = 100;
+
+/// What the members of one answer may take, in bytes. Lambda answers with 6 MB
+/// at most ("Lambda quotas"), and every quote of the JSON counts twice there.
+const MAX_MEMBER_BYTES: usize = 5 * 1024 * 1024;
+
+/// The routes of this function.
+pub fn router(gateway: Gateway) -> Router {
+    gateway::routes(
+        gateway,
+        [
+            ("/scim/v2/{directory}/Groups", get(search).post(create)),
+            (
+                "/scim/v2/{directory}/Groups/{id}",
+                get(read).put(replace).patch(modify).delete(delete),
+            ),
+        ],
+    )
+}
+
+async fn search(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> Result<Response, Error> {
+    let ty = ResourceType::group();
+    let projection = params.projection(ty)?;
+    let filter = params.filter()?;
+    let filter = filter
+        .as_ref()
+        .map(|filter| filter.resolve(ty))
+        .transpose()?;
+    let page = params.page()?;
+    let query = Query {
+        filter: filter.as_ref(),
+        page,
+    };
+    let most = most_members(&caller, &projection);
+    let found = gateway.store().groups(&caller, &query, most).await?;
+    for group in &found.groups {
+        answerable(group, most)?;
+    }
+    Ok(list(ListResponse {
+        total_results: found.total,
+        start_index: page.start_index,
+        resources: found
+            .groups
+            .iter()
+            .map(|group| show(&caller, group, &projection))
+            .collect(),
+    }))
+}
+
+async fn create(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+    Body(body): Body,
+) -> Result<Response, Error> {
+    let ty = ResourceType::group();
+    let projection = params.projection(ty)?;
+    let resource = ty.read(body, None)?;
+    let store = gateway.store();
+    let mut group = store
+        .create_group(&caller, &resource, gateway.now())
+        .await?;
+    if group.size() > most_members(&caller, &projection) {
+        group.members = None;
+    }
+    Ok(created(
+        show(&caller, &group, &projection),
+        &group.stored.meta(&caller, ty),
+    ))
+}
+
+async fn read(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Path((_, id)): At,
+    params: Params,
+    wishes: Wishes,
+) -> Result<Response, Error> {
+    let ty = ResourceType::group();
+    let projection = params.projection(ty)?;
+    let most = most_members(&caller, &projection);
+    let group = gateway
+        .store()
+        .group(&caller, parse_id(ty, &id)?, most)
+        .await?
+        .ok_or_else(|| not_found(&ty.name, &id))?;
+    let meta = group.stored.meta(&caller, ty);
+    if wishes.has(group.stored.version) {
+        return Ok(unmodified(&meta));
+    }
+    answerable(&group, most)?;
+    Ok(resource(show(&caller, &group, &projection), &meta))
+}
+
+async fn replace(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Path((_, id)): At,
+    params: Params,
+    wishes: Wishes,
+    Body(body): Body,
+) -> Result<Response, Error> {
+    let ty = ResourceType::group();
+    let projection = params.projection(ty)?;
+    let minimal = wishes.minimal && params.get("attributes").is_none();
+    let echo = match minimal {
+        true => 0,
+        false => most_members(&caller, &projection),
+    };
+    let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
+    let group = gateway
+        .store()
+        .replace_group(&caller, group_id, &body, &wishes.precondition, now, echo)
+        .await
+        .map_err(|error| named(error, ty, &id))?;
+    let body = (!minimal).then(|| show(&caller, &group, &projection));
+    Ok(updated(body, &group.stored.meta(&caller, ty), minimal))
+}
+
+async fn modify(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Path((_, id)): At,
+    params: Params,
+    wishes: Wishes,
+    Body(body): Body,
+) -> Result<Response, Error> {
+    let ty = ResourceType::group();
+    let projection = params.projection(ty)?;
+    let patch = PatchOp::parse(body, ty)?;
+    // Who names attributes gets them (X22), even many members.
+    let named_attributes = params.get("attributes").is_some();
+    let minimal = wishes.minimal && !named_attributes;
+    let most = most_members(&caller, &projection);
+    let echo = match (minimal, named_attributes) {
+        (true, _) => 0,
+        (false, true) => most,
+        (false, false) => most.min(MAX_ECHOED_MEMBERS),
+    };
+    let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
+    let group = gateway
+        .store()
+        .patch_group(&caller, group_id, &patch, &wishes.precondition, now, echo)
+        .await
+        .map_err(|error| named(error, ty, &id))?;
+    let too_many = most > 0 && group.members.is_none() && !named_attributes;
+    let body = (!minimal && !too_many).then(|| show(&caller, &group, &projection));
+    Ok(updated(body, &group.stored.meta(&caller, ty), minimal))
+}
+
+async fn delete(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Path((_, id)): At,
+    wishes: Wishes,
+) -> Result<Response, Error> {
+    let ty = ResourceType::group();
+    let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
+    let deleted = gateway
+        .store()
+        .delete_group(&caller, group_id, &wishes.precondition, now);
+    deleted.await.map_err(|error| named(error, ty, &id))?;
+    Ok(no_content())
+}
+
+/// How many members an answer holds; none if it does not show them (G8).
+fn most_members(caller: &Caller, projection: &Projection) -> u64 {
+    if !projection.wants("members") {
+        return 0;
+    }
+    // {"value":"…","$ref":"…/Users/…","type":"User","display":"…"}, with the quotes twice.
+    let bytes = 240 + caller.base_url().len();
+    (MAX_MEMBER_BYTES / bytes) as u64
+}
+
+/// # Errors
+///
+/// 400 `tooMany` for a group whose members do not fit one answer, which says how to read them.
+fn answerable(group: &Group, most: u64) -> Result<(), Error> {
+    if most == 0 || group.members.is_some() || group.size() == 0 {
+        return Ok(());
+    }
+    let id = group.stored.id;
+    Err(scim::Error::too_many(format_args!(
+        "The group \"{id}\" has {} members, and one answer holds {most}. Read the group with excludedAttributes=members, and \
+         its members in pages: /Users?filter=groups.value eq \"{id}\"&startIndex=1&count=200.",
+        group.size()
+    ))
+    .into())
+}
+
+fn show(caller: &Caller, group: &Group, projection: &Projection) -> Object {
+    projection.apply(group.represent(caller), ResourceType::group())
+}

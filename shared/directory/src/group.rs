@@ -1,0 +1,973 @@
+//! Groups: create, read, list, replace, patch, delete.
+//!
+//! What a request does to members is decided from the request as far as it
+//! goes, so that a change of one member costs the same in a group of ten and of
+//! a hundred thousand:
+//!
+//! 1. A change that one transaction holds is tried at once. Its conditions (the
+//!    version of the group, who is a member, who exists) are the check; only
+//!    when one does not hold is anything read, and it is decided again.
+//! 2. A larger one goes in steps (`steps.rs`), and is all or nothing as well.
+//!
+//! A group that this process saw last (`known.rs`) need not be read first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::try_join;
+use jiff::Timestamp;
+use scim::{MemberChange, Object, PatchOp, Resource, ResourceType};
+use serde_json::Value;
+
+use crate::batch::Deadline;
+use crate::change::{Backoff, Change, Condition, NotCommitted, Refused};
+use crate::directory::Caller;
+use crate::error::Error;
+use crate::event::{Event, Moved};
+use crate::id::ResourceId;
+use crate::item;
+use crate::key::{self, Key};
+use crate::kind::{GROUP, USER};
+use crate::known::Seen;
+use crate::members::{self, FEW, Member, Members, Wish, Wished, unknown_members, wished};
+use crate::resources::{Settled, item_of, move_pointers, settle, to_the_millisecond};
+use crate::store::{GroupState, Precondition, Store, Stored};
+
+/// The most writes of a transaction ("Service, account, and table quotas").
+const ACTIONS: usize = 100;
+/// What a change of a group writes besides members, at most: the group, its
+/// event, its count, and two pointers that move.
+const OTHER_ACTIONS: usize = 7;
+/// How many groups may become members in one request: each is an action of one transaction.
+const MAX_ADDED_GROUPS: usize = 90;
+
+/// A group, with or without its members.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The group without its members.
+    pub stored: Stored,
+    /// Its members, if they were read.
+    pub members: Option<Arc<Members>>,
+}
+
+impl Group {
+    /// How many members it has.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.stored.group.members.unwrap_or(0)
+    }
+
+    /// The group as SCIM shows it to `caller`, without members if they were not read.
+    #[must_use]
+    pub fn represent(&self, caller: &Caller) -> Object {
+        let mut computed = Object::new();
+        if let Some(members) = self.members.as_ref().filter(|members| !members.is_empty()) {
+            let elements = members::elements(caller, members);
+            computed.insert("members".to_owned(), Value::Array(elements));
+        }
+        self.stored
+            .represent(caller, ResourceType::group(), computed)
+    }
+}
+
+/// What a list of groups found.
+#[derive(Debug)]
+pub struct FoundGroups {
+    /// How many groups match in all.
+    pub total: u64,
+    /// The page of them that was asked for; shorter when the answer would grow too large.
+    pub groups: Vec<Group>,
+}
+
+/// What really changes in a group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Step {
+    pub(crate) added: BTreeMap<ResourceId, Member>,
+    /// With whether the member is a group.
+    pub(crate) removed: BTreeMap<ResourceId, bool>,
+}
+
+impl Step {
+    fn between(old: &Members, new: &BTreeMap<ResourceId, Wished>, learned: &Learned) -> Self {
+        let added = new.iter().filter(|(id, _)| !old.contains_key(*id));
+        let removed = old.iter().filter(|(id, _)| !new.contains_key(*id));
+        Self {
+            added: added.map(|(id, m)| (*id, learned.member(*id, m))).collect(),
+            removed: removed.map(|(id, member)| (*id, member.group)).collect(),
+        }
+    }
+
+    /// Of what a client names, that which is so not yet.
+    pub(crate) fn of_named(
+        rows: &[(ResourceId, u64, Member)],
+        added: &BTreeMap<ResourceId, Wished>,
+        removed: &BTreeSet<ResourceId>,
+        learned: &Learned,
+    ) -> Self {
+        let there: BTreeMap<ResourceId, bool> =
+            rows.iter().map(|(id, _, m)| (*id, m.group)).collect();
+        let added = added.iter().filter(|(id, _)| !there.contains_key(*id));
+        let removed = removed.iter().filter_map(|id| Some((*id, *there.get(id)?)));
+        Self {
+            added: added.map(|(id, m)| (*id, learned.member(*id, m))).collect(),
+            removed: removed.collect(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+
+    fn fits_one_transaction(&self) -> bool {
+        OTHER_ACTIONS + 2 * self.added.len() + self.removed.len() <= ACTIONS
+    }
+
+    pub(crate) fn added_groups(&self) -> impl Iterator<Item = ResourceId> {
+        let groups = self.added.iter().filter(|(_, member)| member.group);
+        groups.map(|(id, _)| *id)
+    }
+
+    pub(crate) fn moved(&self) -> Moved {
+        let mut moved = Moved::default();
+        for (id, member) in &self.added {
+            match member.group {
+                true => moved.added_groups.insert(*id),
+                false => moved.added.insert(*id),
+            };
+        }
+        for (id, group) in &self.removed {
+            match group {
+                true => moved.removed_groups.insert(*id),
+                false => moved.removed.insert(*id),
+            };
+        }
+        moved
+    }
+
+    /// The number of members after it.
+    pub(crate) fn size_after(&self, old: &Stored) -> u64 {
+        let before = old.group.members.unwrap_or(0);
+        (before + self.added.len() as u64).saturating_sub(self.removed.len() as u64)
+    }
+
+    fn apply(&self, members: &Members) -> Members {
+        let mut members = members.clone();
+        members.retain(|id, _| !self.removed.contains_key(id));
+        members.extend(self.added.iter().map(|(id, m)| (*id, m.clone())));
+        members
+    }
+}
+
+/// What earlier attempts of a request found out.
+#[derive(Default)]
+pub(crate) struct Learned {
+    /// That what is known of the group is not enough, or old.
+    read_first: bool,
+    /// That not all who are named are what the first attempt took them for.
+    check_members: bool,
+    /// Members that are groups though the client did not say so.
+    pub(crate) groups: BTreeSet<ResourceId>,
+}
+
+impl Learned {
+    fn member(&self, id: ResourceId, wished: &Wished) -> Member {
+        Member {
+            group: wished.group || self.groups.contains(&id),
+            display: wished.display.clone(),
+        }
+    }
+}
+
+/// A change of a group as a client asks for it.
+pub(crate) struct Request<'a> {
+    wish: Wish,
+    form: Form<'a>,
+}
+
+enum Form<'a> {
+    Replace(&'a Object),
+    Patch {
+        whole: &'a PatchOp,
+        /// Without what is about members.
+        rest: PatchOp,
+    },
+}
+
+impl<'a> Request<'a> {
+    fn replace(body: &'a Object) -> Result<Self, Error> {
+        let resource = ResourceType::group().read(body.clone(), None)?;
+        let (members, _) = MemberChange::of_replacement(body, &resource)?;
+        Ok(Self {
+            wish: Wish::new(members)?,
+            form: Form::Replace(body),
+        })
+    }
+
+    fn patch(patch: &'a PatchOp) -> Result<Self, Error> {
+        let (members, rest) = patch.split_members();
+        Ok(Self {
+            wish: Wish::new(members)?,
+            form: Form::Patch { whole: patch, rest },
+        })
+    }
+
+    /// The group afterwards, without its members.
+    fn decide(&self, old: &Stored) -> Result<Resource, Error> {
+        let ty = ResourceType::group();
+        Ok(match &self.form {
+            Form::Replace(body) => {
+                let resource = ty.read((*body).clone(), Some(&old.resource))?;
+                resource.split_members()?.0
+            }
+            Form::Patch { rest, .. } => rest.apply(ty, &old.resource, &old.id.to_string())?,
+        })
+    }
+
+    /// The members afterwards, for a request that depends on who they are.
+    fn decide_members(
+        &self,
+        caller: &Caller,
+        old: &Stored,
+        members: &Members,
+    ) -> Result<BTreeMap<ResourceId, Wished>, Error> {
+        match (&self.wish, &self.form) {
+            (Wish::Exactly(wished), _) => Ok(wished.clone()),
+            (_, Form::Patch { whole, .. }) => {
+                let elements = members::elements(caller, members);
+                let group = old.resource.with_elements("members", elements);
+                let patched = whole.apply(ResourceType::group(), &group, &old.id.to_string())?;
+                wished(patched.split_members()?.1)
+            }
+            (_, Form::Replace(_)) => Ok(BTreeMap::new()),
+        }
+    }
+}
+
+/// What became of an attempt.
+pub(crate) enum Attempt {
+    Done(Group),
+    /// It is worth deciding again at once.
+    Again,
+    /// Somebody else is at it.
+    Wait,
+}
+
+impl Store {
+    /// Creates a group with the members that the resource names.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue` when a member is no user or group of the directory;
+    /// [`Error::Uniqueness`] when the directory wants names to be unique;
+    /// [`Error::TooLarge`], [`Error::Scim`], [`Error::Busy`], [`Error::Broken`].
+    pub async fn create_group(
+        &self,
+        caller: &Caller,
+        resource: &Resource,
+        now: Timestamp,
+    ) -> Result<Group, Error> {
+        let now = to_the_millisecond(now);
+        let directory = caller.directory().id;
+        let (resource, elements) = resource.split_members()?;
+        let wished = wished(elements)?;
+        let mut learned = Learned::default();
+        let mut backoff = Backoff::new();
+        loop {
+            let step = Step::between(&Members::new(), &wished, &learned);
+            let new = Stored {
+                id: ResourceId::random(),
+                resource: resource.clone(),
+                version: 1,
+                created: now,
+                last_modified: now,
+                group: GroupState {
+                    members: Some(step.added.len() as u64),
+                    ..GroupState::default()
+                },
+            };
+            let mut change = Change::default();
+            let key = Key::resource(directory, GROUP.letter, new.id);
+            change.create(key, item_of(&GROUP, &new)?, Refused::Changed);
+            let none = None;
+            move_pointers(
+                &mut change,
+                caller,
+                &GROUP,
+                new.id,
+                none,
+                Some(&new.resource),
+            )?;
+            change.count(Key::count(directory, GROUP.letter, new.id), 1);
+            let event = Event::created(caller, &GROUP, &new, now)?;
+            for event in event.with_members(caller, &step.moved()) {
+                change.event(event);
+            }
+            let in_steps = !step.fits_one_transaction();
+            if in_steps {
+                // Nobody sees rows of a group that is not there.
+                let deadline = Deadline::new();
+                check_added_groups(&step)?;
+                let rows = step.added.iter().map(|(id, member)| {
+                    let row = members::row(caller, member, new.version);
+                    (Key::member(directory, new.id, *id), Some(row))
+                });
+                self.write_all(rows.collect(), deadline).await?;
+            }
+            if in_steps || learned.check_members {
+                let found = self.find(caller, &step).await;
+                let again = match found {
+                    Ok(groups) if groups.is_empty() => None,
+                    other => Some(other),
+                };
+                if let Some(found) = again {
+                    if in_steps {
+                        self.delete_rows(caller, new.id, step.added.keys()).await?;
+                    }
+                    learned.groups.extend(found?);
+                    continue;
+                }
+            }
+            for (id, member) in &step.added {
+                if !in_steps {
+                    let row = members::row(caller, member, new.version);
+                    let key = Key::member(directory, new.id, *id);
+                    change.create(key, row, Refused::Changed);
+                }
+                add_existence(&mut change, caller, *id, member.group, in_steps);
+            }
+            let settled = settle(change.commit(self).await, &new.resource);
+            if in_steps && !matches!(settled, Ok(Settled::Written)) {
+                self.delete_rows(caller, new.id, step.added.keys()).await?;
+            }
+            match settled? {
+                Settled::Written => {
+                    let members = Arc::new(step.apply(&Members::new()));
+                    let few = members.len() as u64 <= FEW;
+                    let seen = Seen {
+                        group: new.clone(),
+                        members: few.then(|| members.clone()),
+                    };
+                    self.known().put(caller, seen);
+                    return Ok(Group {
+                        stored: new,
+                        members: Some(members),
+                    });
+                }
+                Settled::Members if !learned.check_members => learned.check_members = true,
+                Settled::Members | Settled::Again => backoff.wait().await?,
+            }
+        }
+    }
+
+    /// The group of that id, read strongly, with its members if there are at most `members`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn group(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        members: u64,
+    ) -> Result<Option<Group>, Error> {
+        let Some(group) = self.read(caller, &GROUP, id).await? else {
+            return Ok(None);
+        };
+        if group.group.members.unwrap_or(0) > members || members == 0 {
+            self.known().put(
+                caller,
+                Seen {
+                    group: group.clone(),
+                    members: None,
+                },
+            );
+            return Ok(Some(Group {
+                stored: group,
+                members: None,
+            }));
+        }
+        let whole = match self.members_in(caller, &group).await? {
+            Some(members) => Some((group, members)),
+            None => self.whole(caller, id).await?,
+        };
+        Ok(whole.map(|(stored, members)| Group {
+            stored,
+            members: Some(members),
+        }))
+    }
+
+    /// Replaces a group (RFC 7644 §3.5.1). The members stay when the body does
+    /// not have them (W6). The answer has the members if there are at most `echo`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Changed`] when the precondition fails, and those of [`Store::create_group`].
+    pub async fn replace_group(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        body: &Object,
+        precondition: &Precondition,
+        now: Timestamp,
+        echo: u64,
+    ) -> Result<Group, Error> {
+        let request = Request::replace(body)?;
+        self.change(caller, id, &request, precondition, now, echo)
+            .await
+    }
+
+    /// Applies a PATCH to a group, all of it or nothing (RFC 7644 §3.5.2), at
+    /// any number of members. The answer has the members if there are at most `echo`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::replace_group`].
+    pub async fn patch_group(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        patch: &PatchOp,
+        precondition: &Precondition,
+        now: Timestamp,
+        echo: u64,
+    ) -> Result<Group, Error> {
+        let request = Request::patch(patch)?;
+        self.change(caller, id, &request, precondition, now, echo)
+            .await
+    }
+
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        request: &Request<'_>,
+        precondition: &Precondition,
+        now: Timestamp,
+        echo: u64,
+    ) -> Result<Group, Error> {
+        let mut backoff = Backoff::new();
+        let mut learned = Learned {
+            // What is known may be older than the version that the client demands.
+            read_first: *precondition != Precondition::None,
+            ..Learned::default()
+        };
+        loop {
+            let attempt = self
+                .attempt(caller, id, request, precondition, now, &mut learned)
+                .await?;
+            match attempt {
+                Attempt::Done(group) => return self.echoed(caller, group, echo).await,
+                Attempt::Again => {}
+                Attempt::Wait => backoff.wait().await?,
+            }
+            learned.read_first = true;
+        }
+    }
+
+    /// The group with its members if they are few enough, read unless they are known.
+    async fn echoed(&self, caller: &Caller, group: Group, echo: u64) -> Result<Group, Error> {
+        if group.size() > echo || echo == 0 {
+            return Ok(Group {
+                members: None,
+                ..group
+            });
+        }
+        if group.members.is_some() {
+            return Ok(group);
+        }
+        if let Some(members) = self.members_in(caller, &group.stored).await? {
+            return Ok(Group {
+                members: Some(members),
+                ..group
+            });
+        }
+        // It has moved on since, or is gone.
+        let later = self.group(caller, group.stored.id, echo).await?;
+        Ok(later.unwrap_or(group))
+    }
+
+    async fn attempt(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        request: &Request<'_>,
+        precondition: &Precondition,
+        now: Timestamp,
+        learned: &mut Learned,
+    ) -> Result<Attempt, Error> {
+        let seen = self.known().get(caller, id);
+        let seen = seen.filter(|_| !learned.read_first);
+        let named = match &request.wish {
+            Wish::Named { added, removed } => Some((added, removed)),
+            Wish::Exactly(_) | Wish::Depends => None,
+        };
+        let read = async || {
+            let group = self.read(caller, &GROUP, id).await?;
+            group.ok_or(Error::NotFound)
+        };
+        let mut members = None;
+        let mut rows = None;
+        let (old, fresh) = match (named, seen) {
+            (Some((added, removed)), _) if learned.check_members => {
+                let ids: BTreeSet<_> = added.keys().chain(removed).copied().collect();
+                let rows_of = self.rows_of(caller, id, ids.into_iter());
+                let (old, read) = try_join(read(), rows_of).await?;
+                if read.iter().any(|(_, from, _)| *from > old.version) && old.group.staged.is_none()
+                {
+                    return Ok(Attempt::Wait);
+                }
+                rows = Some(read);
+                (old, true)
+            }
+            (Some(_), Some(seen)) => {
+                members = seen.members;
+                (seen.group, false)
+            }
+            (Some(_), None) => (read().await?, true),
+            (None, seen) => {
+                let whole = self.read_whole(caller, id, seen).await?;
+                let Some((old, all)) = whole.ok_or(Error::NotFound)? else {
+                    return Ok(Attempt::Wait);
+                };
+                members = Some(all);
+                (old, true)
+            }
+        };
+        if let Some(staged) = &old.group.staged {
+            // Cached groups are never in the middle of something.
+            return match self.take_over(caller, &old, staged, now).await? {
+                true => Ok(Attempt::Again),
+                false => Ok(Attempt::Wait),
+            };
+        }
+        precondition.check(old.version)?;
+        let resource = match request.decide(&old) {
+            Ok(resource) => resource,
+            Err(_) if !fresh => return Ok(Attempt::Again),
+            Err(error) => return Err(error),
+        };
+        let step = match (named, &rows, &members) {
+            (Some((added, removed)), Some(rows), _) => {
+                Step::of_named(rows, added, removed, learned)
+            }
+            (Some((added, removed)), None, known) => {
+                let step = Step {
+                    added: added
+                        .iter()
+                        .map(|(id, m)| (*id, learned.member(*id, m)))
+                        .collect(),
+                    removed: removed
+                        .iter()
+                        .map(|id| {
+                            let group = known.as_ref().and_then(|k| Some(k.get(id)?.group));
+                            (*id, group.unwrap_or(false))
+                        })
+                        .collect(),
+                };
+                if !step.fits_one_transaction() {
+                    return self
+                        .in_steps_named(caller, old, resource, (added, removed), learned, now)
+                        .await;
+                }
+                // Whether one who goes is a group is for the event to say; a
+                // transaction that only tries cannot know it.
+                let unsure = match known {
+                    Some(known) => {
+                        step.added.keys().any(|id| known.contains_key(id))
+                            || step.removed.keys().any(|id| !known.contains_key(id))
+                    }
+                    None => false,
+                };
+                if unsure {
+                    learned.check_members = true;
+                    return Ok(Attempt::Again);
+                }
+                step
+            }
+            (None, _, Some(members)) => {
+                let wished = request.decide_members(caller, &old, members)?;
+                Step::between(members, &wished, learned)
+            }
+            (None, _, None) => return Ok(Attempt::Again),
+        };
+        if step.is_empty() && old.resource.changed(&resource).is_empty() {
+            return Ok(match fresh {
+                true => Attempt::Done(Group {
+                    stored: old,
+                    members,
+                }),
+                false => Attempt::Again,
+            });
+        }
+        if learned.check_members {
+            let groups = self.find(caller, &step).await?;
+            if !groups.is_empty() {
+                learned.groups.extend(groups);
+                return Ok(Attempt::Again);
+            }
+        }
+        self.refuse_cycles(caller, &old, &step).await?;
+        if !step.fits_one_transaction() {
+            return self
+                .in_steps(caller, old, resource, step, learned, now)
+                .await;
+        }
+        self.at_once(caller, &old, resource, &step, members, learned, now)
+            .await
+    }
+
+    /// A group and all its members. `Some(None)`: it has moved on in between.
+    async fn read_whole(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        seen: Option<Seen>,
+    ) -> Result<Option<Option<(Stored, Arc<Members>)>>, Error> {
+        if let Some(seen) = seen {
+            // If the group still is in the version that was known before its
+            // members were read, these are the members of that version.
+            let read = self.read(caller, &GROUP, id);
+            let (group, members) = try_join(read, self.members_in(caller, &seen.group)).await?;
+            let Some(group) = group else { return Ok(None) };
+            let same = group.version == seen.group.version && group.group.staged.is_none();
+            if let Some(members) = members.filter(|_| same) {
+                return Ok(Some(Some((group, members))));
+            }
+        }
+        let Some(group) = self.read(caller, &GROUP, id).await? else {
+            return Ok(None);
+        };
+        if group.group.staged.is_some() {
+            return Ok(Some(Some((group, Arc::default()))));
+        }
+        let members = self.members_in(caller, &group).await?;
+        Ok(Some(members.map(|members| (group, members))))
+    }
+
+    /// Writes a change in one transaction.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it is the end of one function that decides all of these"
+    )]
+    async fn at_once(
+        &self,
+        caller: &Caller,
+        old: &Stored,
+        resource: Resource,
+        step: &Step,
+        members: Option<Arc<Members>>,
+        learned: &mut Learned,
+        now: Timestamp,
+    ) -> Result<Attempt, Error> {
+        let directory = caller.directory().id;
+        let new = successor(old, resource, step, now);
+        let mut change = Change::default();
+        let condition = match step.added_groups().next() {
+            None => Condition::Group {
+                version: old.version,
+                staged: None,
+            },
+            Some(_) => Condition::Nested {
+                version: old.version,
+                nested: old.group.nested,
+            },
+        };
+        let key = Key::resource(directory, GROUP.letter, old.id);
+        change.set(key, item_of(&GROUP, &new)?, &[], condition);
+        let (before, after) = (Some(&old.resource), Some(&new.resource));
+        move_pointers(&mut change, caller, &GROUP, old.id, before, after)?;
+        for (id, member) in &step.added {
+            let key = Key::member(directory, old.id, *id);
+            let row = members::row(caller, member, new.version);
+            change.create(key, row, Refused::Members);
+            add_existence(&mut change, caller, *id, member.group, false);
+        }
+        for id in step.removed.keys() {
+            let key = Key::member(directory, old.id, *id);
+            change.delete(key, Condition::Present, Refused::Members);
+        }
+        for event in
+            event_of(caller, old, &new, new.last_modified)?.with_members(caller, &step.moved())
+        {
+            change.event(event);
+        }
+        match settle(change.commit(self).await, &new.resource)? {
+            Settled::Written => {
+                let members = members.map(|members| Arc::new(step.apply(&members)));
+                let few = members.clone().filter(|m| m.len() as u64 <= FEW);
+                let seen = Seen {
+                    group: new.clone(),
+                    members: few,
+                };
+                self.known().put(caller, seen);
+                Ok(Attempt::Done(Group {
+                    stored: new,
+                    members,
+                }))
+            }
+            Settled::Again => Ok(Attempt::Wait),
+            Settled::Members if learned.check_members => Ok(Attempt::Wait),
+            Settled::Members => {
+                learned.check_members = true;
+                Ok(Attempt::Again)
+            }
+        }
+    }
+
+    /// Which of those who are to be added are groups without having been taken for one.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue` that names those who are nobody.
+    pub(crate) async fn find(
+        &self,
+        caller: &Caller,
+        step: &Step,
+    ) -> Result<BTreeSet<ResourceId>, Error> {
+        let directory = caller.directory().id;
+        let (groups, users): (Vec<_>, Vec<_>) =
+            step.added.iter().partition(|(_, member)| member.group);
+        let there = async |letter: &str, ids: Vec<ResourceId>| -> Result<BTreeSet<_>, Error> {
+            let keys = ids
+                .iter()
+                .map(|id| Key::resource(directory, letter, *id))
+                .collect();
+            let items = self.get_all(keys).await?;
+            items.iter().map(|item| item::id(item, key::SK)).collect()
+        };
+        let ids = |of: &[(&ResourceId, &Member)]| of.iter().map(|(id, _)| **id).collect();
+        let (users, groups): (Vec<ResourceId>, Vec<ResourceId>) = (ids(&users), ids(&groups));
+        let found = there(USER.letter, users.clone()).await?;
+        let mut left: Vec<ResourceId> =
+            users.into_iter().filter(|id| !found.contains(id)).collect();
+        let asked: Vec<ResourceId> = left.iter().chain(&groups).copied().collect();
+        if asked.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let found = there(GROUP.letter, asked.clone()).await?;
+        let unknown: Vec<ResourceId> = asked.into_iter().filter(|id| !found.contains(id)).collect();
+        if !unknown.is_empty() {
+            return Err(unknown_members(&unknown));
+        }
+        left.retain(|id| found.contains(id));
+        Ok(left.into_iter().collect())
+    }
+
+    /// 400 when a group would become a member of itself, be it through others (G6).
+    pub(crate) async fn refuse_cycles(
+        &self,
+        caller: &Caller,
+        group: &Stored,
+        step: &Step,
+    ) -> Result<(), Error> {
+        check_added_groups(step)?;
+        let added: BTreeSet<ResourceId> = step.added_groups().collect();
+        if added.is_empty() {
+            return Ok(());
+        }
+        let mut above = BTreeSet::from([group.id]);
+        if group.group.nested > 0 {
+            above.extend(self.groups_above(caller, group.id).await?);
+        }
+        match added.intersection(&above).next() {
+            None => Ok(()),
+            Some(id) => {
+                let what = format_args!(
+                    "the group \"{id}\" cannot be a member: this group is a member of it, or the same"
+                );
+                Err(scim::Error::invalid_value("members.value", what).into())
+            }
+        }
+    }
+
+    /// Deletes a group and ends all its memberships. It is gone at once; the
+    /// rows of a large one follow, and the same request again goes on with
+    /// them if this one dies.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Changed`] when the precondition fails, [`Error::Busy`], [`Error::Broken`].
+    pub async fn delete_group(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        precondition: &Precondition,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let now = to_the_millisecond(now);
+        let directory = caller.directory().id;
+        let mut backoff = Backoff::new();
+        loop {
+            let Some(old) = self.read(caller, &GROUP, id).await? else {
+                return self.finish_deletion(caller, id, now).await;
+            };
+            precondition.check(old.version)?;
+            if let Some(staged) = &old.group.staged {
+                if !self.take_over(caller, &old, staged, now).await? {
+                    backoff.wait().await?;
+                }
+                continue;
+            }
+            if old.group.nested > 0 {
+                self.end_memberships(caller, &GROUP, &old, now).await?;
+            }
+            let mut change = Change::default();
+            let key = Key::resource(directory, GROUP.letter, id);
+            let condition = Condition::Group {
+                version: old.version,
+                staged: None,
+            };
+            change.delete(key, condition, Refused::Changed);
+            move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)?;
+            change.count(Key::count(directory, GROUP.letter, id), -1);
+            let mut step = Step::default();
+            let large = old.group.members.unwrap_or(0) as usize > ACTIONS - OTHER_ACTIONS;
+            if large {
+                change.put(Key::deletion(directory, id), item::from_stored(&old));
+            } else {
+                let Some(members) = self.members_in(caller, &old).await? else {
+                    backoff.wait().await?;
+                    continue;
+                };
+                step.removed = members.iter().map(|(id, m)| (*id, m.group)).collect();
+                for member in step.removed.keys() {
+                    let key = Key::member(directory, id, *member);
+                    change.delete(key, Condition::Present, Refused::Members);
+                }
+            }
+            let event = Event::deleted(caller, &GROUP, &old, now)?;
+            for event in event.with_members(caller, &step.moved()) {
+                change.event(event);
+            }
+            match settle(change.commit(self).await, &old.resource)? {
+                Settled::Written => {
+                    self.known().forget(caller, id);
+                    if old.group.nested > 0 {
+                        self.end_memberships(caller, &GROUP, &old, now).await?;
+                    }
+                    return match large {
+                        true => self.finish_deletion(caller, id, now).await,
+                        false => Ok(()),
+                    };
+                }
+                Settled::Again | Settled::Members => backoff.wait().await?,
+            }
+        }
+    }
+
+    /// Ends the memberships that are left of a group that is gone, each with its announcement.
+    async fn finish_deletion(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        /// How many transactions are under way at once.
+        const SIDE_BY_SIDE: usize = 8;
+        let directory = caller.directory().id;
+        let key = Key::deletion(directory, id);
+        let Some(mut item) = self.item(key.clone()).await? else {
+            return Err(Error::NotFound);
+        };
+        item.insert(key::SK.to_owned(), item::string(id.to_string()));
+        let group = item::to_stored(&item)?;
+        let deadline = Deadline::new();
+        let mut backoff = Backoff::new();
+        loop {
+            let rows = self.rows(caller, id).await?.rows;
+            let chunks: Vec<_> = rows.chunks(ACTIONS - 1).collect();
+            let mut all = true;
+            for chunks in chunks.chunks(SIDE_BY_SIDE) {
+                deadline.check()?;
+                let ends = chunks.iter().map(|rows| async {
+                    let mut change = Change::default();
+                    let mut step = Step::default();
+                    for (member, _, kind) in *rows {
+                        let key = Key::member(directory, id, *member);
+                        change.delete(key, Condition::Present, Refused::Members);
+                        step.removed.insert(*member, kind.group);
+                    }
+                    let event = Event::members_only(caller, &group, group.version + 1, now)?;
+                    for event in event.with_members(caller, &step.moved()) {
+                        change.event(event);
+                    }
+                    match change.commit(self).await {
+                        Ok(()) => Ok(true),
+                        Err(NotCommitted::Broken(error)) => Err(error),
+                        // Another request is at it as well.
+                        Err(_) => Ok(false),
+                    }
+                });
+                let ended = futures_util::future::try_join_all(ends).await?;
+                all &= ended.into_iter().all(|ended| ended);
+            }
+            if all {
+                let mut change = Change::default();
+                change.remove(key);
+                return match change.commit(self).await {
+                    Ok(()) => Ok(()),
+                    Err(NotCommitted::Broken(error)) => Err(error),
+                    Err(_) => Err(Error::Busy),
+                };
+            }
+            backoff.wait().await?;
+        }
+    }
+}
+
+/// The group after a change.
+pub(crate) fn successor(old: &Stored, resource: Resource, step: &Step, now: Timestamp) -> Stored {
+    Stored {
+        id: old.id,
+        resource,
+        version: old.version + 1,
+        created: old.created,
+        last_modified: to_the_millisecond(now).max(old.last_modified),
+        group: GroupState {
+            members: Some(step.size_after(old)),
+            nested: old.group.nested,
+            staged: None,
+        },
+    }
+}
+
+/// What is said of the group itself: nothing, if only its members changed.
+pub(crate) fn event_of(
+    caller: &Caller,
+    old: &Stored,
+    new: &Stored,
+    now: Timestamp,
+) -> Result<Event, Error> {
+    match old.resource.changed(&new.resource).is_empty() {
+        true => Event::members_only(caller, new, new.version, now),
+        false => Event::updated(caller, &GROUP, &old.resource, new, now),
+    }
+}
+
+/// Whoever becomes a member must exist. A group remembers that it became one.
+/// Users of a change in steps were looked for before.
+pub(crate) fn add_existence(
+    change: &mut Change,
+    caller: &Caller,
+    member: ResourceId,
+    group: bool,
+    in_steps: bool,
+) {
+    let directory = caller.directory().id;
+    if group {
+        let key = Key::resource(directory, GROUP.letter, member);
+        change.add(key, item::NESTED, Refused::Members);
+    } else if !in_steps {
+        let key = Key::resource(directory, USER.letter, member);
+        change.check(key, Refused::Members);
+    }
+}
+
+pub(crate) fn check_added_groups(step: &Step) -> Result<(), Error> {
+    match step.added_groups().count() > MAX_ADDED_GROUPS {
+        false => Ok(()),
+        true => Err(Error::TooLarge(format!(
+            "At most {MAX_ADDED_GROUPS} groups can become members in one request."
+        ))),
+    }
+}

@@ -1,0 +1,225 @@
+//! Lists and look-ups of groups, which may say something of members.
+//!
+//! | filter | way | requests |
+//! |---|---|---|
+//! | none, or without members | as users (`query.rs`) | as users |
+//! | `members.value eq` alone | the index, then the groups and the rows themselves | 3 |
+//! | `id eq`, `displayName eq` … `and members.value eq` | the group, then the row | 2 to 3 |
+//! | anything else of members | the groups that the rest finds, with all members | within a budget |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use scim::{Elements, Object, Page, ResolvedFilter, ResourceType};
+use serde_json::Value;
+
+use crate::directory::Caller;
+use crate::error::Error;
+use crate::group::{FoundGroups, Group};
+use crate::id::ResourceId;
+use crate::item;
+use crate::key::{self, Key};
+use crate::kind::GROUP;
+use crate::members::{self, Member, Members};
+use crate::query::{Query, too_many, window};
+use crate::store::{Store, Stored};
+
+/// The most members that a filter may look at which does not name them.
+const MAX_SCANNED_MEMBERS: u64 = 100_000;
+
+/// How many groups are read at once.
+const SIDE_BY_SIDE: usize = 16;
+
+/// Everything, for what is filtered afterwards.
+const ALL: Page = Page {
+    start_index: 1,
+    count: u64::MAX,
+};
+
+impl Store {
+    /// The groups that a query asks for, in the order of their ids, with their
+    /// members if `members` is more than 0: the page then ends before the group
+    /// with which it would have more members than that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Scim`] with `tooMany` when a filter would read more than a
+    /// request may; [`Error::Busy`], [`Error::Broken`].
+    pub async fn groups(
+        &self,
+        caller: &Caller,
+        query: &Query<'_>,
+        members: u64,
+    ) -> Result<FoundGroups, Error> {
+        let about_members = query
+            .filter
+            .filter(|filter| filter.elements("members") != Elements::None);
+        let found = match about_members {
+            None => self.list(caller, &GROUP, query).await?,
+            Some(filter) => {
+                let groups = self.groups_by_members(caller, filter).await?;
+                window(groups, query.page)
+            }
+        };
+        if members == 0 {
+            let groups = found.resources.into_iter().map(|stored| Group {
+                stored,
+                members: None,
+            });
+            return Ok(FoundGroups {
+                total: found.total,
+                groups: groups.collect(),
+            });
+        }
+        let mut left = members;
+        let mut page = vec![];
+        for stored in found.resources {
+            let size = stored.group.members.unwrap_or(0);
+            if size > left && !page.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(size);
+            page.push(stored);
+        }
+        let groups = stream::iter(page)
+            .map(|stored| self.with_members(caller, stored, members))
+            .buffered(SIDE_BY_SIDE);
+        // A group that was deleted just now is not shown.
+        let groups: Vec<Option<Group>> = groups.try_collect().await?;
+        Ok(FoundGroups {
+            total: found.total,
+            groups: groups.into_iter().flatten().collect(),
+        })
+    }
+
+    async fn with_members(
+        &self,
+        caller: &Caller,
+        stored: Stored,
+        most: u64,
+    ) -> Result<Option<Group>, Error> {
+        if stored.group.members.unwrap_or(0) > most {
+            // Too large by itself: whoever asked says what to do.
+            return Ok(Some(Group {
+                stored,
+                members: None,
+            }));
+        }
+        match self.members_in(caller, &stored).await? {
+            Some(members) => Ok(Some(Group {
+                stored,
+                members: Some(members),
+            })),
+            None => self.group(caller, stored.id, most).await,
+        }
+    }
+
+    /// All groups that a filter finds which says something of members, in the order of their ids.
+    async fn groups_by_members(
+        &self,
+        caller: &Caller,
+        filter: &ResolvedFilter<'_>,
+    ) -> Result<Vec<Stored>, Error> {
+        let directory = caller.directory().id;
+        let ids = match self.look_up(caller, &GROUP, filter).await? {
+            Some(ids) => Some(ids),
+            None => match filter.demands("members.value").map(str::parse) {
+                Some(Ok(member)) => {
+                    let groups = self.may_have(caller, member).await?;
+                    Some(groups.into_iter().collect())
+                }
+                Some(Err(_)) => Some(vec![]),
+                None => None,
+            },
+        };
+        let mut groups = match ids {
+            Some(ids) => self.read_all(directory, &GROUP, &ids).await?,
+            None => self.scan(caller, &GROUP, ALL, |_| true).await?.resources,
+        };
+        groups.sort_by_key(|group| group.id);
+        let members = match filter.elements("members") {
+            Elements::With(values) => {
+                let asked: Vec<ResourceId> =
+                    values.iter().filter_map(|id| id.parse().ok()).collect();
+                self.some_members(caller, &groups, &asked).await?
+            }
+            _ => self.all_members(caller, &groups).await?,
+        };
+        let none = Members::new();
+        groups.retain(|group| {
+            let members = members.get(&group.id).map_or(&none, |members| members);
+            let mut computed = Object::new();
+            if !members.is_empty() {
+                let elements = members::elements(caller, members);
+                computed.insert("members".to_owned(), Value::Array(elements));
+            }
+            filter.matches(&group.represent(caller, ResourceType::group(), computed))
+        });
+        Ok(groups)
+    }
+
+    /// Which of those who are asked for are members of which groups, read strongly.
+    async fn some_members(
+        &self,
+        caller: &Caller,
+        groups: &[Stored],
+        asked: &[ResourceId],
+    ) -> Result<BTreeMap<ResourceId, Arc<Members>>, Error> {
+        let directory = caller.directory().id;
+        if (groups.len() as u64).saturating_mul(asked.len() as u64) > MAX_SCANNED_MEMBERS {
+            return Err(too_many(&GROUP));
+        }
+        let keys = groups
+            .iter()
+            .flat_map(|group| asked.iter().map(|id| Key::member(directory, group.id, *id)));
+        let mut found: BTreeMap<ResourceId, Members> = BTreeMap::new();
+        for row in self.get_all(keys.collect()).await? {
+            let group = key::group_of(item::text(&row, key::PK)?);
+            let Some(group) = groups.iter().find(|known| Some(known.id) == group) else {
+                continue;
+            };
+            let from: u64 = item::integer(&row, item::FROM)?;
+            if from > group.version {
+                continue;
+            }
+            let member = Member {
+                group: row.contains_key(item::KIND),
+                display: None,
+            };
+            let members = found.entry(group.id).or_default();
+            members.insert(item::id(&row, key::SK)?, member);
+        }
+        // While an operation removes members, the whole group tells who is left.
+        for group in groups.iter().filter(|group| group.group.staged.is_some()) {
+            if let Some((_, members)) = self.whole(caller, group.id).await? {
+                found.insert(group.id, Members::clone(&members));
+            }
+        }
+        Ok(found
+            .into_iter()
+            .map(|(id, members)| (id, Arc::new(members)))
+            .collect())
+    }
+
+    async fn all_members(
+        &self,
+        caller: &Caller,
+        groups: &[Stored],
+    ) -> Result<BTreeMap<ResourceId, Arc<Members>>, Error> {
+        let sizes = groups.iter().map(|group| group.group.members.unwrap_or(0));
+        if sizes.sum::<u64>() > MAX_SCANNED_MEMBERS {
+            return Err(too_many(&GROUP));
+        }
+        let read = stream::iter(groups.to_vec())
+            .map(|group| async move {
+                let members = match self.members_in(caller, &group).await? {
+                    Some(members) => Some(members),
+                    None => self.whole(caller, group.id).await?.map(|(_, all)| all),
+                };
+                Ok::<_, Error>((group.id, members.unwrap_or_default()))
+            })
+            .buffer_unordered(SIDE_BY_SIDE);
+        read.try_collect().await
+    }
+}

@@ -1,0 +1,333 @@
+//! Of which groups somebody is a member: `user.groups` (RFC 7643 §4.1.2), and
+//! the ends of memberships when somebody is deleted.
+//!
+//! An index of the member rows leads to the groups, and the groups themselves,
+//! read strongly, say which rows count. The index may lag by milliseconds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use scim::ResourceType;
+use serde_json::{Value, json};
+
+use crate::change::{Backoff, Change, Condition, Refused, patiently};
+use crate::directory::Caller;
+use crate::error::Error;
+use crate::event::Event;
+use crate::group::{Step, successor};
+use crate::id::ResourceId;
+use crate::item;
+use crate::key::{self, Key, MEMBERSHIPS, PK, SK, UG};
+use crate::kind::{GROUP, Kind};
+use crate::members::reference;
+use crate::resources::{Settled, item_of, settle};
+use crate::store::{Store, Stored};
+
+/// How many memberships of one member are ended at once.
+const SIDE_BY_SIDE: usize = 8;
+
+/// A row of the index.
+struct Row {
+    member: ResourceId,
+    group: ResourceId,
+    /// The version of the group from which on it counts.
+    from: u64,
+}
+
+/// The groups of some users.
+#[derive(Debug, Default)]
+pub struct Memberships {
+    direct: BTreeMap<ResourceId, BTreeSet<ResourceId>>,
+    /// The groups of which a group is a member.
+    above: HashMap<ResourceId, BTreeSet<ResourceId>>,
+    groups: HashMap<ResourceId, Stored>,
+}
+
+impl Memberships {
+    /// The `groups` of a user as SCIM shows them: those that have the user as a
+    /// member, and then those that have one of these.
+    #[must_use]
+    pub fn elements(&self, caller: &Caller, user: ResourceId) -> Vec<Value> {
+        let none = BTreeSet::new();
+        let direct = self.direct.get(&user).unwrap_or(&none);
+        let mut indirect = BTreeSet::new();
+        let mut next: Vec<ResourceId> = direct.iter().copied().collect();
+        while let Some(group) = next.pop() {
+            for above in self.above.get(&group).into_iter().flatten() {
+                if !direct.contains(above) && indirect.insert(*above) {
+                    next.push(*above);
+                }
+            }
+        }
+        let shown = direct.iter().map(|id| (id, "direct"));
+        let shown = shown.chain(indirect.iter().map(|id| (id, "indirect")));
+        let shown = shown.filter_map(|(id, ty)| {
+            let group = self.groups.get(id)?;
+            let mut element = reference(caller, ResourceType::group(), *id);
+            if let Some(name) = group.resource.string("displayName") {
+                element.insert("display".to_owned(), json!(name));
+            }
+            element.insert("type".to_owned(), json!(ty));
+            Some(Value::Object(element))
+        });
+        shown.collect()
+    }
+}
+
+impl Store {
+    /// The groups of users, each looked up by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn memberships(
+        &self,
+        caller: &Caller,
+        users: &[ResourceId],
+    ) -> Result<Memberships, Error> {
+        let rows = stream::iter(users.to_vec())
+            .map(|user| self.index(caller, user, user))
+            .buffer_unordered(16);
+        let rows: Vec<Vec<Row>> = rows.try_collect().await?;
+        self.resolve(caller, rows.into_iter().flatten().collect())
+            .await
+    }
+
+    /// The groups of the users of a page, which stand next to each other: one range of the index.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn memberships_of_page(
+        &self,
+        caller: &Caller,
+        users: &[ResourceId],
+    ) -> Result<Memberships, Error> {
+        let (Some(first), Some(last)) = (users.iter().min(), users.iter().max()) else {
+            return Ok(Memberships::default());
+        };
+        let rows = self.index(caller, *first, *last).await?;
+        self.resolve(caller, rows).await
+    }
+
+    /// Keeps the rows that count, and follows the groups that are members of others.
+    async fn resolve(&self, caller: &Caller, rows: Vec<Row>) -> Result<Memberships, Error> {
+        let mut found = Memberships::default();
+        for row in self.counting(caller, rows, &mut found.groups).await? {
+            let groups = found.direct.entry(row.member).or_default();
+            groups.insert(row.group);
+        }
+        self.climb(caller, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Follows all groups that are members of others, up to those that are not.
+    async fn climb(&self, caller: &Caller, found: &mut Memberships) -> Result<(), Error> {
+        loop {
+            let next: Vec<ResourceId> = found
+                .groups
+                .values()
+                .filter(|group| group.group.nested > 0 && !found.above.contains_key(&group.id))
+                .map(|group| group.id)
+                .collect();
+            if next.is_empty() {
+                return Ok(());
+            }
+            let rows = next.iter().map(|id| self.index(caller, *id, *id));
+            let rows = try_join_all(rows).await?.into_iter().flatten().collect();
+            for id in next {
+                found.above.insert(id, BTreeSet::new());
+            }
+            for row in self.counting(caller, rows, &mut found.groups).await? {
+                let above = found.above.entry(row.member).or_default();
+                above.insert(row.group);
+            }
+        }
+    }
+
+    /// All groups that a group is a member of, be it through others.
+    pub(crate) async fn groups_above(
+        &self,
+        caller: &Caller,
+        id: ResourceId,
+    ) -> Result<BTreeSet<ResourceId>, Error> {
+        let rows = self.index(caller, id, id).await?;
+        let mut found = Memberships::default();
+        let direct = self.counting(caller, rows, &mut found.groups).await?;
+        self.climb(caller, &mut found).await?;
+        let mut all: BTreeSet<ResourceId> = direct.iter().map(|row| row.group).collect();
+        all.extend(found.above.values().flatten());
+        Ok(all)
+    }
+
+    /// The rows that count in the current versions of their groups, which join `groups`.
+    async fn counting(
+        &self,
+        caller: &Caller,
+        rows: Vec<Row>,
+        groups: &mut HashMap<ResourceId, Stored>,
+    ) -> Result<Vec<Row>, Error> {
+        let directory = caller.directory().id;
+        let ids: BTreeSet<ResourceId> = rows.iter().map(|row| row.group).collect();
+        let unread: Vec<ResourceId> = ids
+            .into_iter()
+            .filter(|id| !groups.contains_key(id))
+            .collect();
+        let read = self.read_all(directory, &GROUP, &unread).await?;
+        // Those that an operation is just removing have rows that do not count any more.
+        let mut removed = BTreeSet::new();
+        for group in &read {
+            let Some(staged) = group.group.staged.as_ref().filter(|s| s.removals > 0) else {
+                continue;
+            };
+            let lists = (0..usize::try_from(staged.removals).unwrap_or(0))
+                .map(|part| Key::removal(directory, group.id, &staged.by, part));
+            for list in self.get_all(lists.collect()).await? {
+                let ids = item::parse_ids(item::text(&list, item::REMOVED)?)?;
+                removed.extend(ids.into_iter().map(|member| (group.id, member)));
+            }
+        }
+        groups.extend(read.into_iter().map(|group| (group.id, group)));
+        let counts = |row: &Row| {
+            groups
+                .get(&row.group)
+                .is_some_and(|group| row.from <= group.version)
+                && !removed.contains(&(row.group, row.member))
+        };
+        Ok(rows.into_iter().filter(counts).collect())
+    }
+
+    /// The rows of members whose ids stand between two, both included.
+    async fn index(
+        &self,
+        caller: &Caller,
+        first: ResourceId,
+        last: ResourceId,
+    ) -> Result<Vec<Row>, Error> {
+        let mut rows = vec![];
+        let mut next = None;
+        loop {
+            let request = self
+                .client()
+                .query()
+                .table_name(self.table())
+                .index_name(MEMBERSHIPS)
+                .key_condition_expression("#ug = :d AND #sk BETWEEN :first AND :last")
+                .expression_attribute_names("#ug", UG)
+                .expression_attribute_names("#sk", SK)
+                .expression_attribute_values(":d", item::string(caller.directory().id.to_string()))
+                .expression_attribute_values(":first", item::string(first.to_string()))
+                .expression_attribute_values(":last", item::string(last.to_string()))
+                .set_exclusive_start_key(next);
+            let answer = patiently(|| request.clone().send()).await?;
+            for row in answer.items.unwrap_or_default() {
+                let group = key::group_of(item::text(&row, PK)?);
+                rows.push(Row {
+                    member: item::id(&row, SK)?,
+                    group: group.ok_or_else(|| Error::broken("a member row has no group"))?,
+                    from: item::integer(&row, item::FROM)?,
+                });
+            }
+            next = answer.last_evaluated_key;
+            if next.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// The groups that may have a member, counting or not.
+    pub(crate) async fn may_have(
+        &self,
+        caller: &Caller,
+        member: ResourceId,
+    ) -> Result<BTreeSet<ResourceId>, Error> {
+        let rows = self.index(caller, member, member).await?;
+        Ok(rows.into_iter().map(|row| row.group).collect())
+    }
+
+    /// Ends every membership of a resource that is being deleted.
+    pub(crate) async fn end_memberships(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        member: &Stored,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let groups = self.may_have(caller, member.id).await?;
+        self.end_memberships_in(caller, groups, kind, member.id, Some(member), now)
+            .await
+    }
+
+    /// Ends the memberships of a resource in these groups, each in a
+    /// transaction with its announcement. `member` is who it was, if that is known.
+    pub(crate) async fn end_memberships_in(
+        &self,
+        caller: &Caller,
+        groups: BTreeSet<ResourceId>,
+        kind: &'static Kind,
+        id: ResourceId,
+        member: Option<&Stored>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        stream::iter(groups)
+            .map(|group| self.end_membership(caller, group, kind, id, member, now))
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await
+    }
+
+    async fn end_membership(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+        kind: &'static Kind,
+        id: ResourceId,
+        member: Option<&Stored>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let directory = caller.directory().id;
+        let mut backoff = Backoff::new();
+        loop {
+            // What is left of a group that is gone is its own deletion's to announce.
+            let Some(old) = self.read(caller, &GROUP, group).await? else {
+                return Ok(());
+            };
+            if let Some(staged) = &old.group.staged {
+                if !self.take_over(caller, &old, staged, now).await? {
+                    backoff.wait().await?;
+                }
+                continue;
+            }
+            let key = Key::member(directory, group, id);
+            if self.item(key.clone()).await?.is_none() {
+                return Ok(());
+            }
+            let step = Step {
+                removed: BTreeMap::from([(id, kind.letter == GROUP.letter)]),
+                ..Step::default()
+            };
+            let new = successor(&old, old.resource.clone(), &step, now);
+            let mut change = Change::default();
+            let condition = Condition::Group {
+                version: old.version,
+                staged: None,
+            };
+            let head = Key::resource(directory, GROUP.letter, group);
+            change.set(head, item_of(&GROUP, &new)?, &[], condition);
+            change.delete(key, Condition::Present, Refused::Members);
+            let event = Event::members_only(caller, &new, new.version, new.last_modified)?;
+            for event in event.with_members(caller, &step.moved()) {
+                change.event(match member {
+                    Some(member) => event.about(caller, kind, member),
+                    None => event,
+                });
+            }
+            match settle(change.commit(self).await, &new.resource)? {
+                Settled::Written => return Ok(()),
+                Settled::Again | Settled::Members => backoff.wait().await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! A change of more members than one transaction holds, and still all of it or nothing.
+//!
+//! 1. The group is marked: nobody else changes it for a while, the lease.
+//! 2. Rows of new members are written, counting from the next version on. Nobody sees them yet.
+//! 3. That the members exist is read after that, so that a user who is deleted
+//!    meanwhile is either missed here, or his deletion finds the row.
+//! 4. One transaction moves the group to the next version, announces the
+//!    change, and keeps a list of those who are members no more. Everybody sees all of it.
+//! 5. Their rows are deleted, then the list and the mark.
+//!
+//! Whoever dies on the way leaves the mark. When the lease is over the next one
+//! who changes the group takes it over: up to step 3 the rows are deleted, so that no version is ever used
+//! for two changes; from step 4 on the deletions are finished.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join;
+use jiff::Timestamp;
+use scim::Resource;
+
+use crate::batch::Deadline;
+use crate::change::{Backoff, Change, Condition, NotCommitted, patiently_updated, set_expression};
+use crate::directory::Caller;
+use crate::error::Error;
+use crate::event::MEMBERS_OF_AN_ITEM;
+use crate::group::{Attempt, Group, Learned, Step, add_existence, event_of, successor};
+use crate::id::{EventId, ResourceId};
+use crate::item::{self, Item};
+use crate::key::Key;
+use crate::kind::GROUP;
+use crate::known::Seen;
+use crate::members::{self, Wished};
+use crate::resources::{Settled, item_of, move_pointers, settle};
+use crate::store::{Staged, Store, Stored};
+
+/// How long a change in steps has the group for itself, in milliseconds. Nobody
+/// works on one for longer: API Gateway and Lambda give up after 30 seconds.
+pub(crate) const LEASE: i64 = 60_000;
+
+/// How many memberships may begin and end in one request: what their events
+/// and the list of removals take of the 4 MB of a transaction.
+const MAX_CHANGES: usize = 60_000;
+
+/// The attributes that mark a group.
+const MARK: [&str; 3] = [item::STAGED, item::UNTIL, item::REMOVALS];
+
+impl Store {
+    /// Changes the members that a client names; who of them is one already is read under the mark.
+    pub(crate) async fn in_steps_named(
+        &self,
+        caller: &Caller,
+        old: Stored,
+        resource: Resource,
+        (added, removed): (&BTreeMap<ResourceId, Wished>, &BTreeSet<ResourceId>),
+        learned: &mut Learned,
+        now: Timestamp,
+    ) -> Result<Attempt, Error> {
+        let ids: BTreeSet<ResourceId> = added.keys().chain(removed).copied().collect();
+        check_changes(ids.len())?;
+        let operation = EventId::at(now).to_string();
+        let deadline = Deadline::new();
+        let mark = self.mark(caller, &old, &operation, now);
+        let rows = self.rows_of(caller, old.id, ids.into_iter());
+        let (marked, rows) = try_join(mark, rows).await?;
+        if !marked {
+            return Ok(Attempt::Wait);
+        }
+        let step = Step::of_named(&rows, added, removed, learned);
+        if step.is_empty() && old.resource.changed(&resource).is_empty() {
+            self.unmark(caller, old.id, &operation).await?;
+            return Ok(Attempt::Done(Group {
+                stored: old,
+                members: None,
+            }));
+        }
+        self.marked(
+            caller, old, resource, step, &operation, deadline, learned, now,
+        )
+        .await
+    }
+
+    /// Makes a change that is known in full.
+    pub(crate) async fn in_steps(
+        &self,
+        caller: &Caller,
+        old: Stored,
+        resource: Resource,
+        step: Step,
+        learned: &mut Learned,
+        now: Timestamp,
+    ) -> Result<Attempt, Error> {
+        check_changes(step.added.len() + step.removed.len())?;
+        let operation = EventId::at(now).to_string();
+        let deadline = Deadline::new();
+        if !self.mark(caller, &old, &operation, now).await? {
+            return Ok(Attempt::Wait);
+        }
+        self.marked(
+            caller, old, resource, step, &operation, deadline, learned, now,
+        )
+        .await
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it is the end of two functions that decide all of these"
+    )]
+    async fn marked(
+        &self,
+        caller: &Caller,
+        old: Stored,
+        resource: Resource,
+        step: Step,
+        operation: &str,
+        deadline: Deadline,
+        learned: &mut Learned,
+        now: Timestamp,
+    ) -> Result<Attempt, Error> {
+        let directory = caller.directory().id;
+        let new = successor(&old, resource, &step, now);
+        let rows = step.added.iter().map(|(id, member)| {
+            let row = members::row(caller, member, new.version);
+            (Key::member(directory, old.id, *id), Some(row))
+        });
+        // When this fails some rows may still be on their way, so the mark
+        // stays until the lease is over.
+        self.write_all(rows.collect(), deadline).await?;
+        let checked = async {
+            let groups = self.find(caller, &step).await?;
+            self.refuse_cycles(caller, &old, &step).await?;
+            Ok::<_, Error>(groups)
+        };
+        match checked.await {
+            Ok(groups) if groups.is_empty() => {}
+            found => {
+                self.undo(caller, &old, &step, operation).await?;
+                learned.groups.extend(found?);
+                return Ok(Attempt::Again);
+            }
+        }
+        let mut backoff = Backoff::new();
+        let removals = loop {
+            deadline.check()?;
+            let (change, removals) = commitment(caller, &old, &new, &step, operation, now)?;
+            match settle(change.commit(self).await, &new.resource) {
+                Ok(Settled::Written) => break removals,
+                Ok(Settled::Again) => {
+                    // Contention passes; a mark that is gone does not come back.
+                    if !self.is_marked(caller, &old, operation).await? {
+                        return Ok(Attempt::Wait);
+                    }
+                    backoff.wait().await?;
+                }
+                Ok(Settled::Members) => {
+                    self.undo(caller, &old, &step, operation).await?;
+                    return Ok(Attempt::Again);
+                }
+                Err(error @ Error::Uniqueness { .. }) => {
+                    self.undo(caller, &old, &step, operation).await?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        // The change is made. If the rest of the work fails, the next one who changes the group does it.
+        if !removals.is_empty() {
+            let clean = async {
+                self.delete_rows(caller, old.id, step.removed.keys())
+                    .await?;
+                self.unmark_with(caller, old.id, operation, removals).await
+            };
+            if clean.await.is_err() {
+                self.known().forget(caller, old.id);
+            }
+        }
+        let seen = Seen {
+            group: new.clone(),
+            members: None,
+        };
+        self.known().put(caller, seen);
+        Ok(Attempt::Done(Group {
+            stored: new,
+            members: None,
+        }))
+    }
+
+    /// Marks a group that is still in the version that was read and has no mark.
+    async fn mark(
+        &self,
+        caller: &Caller,
+        group: &Stored,
+        operation: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let condition = Condition::Group {
+            version: group.version,
+            staged: None,
+        };
+        self.set(caller, group.id, mark_item(operation, now), condition)
+            .await
+    }
+
+    async fn is_marked(
+        &self,
+        caller: &Caller,
+        old: &Stored,
+        operation: &str,
+    ) -> Result<bool, Error> {
+        let group = self.read(caller, &GROUP, old.id).await?;
+        let staged = group
+            .filter(|group| group.version == old.version)
+            .and_then(|group| group.group.staged);
+        Ok(staged.is_some_and(|staged| staged.by == operation))
+    }
+
+    /// Undoes what steps 1 and 2 did.
+    async fn undo(
+        &self,
+        caller: &Caller,
+        old: &Stored,
+        step: &Step,
+        operation: &str,
+    ) -> Result<(), Error> {
+        self.delete_rows(caller, old.id, step.added.keys()).await?;
+        self.unmark(caller, old.id, operation).await
+    }
+
+    pub(crate) async fn delete_rows(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+        members: impl Iterator<Item = &ResourceId>,
+    ) -> Result<(), Error> {
+        let directory = caller.directory().id;
+        let keys = members.map(|id| (Key::member(directory, group, *id), None));
+        self.write_all(keys.collect(), Deadline::new()).await
+    }
+
+    async fn unmark(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+        operation: &str,
+    ) -> Result<(), Error> {
+        self.unmark_with(caller, group, operation, vec![]).await
+    }
+
+    /// Takes the mark away, and the lists of removals that belong to it.
+    async fn unmark_with(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+        operation: &str,
+        removals: Vec<Key>,
+    ) -> Result<(), Error> {
+        let mut backoff = Backoff::new();
+        loop {
+            let mut change = Change::default();
+            let key = Key::resource(caller.directory().id, GROUP.letter, group);
+            let condition = Condition::Staged(operation.to_owned());
+            change.set(key, Item::new(), &MARK, condition);
+            for key in &removals {
+                change.remove(key.clone());
+            }
+            match change.commit(self).await {
+                Ok(()) => return Ok(()),
+                Err(NotCommitted::Broken(error)) => return Err(error),
+                // Somebody else has finished it, or it is not there any more.
+                Err(NotCommitted::Refused(_)) => return Ok(()),
+                Err(NotCommitted::Contended) => backoff.wait().await?,
+            }
+        }
+    }
+
+    /// Sets attributes of a group on a condition; false when it does not hold.
+    async fn set(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+        item: Item,
+        condition: Condition,
+    ) -> Result<bool, Error> {
+        let condition = condition.expression();
+        let (mut names, mut values) = (condition.names, condition.values.unwrap_or_default());
+        let expression = set_expression(item, &[], &mut names, &mut values);
+        let key = Key::resource(caller.directory().id, GROUP.letter, group);
+        let request = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key.attributes()))
+            .update_expression(expression)
+            .condition_expression(condition.text)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values));
+        patiently_updated(|| request.clone().send()).await
+    }
+
+    /// Ends an operation that somebody died in, if its lease is over; false while it is alive.
+    pub(crate) async fn take_over(
+        &self,
+        caller: &Caller,
+        group: &Stored,
+        staged: &Staged,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        if now.as_millisecond() < staged.until {
+            return Ok(false);
+        }
+        let directory = caller.directory().id;
+        // A lease of one's own first: of two who find it, one does the work.
+        let until = Item::from([(
+            item::UNTIL.to_owned(),
+            item::number(now.as_millisecond() + LEASE),
+        )]);
+        let condition = Condition::Lease {
+            by: staged.by.clone(),
+            until: staged.until,
+        };
+        if !self.set(caller, group.id, until, condition).await? {
+            return Ok(false);
+        }
+        let parts = usize::try_from(staged.removals).unwrap_or(usize::MAX);
+        let lists: Vec<Key> = (0..parts)
+            .map(|part| Key::removal(directory, group.id, &staged.by, part))
+            .collect();
+        let mut ids = BTreeSet::new();
+        if parts == 0 {
+            for (id, from, _) in self.rows(caller, group.id).await?.rows {
+                if from > group.version {
+                    ids.insert(id);
+                }
+            }
+        } else {
+            for list in self.get_all(lists.clone()).await? {
+                ids.extend(item::parse_ids(item::text(&list, item::REMOVED)?)?);
+            }
+        }
+        self.delete_rows(caller, group.id, ids.iter()).await?;
+        self.unmark_with(caller, group.id, &staged.by, lists)
+            .await?;
+        Ok(true)
+    }
+}
+
+fn mark_item(operation: &str, now: Timestamp) -> Item {
+    Item::from([
+        (item::STAGED.to_owned(), item::string(operation)),
+        (
+            item::UNTIL.to_owned(),
+            item::number(now.as_millisecond() + LEASE),
+        ),
+    ])
+}
+
+/// Step 4, and the keys of its lists of removals.
+fn commitment(
+    caller: &Caller,
+    old: &Stored,
+    new: &Stored,
+    step: &Step,
+    operation: &str,
+    now: Timestamp,
+) -> Result<(Change, Vec<Key>), Error> {
+    let directory = caller.directory().id;
+    let removed: Vec<ResourceId> = step.removed.keys().copied().collect();
+    let lists: BTreeMap<Key, String> = removed
+        .chunks(MEMBERS_OF_AN_ITEM)
+        .enumerate()
+        .map(|(part, ids)| {
+            let key = Key::removal(directory, old.id, operation, part);
+            (key, item::ids(ids))
+        })
+        .collect();
+    let mut change = Change::default();
+    let key = Key::resource(directory, GROUP.letter, old.id);
+    let condition = Condition::Group {
+        version: old.version,
+        staged: Some(operation.to_owned()),
+    };
+    let mut item = item_of(&GROUP, new)?;
+    if lists.is_empty() {
+        change.set(key, item, &MARK, condition);
+    } else {
+        item.insert(item::REMOVALS.to_owned(), item::number(lists.len()));
+        // The deletions have a lease of their own.
+        item.extend(mark_item(operation, now));
+        change.set(key, item, &[], condition);
+    }
+    let (before, after) = (Some(&old.resource), Some(&new.resource));
+    move_pointers(&mut change, caller, &GROUP, old.id, before, after)?;
+    for id in step.added_groups() {
+        add_existence(&mut change, caller, id, true, true);
+    }
+    let event = event_of(caller, old, new, new.last_modified)?;
+    for event in event.with_members(caller, &step.moved()) {
+        change.event(event);
+    }
+    let keys = lists.keys().cloned().collect();
+    for (key, ids) in lists {
+        change.put(
+            key,
+            Item::from([(item::REMOVED.to_owned(), item::string(ids))]),
+        );
+    }
+    Ok((change, keys))
+}
+
+fn check_changes(changes: usize) -> Result<(), Error> {
+    match changes > MAX_CHANGES {
+        false => Ok(()),
+        true => Err(Error::TooLarge(format!(
+            "{changes} memberships would begin or end; one request may change {MAX_CHANGES}."
+        ))),
+    }
+}
