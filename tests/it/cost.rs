@@ -10,16 +10,17 @@ use serde_json::{Value, json};
 use crate::world::{Answer, World, user};
 
 /// What an operation asked of DynamoDB.
-struct Cost {
-    operations: Vec<String>,
-    round_trips: usize,
-    read: f64,
-    write: f64,
+pub struct Cost {
+    pub operations: Vec<String>,
+    pub round_trips: usize,
+    pub read: f64,
+    pub write: f64,
 }
 
 /// What `request` costs in a warm process, whose token check asks nothing.
-async fn cost(world: &World, request: impl Future<Output = Answer>) -> (Answer, Cost) {
+pub async fn cost(world: &World, request: impl Future<Output = Answer>) -> (Answer, Cost) {
     world.get("/Users?count=0").await.expect(200);
+    world.get("/Groups?count=0").await.expect(200);
     world.cloud.take_requests();
     let answer = request.await;
     let asked: Requests = world.cloud.take_requests();
@@ -40,7 +41,7 @@ async fn cost(world: &World, request: impl Future<Output = Answer>) -> (Answer, 
 
 impl Cost {
     #[track_caller]
-    fn is(&self, operations: &[&str], round_trips: usize, read: f64, write: f64) {
+    pub fn is(&self, operations: &[&str], round_trips: usize, read: f64, write: f64) {
         assert_eq!(self.operations, operations);
         assert_eq!(
             (self.round_trips, self.read, self.write),
@@ -50,7 +51,7 @@ impl Cost {
 }
 
 /// A user who takes 2 KB of the table, as the design counts: with keys, version and times.
-fn two_kb(name: &str) -> Value {
+pub fn two_kb(name: &str) -> Value {
     let mut user = user(name);
     user["nickName"] = json!("");
     let missing = 1_850 - user.to_string().len();
@@ -73,13 +74,18 @@ async fn users_cost_what_the_design_says() {
     answer.expect(409);
     assert_eq!(paid.operations, ["TransactWriteItems"]);
 
+    // The groups of a user are looked up side by side with the user, unless the answer does without.
     let (answer, paid) = cost(&world, world.get(&path)).await;
+    answer.expect(200);
+    paid.is(&["GetItem", "Query"], 1, 1.5, 0.0);
+    let without = format!("{path}?excludedAttributes=groups");
+    let (answer, paid) = cost(&world, world.get(&without)).await;
     answer.expect(200);
     paid.is(&["GetItem"], 1, 1.0, 0.0);
 
     let (answer, paid) = cost(
         &world,
-        world.get("/Users/00000000-0000-4000-8000-000000000000"),
+        world.get("/Users/00000000-0000-4000-8000-000000000000?attributes=userName"),
     )
     .await;
     answer.expect(404);
@@ -100,7 +106,7 @@ async fn users_cost_what_the_design_says() {
     )
     .await;
     answer.expect(200);
-    paid.is(&["GetItem", "TransactWriteItems"], 2, 1.0, 10.0);
+    paid.is(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 10.0);
 
     // The same again: one read, no write.
     let (answer, paid) = cost(
@@ -112,16 +118,25 @@ async fn users_cost_what_the_design_says() {
     )
     .await;
     answer.expect(200);
-    paid.is(&["GetItem"], 1, 1.0, 0.0);
+    paid.is(&["GetItem", "Query"], 1, 1.5, 0.0);
 
     let mut changed = two_kb("ann@example.com");
     changed["title"] = json!("Engineer");
     let (answer, paid) = cost(&world, world.put(&path, &changed)).await;
     answer.expect(200);
-    paid.is(&["GetItem", "TransactWriteItems"], 2, 1.0, 10.0);
+    paid.is(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 10.0);
     let (answer, paid) = cost(&world, world.put(&path, &changed)).await;
     answer.expect(200);
-    paid.is(&["GetItem"], 1, 1.0, 0.0);
+    paid.is(&["GetItem", "Query"], 1, 1.5, 0.0);
+
+    // Who prefers no body pays for no groups.
+    let mut request = world.request(Method::PUT, &path, two_kb("ann@example.com").to_string());
+    request
+        .headers_mut()
+        .insert("prefer", "return=minimal".parse().unwrap());
+    let (answer, paid) = cost(&world, world.send(request)).await;
+    answer.expect(204);
+    paid.is(&["GetItem", "TransactWriteItems"], 2, 1.0, 10.0);
 
     // A stale If-Match is told by the read.
     let mut request = world.request(Method::PUT, &path, changed.to_string());
@@ -130,7 +145,8 @@ async fn users_cost_what_the_design_says() {
         .insert("if-match", "W/\"77\"".parse().unwrap());
     let (answer, paid) = cost(&world, world.send(request)).await;
     answer.expect(412);
-    paid.is(&["GetItem"], 1, 1.0, 0.0);
+    assert_eq!(paid.operations, ["GetItem", "Query"]);
+    assert_eq!(paid.write, 0.0);
 
     // Bad input asks nothing.
     let (answer, paid) = cost(&world, world.post("/Users", &json!({"userName": 7}))).await;
@@ -141,12 +157,16 @@ async fn users_cost_what_the_design_says() {
     changed["userName"] = json!("anna@example.com");
     let (answer, paid) = cost(&world, world.put(&path, &changed)).await;
     answer.expect(200);
-    paid.is(&["GetItem", "TransactWriteItems"], 2, 1.0, 14.0);
+    paid.is(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 14.0);
 
     let (answer, paid) = cost(&world, world.delete(&path)).await;
     answer.expect(204);
-    assert_eq!(paid.operations, ["GetItem", "TransactWriteItems"]);
-    assert_eq!(paid.round_trips, 2);
+    // The second look is for groups that he was added to meanwhile.
+    assert_eq!(
+        paid.operations,
+        ["GetItem", "Query", "TransactWriteItems", "Query"]
+    );
+    assert_eq!(paid.round_trips, 3);
 }
 
 #[tokio::test]
@@ -187,7 +207,9 @@ async fn look_ups_cost_one_request_for_none_and_two_for_one() {
                 .replace(']', "%5D");
             let (answer, paid) = cost(
                 &world,
-                world.get(&format!("/Users?filter={filter}&startIndex=1&count=100")),
+                world.get(&format!(
+                    "/Users?filter={filter}&startIndex=1&count=100&excludedAttributes=groups"
+                )),
             )
             .await;
             assert_eq!(
@@ -203,7 +225,9 @@ async fn look_ups_cost_one_request_for_none_and_two_for_one() {
     }
     let (answer, paid) = cost(
         &world,
-        world.get(&format!("/Users?filter=id%20eq%20%22{id}%22")),
+        world.get(&format!(
+            "/Users?filter=id%20eq%20%22{id}%22&excludedAttributes=groups"
+        )),
     )
     .await;
     assert_eq!(answer.expect(200).json()["totalResults"], 1);
@@ -234,7 +258,9 @@ async fn a_page_of_100_of_10_000_costs_two_requests_anywhere() {
     for start in (1..9_901).step_by(495).chain([9_901]) {
         let (answer, paid) = cost(
             &world,
-            world.get(&format!("/Users?startIndex={start}&count=100")),
+            world.get(&format!(
+                "/Users?startIndex={start}&count=100&excludedAttributes=groups"
+            )),
         )
         .await;
         let page = answer.expect(200).json();

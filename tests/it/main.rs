@@ -2,6 +2,8 @@
 
 mod cost;
 mod events;
+mod group_cost;
+mod group_races;
 mod lambda;
 mod limits;
 mod program;

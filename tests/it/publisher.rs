@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lambda_events::event::dynamodb::Event;
+use directory::Store;
 use local::{Fault, Service};
 use publisher::Publisher;
 use serde_json::{Value, json};
@@ -179,7 +180,8 @@ pub fn event(detail: &str) -> Value {
 }
 
 async fn handle(world: &World, records: Vec<Value>) -> Vec<String> {
-    let publisher = Publisher::new(world.cloud.config(), "rollcall".to_owned());
+    let store = Store::from_config(world.cloud.config(), "rollcall-Table");
+    let publisher = Publisher::new(world.cloud.config(), "rollcall".to_owned(), store);
     let batch: Event = serde_json::from_value(json!({"Records": records})).unwrap();
     let response = publisher.handle(batch).await;
     response

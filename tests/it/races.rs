@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::world::{World, user};
 
 /// Cancels every third transaction, and throttles every seventh request.
-fn busy(world: &World) {
+pub fn busy(world: &World) {
     world.cloud.set_faults(
         |request| match (request.service, request.operation.as_str()) {
             (Service::DynamoDb, "TransactWriteItems") if request.number % 3 == 0 => {

@@ -1,0 +1,728 @@
+//! Requests that meet at one group, and requests that die in the middle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use local::{Fault, Service};
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+
+use crate::group_cost::{add, group, members, remove};
+use crate::races::busy;
+use crate::world::{Answer, World};
+
+/// Small users, by their ids.
+async fn users(world: &World, count: usize) -> Vec<String> {
+    let mut ids = vec![];
+    for n in 0..count {
+        let user = json!({"userName": format!("u{n}")});
+        ids.push(world.post("/Users", &user).await.expect(201).id());
+    }
+    ids
+}
+
+/// The members that a group shows.
+async fn shown(world: &World, path: &str) -> BTreeSet<String> {
+    let group = world.get(path).await.expect(200).json();
+    let ids = group["members"].as_array().cloned().unwrap_or_default();
+    ids.iter()
+        .map(|member| member["value"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// What the events of memberships say in sum: the members of each group. No event has two ids, and none of a member
+/// says twice the same.
+#[derive(Default)]
+struct Announced {
+    /// By group and member: version, whether added, and the id of the event.
+    events: BTreeMap<(String, String), BTreeMap<(u64, bool), String>>,
+}
+
+impl Announced {
+    fn take(&mut self, events: &[Value]) {
+        for event in events {
+            let added = match event["detail-type"].as_str().unwrap() {
+                "group.user_added" | "group.group_added" => true,
+                "group.user_removed" | "group.group_removed" => false,
+                _ => continue,
+            };
+            let detail = &event["detail"];
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let of = (
+                text(&detail["resource"]["id"]),
+                text(&detail["member"]["id"]),
+            );
+            let at = (detail["version"].as_u64().unwrap(), added);
+            let id = text(&detail["id"]);
+            let before = self.events.entry(of).or_default().insert(at, id.clone());
+            assert!(before.is_none_or(|before| before == id), "two ids: {event}");
+        }
+    }
+
+    fn members(&self, group: &str) -> BTreeSet<String> {
+        let mut members = BTreeSet::new();
+        for ((of, member), events) in &self.events {
+            if of != group {
+                continue;
+            }
+            let mut is = false;
+            for (_, added) in events.keys() {
+                assert_ne!(*added, is, "{member} was announced twice the same");
+                is = *added;
+            }
+            if is {
+                members.insert(member.clone());
+            }
+        }
+        members
+    }
+
+    fn count(&self) -> usize {
+        self.events.values().map(BTreeMap::len).sum()
+    }
+}
+
+fn id_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap()
+}
+
+/// Everything that the table keeps of a group's members, and the group itself.
+async fn kept(world: &World, path: &str) -> (usize, Vec<String>, Option<BTreeMap<String, String>>) {
+    let client = Client::new(world.cloud.config());
+    let query = |pk: String| {
+        let request = client
+            .query()
+            .table_name("rollcall-Table")
+            .key_condition_expression("PK = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk));
+        async {
+            request
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+                .await
+                .unwrap()
+        }
+    };
+    let rows = query(format!("{}#M#{}", world.directory, id_of(path))).await;
+    let sk =
+        |row: &std::collections::HashMap<String, AttributeValue>| row["SK"].as_s().unwrap().clone();
+    let others = rows
+        .iter()
+        .filter(|row| !row.contains_key("from"))
+        .map(sk)
+        .collect();
+    let head = query(format!("{}#G", world.directory)).await;
+    let head = head
+        .into_iter()
+        .find(|head| sk(head) == id_of(path))
+        .map(|head| {
+            head.into_iter()
+                .map(|(name, value)| (name, format!("{value:?}")))
+                .collect()
+        });
+    (
+        rows.iter().filter(|row| row.contains_key("from")).count(),
+        others,
+        head,
+    )
+}
+
+/// Nothing is left of any operation: as many rows as members, no list, no mark.
+async fn assert_swept(world: &World, path: &str) {
+    let members = shown(world, path).await.len();
+    let (rows, others, head) = kept(world, path).await;
+    assert_eq!(rows, members);
+    assert_eq!(others, Vec::<String>::new());
+    let head = head.unwrap();
+    assert!(
+        !head.contains_key("staged") && !head.contains_key("until"),
+        "{head:?}"
+    );
+    assert!(
+        head["members"].contains(&format!("\"{members}\"")),
+        "{head:?}"
+    );
+}
+
+/// Lets a request live until it has made `requests` requests to DynamoDB. True if it lived to its end.
+///
+/// It runs in a runtime of its own, which ends with it: what it has spawned dies as well, as a Lambda sandbox does.
+async fn killed_after<F>(world: &World, requests: usize, request: F) -> bool
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = made.clone();
+    world.cloud.set_faults(move |info| {
+        let late =
+            info.service == Service::DynamoDb && count.fetch_add(1, Ordering::Relaxed) >= requests;
+        match late {
+            // It is not performed within the life of this test.
+            true => Fault::Delay(Duration::from_secs(3_600)),
+            false => Fault::Pass,
+        }
+    });
+    let sandbox = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut task = sandbox.spawn(request);
+    let ended = loop {
+        tokio::select! {
+            _ = &mut task => break true,
+            () = tokio::time::sleep(Duration::from_millis(1)) => {
+                if made.load(Ordering::Relaxed) > requests {
+                    // Those that were made at the same time are performed.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    break false;
+                }
+            }
+        }
+    };
+    let buried = tokio::task::spawn_blocking(|| sandbox.shutdown_timeout(Duration::from_secs(5)));
+    buried.await.unwrap();
+    world.cloud.clear_faults();
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g10_of_50_patches_of_one_group_none_is_lost() {
+    let world = Arc::new(World::new().await);
+    let ids = users(&world, 50).await;
+    for faults in [false, true] {
+        let path = group(&world, "g", &[]).await;
+        world.events().await;
+        if faults {
+            busy(&world);
+        }
+        let patches = ids.iter().map(|id| {
+            let (world, path, id) = (world.clone(), path.clone(), id.clone());
+            tokio::spawn(async move { world.patch(&path, add(&[id])).await.status.as_u16() })
+        });
+        for patch in patches.collect::<Vec<_>>() {
+            let status = patch.await.unwrap();
+            assert!([200, 204].contains(&status), "{status}");
+        }
+        world.cloud.clear_faults();
+        assert_eq!(shown(&world, &path).await, ids.iter().cloned().collect());
+        let events = world.events().await;
+        assert_eq!(events.len(), 50);
+        let versions: Vec<u64> = events
+            .iter()
+            .map(|e| e["detail"]["version"].as_u64().unwrap())
+            .collect();
+        assert_eq!(versions, (2..=51).collect::<Vec<_>>());
+        assert_eq!(world.get(&path).await.header("etag"), Some("W/\"51\""));
+        assert_swept(&world, &path).await;
+    }
+}
+
+/// A seeded history of everything that changes members, from several clients at once, with contention: at the end the
+/// members that are stored, those that the users show, and the sum of the events are the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_history_of_changes_is_the_sum_of_its_events() {
+    for seed in 0..3_u64 {
+        let world = Arc::new(World::new().await);
+        let ids = Arc::new(users(&world, 150).await);
+        let paths = Arc::new([
+            group(&world, "a", &ids[..5]).await,
+            group(&world, "b", &[]).await,
+        ]);
+        if seed > 0 {
+            busy(&world);
+        }
+        let clients = (0..6_u64).map(|client| {
+            let (world, ids, paths) = (world.clone(), ids.clone(), paths.clone());
+            tokio::spawn(async move {
+                let cold = world.cold().await;
+                let mut random = Random(seed * 1_000 + client);
+                for _ in 0..12 {
+                    let path = &paths[random.below(2)];
+                    let some = |random: &mut Random, most: usize| {
+                        let count = 1 + random.below(most);
+                        let first = random.below(ids.len() - count);
+                        ids[first..first + count].to_vec()
+                    };
+                    let answer = match random.below(10) {
+                        0..3 => cold.patch(path, add(&some(&mut random, 3))).await,
+                        3..5 => cold.patch(path, remove(&some(&mut random, 3))).await,
+                        5 => {
+                            let (out, into) = (some(&mut random, 5), some(&mut random, 5));
+                            let mut operations = remove(&out).as_array().unwrap().clone();
+                            operations.extend(add(&into).as_array().unwrap().clone());
+                            cold.patch(path, json!(operations)).await
+                        }
+                        6 => {
+                            let all = members(&some(&mut random, 60));
+                            cold.patch(path, json!([{"op": "replace", "path": "members", "value": all}])).await
+                        }
+                        // More than a transaction holds.
+                        7 => cold.patch(path, add(&some(&mut random, 120))).await,
+                        8 => cold.patch(path, remove(&some(&mut random, 120))).await,
+                        _ => {
+                            let group = json!({"displayName": "a", "members": members(&some(&mut random, 10))});
+                            cold.put(path, &group).await
+                        }
+                    };
+                    let status = answer.status.as_u16();
+                    assert!([200, 204, 429].contains(&status), "{status}");
+                }
+            })
+        });
+        for client in clients.collect::<Vec<_>>() {
+            client.await.unwrap();
+        }
+        world.cloud.clear_faults();
+        let mut announced = Announced::default();
+        announced.take(&world.events().await);
+        let mut of_users: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for id in ids.iter() {
+            let user = world.get(&format!("/Users/{id}")).await.json();
+            for group in user["groups"].as_array().into_iter().flatten() {
+                of_users
+                    .entry(group["value"].as_str().unwrap().to_owned())
+                    .or_default()
+                    .insert(id.clone());
+            }
+        }
+        for path in paths.iter() {
+            let stored = shown(&world, path).await;
+            assert_eq!(stored, announced.members(id_of(path)), "seed {seed}");
+            assert_eq!(
+                stored,
+                of_users.remove(id_of(path)).unwrap_or_default(),
+                "seed {seed}"
+            );
+            assert_swept(&world, path).await;
+        }
+    }
+}
+
+/// A generator that gives the same numbers for the same seed (Knuth's MMIX constants).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % most
+    }
+}
+
+/// A reader who polls sees all of the old members or all of the new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_change_is_seen_as_a_whole() {
+    let world = Arc::new(World::new().await);
+    let ids = users(&world, 1_200).await;
+    let (old, new): (BTreeSet<_>, BTreeSet<_>) = (
+        ids[..600].iter().cloned().collect(),
+        ids[600..].iter().cloned().collect(),
+    );
+    let path = group(&world, "g", &ids[..600]).await;
+    for round in 0..3 {
+        let (from, to) = if round % 2 == 0 {
+            (&old, &new)
+        } else {
+            (&new, &old)
+        };
+        // Slow enough to be met in the middle.
+        world
+            .cloud
+            .set_faults(|info| match info.operation.as_str() {
+                "BatchWriteItem" => Fault::Delay(Duration::from_millis(info.number as u64 % 23)),
+                _ => Fault::Pass,
+            });
+        let changing = {
+            let (world, path) = (world.cold().await, path.clone());
+            let wanted: Vec<String> = to.iter().cloned().collect();
+            tokio::spawn(async move {
+                let replace =
+                    json!([{"op": "replace", "path": "members", "value": members(&wanted)}]);
+                world.patch(&path, replace).await.expect(204)
+            })
+        };
+        let (mut before, mut after) = (0, 0);
+        let (one_of_from, one_of_to) = (from.first().unwrap(), to.first().unwrap());
+        while !changing.is_finished() {
+            let seen = shown(&world, &path).await;
+            match (&seen == from, &seen == to) {
+                (true, _) => {
+                    before += 1;
+                    assert_eq!(after, 0, "it went back");
+                }
+                (_, true) => after += 1,
+                _ => panic!("{} members, a mixture", seen.len()),
+            }
+            // Each user's own view is one of the two as well.
+            let groups = async |id: &String| {
+                world.get(&format!("/Users/{id}")).await.json()["groups"].is_array()
+            };
+            let (was, is) = (groups(one_of_from).await, groups(one_of_to).await);
+            assert!(was || is, "in neither");
+        }
+        changing.await.unwrap();
+        world.cloud.clear_faults();
+        println!("seen before {before} times, after {after} times");
+        assert!(before > 0);
+        assert_eq!(&shown(&world, &path).await, to);
+        assert_swept(&world, &path).await;
+    }
+}
+
+/// Kills a PATCH after each of its requests; then somebody else changes the group, and the PATCH is repeated.
+async fn dies_and_is_repeated(
+    world: &World,
+    ids: &[String],
+    points: impl Iterator<Item = usize>,
+    wanted: Wanted,
+) {
+    let (crowd, other) = (&ids[..ids.len() - 1], &ids[ids.len() - 1..]);
+    let mut announced = Announced::default();
+    for point in points {
+        let initial: &[String] = match wanted {
+            Wanted::Added => &[],
+            Wanted::Removed => crowd,
+        };
+        let path = group(world, "g", initial).await;
+        announced.take(&world.events().await);
+        let begun = announced.count();
+        let operations = match wanted {
+            Wanted::Added => add(crowd),
+            Wanted::Removed => json!([{"op": "replace", "path": "members", "value": []}]),
+        };
+        let doomed = world.cold().await;
+        // Its token is checked before it is followed.
+        doomed.get("/Groups?count=0").await.expect(200);
+        let request = {
+            let (path, operations) = (path.clone(), operations.clone());
+            async move { doomed.patch(&path, operations).await }
+        };
+        let ended = killed_after(world, point, request).await;
+
+        // Whoever reads sees all of it or nothing.
+        let size = shown(world, &path).await.len();
+        assert!(
+            size == 0 || size == crowd.len(),
+            "{size} after {point} requests"
+        );
+        let user = world.get(&format!("/Users/{}", crowd[0])).await.json();
+        let groups = user["groups"].as_array().cloned().unwrap_or_default();
+        assert_eq!(
+            groups.iter().any(|group| group["value"] == id_of(&path)),
+            size > 0
+        );
+
+        // When the lease is over another writer ends what was begun, and then the request comes again.
+        world.wait(61);
+        let second = world.cold().await;
+        let answer = second.patch(&path, add(other)).await;
+        assert!([200, 204].contains(&answer.status.as_u16()), "{answer:?}");
+        let answer = world.cold().await.patch(&path, operations).await;
+        assert!([200, 204].contains(&answer.status.as_u16()), "{answer:?}");
+        let stored = shown(world, &path).await;
+        let expected: BTreeSet<String> = match wanted {
+            Wanted::Added => ids.iter().cloned().collect(),
+            // Everybody is removed, the other as well.
+            Wanted::Removed => BTreeSet::new(),
+        };
+        assert_eq!(stored, expected, "after {point} requests");
+        assert_swept(world, &path).await;
+        announced.take(&world.events().await);
+        assert_eq!(stored, announced.members(id_of(&path)));
+        let more = match wanted {
+            Wanted::Added => ids.len(),
+            Wanted::Removed => crowd.len() + 2,
+        };
+        assert_eq!(
+            announced.count(),
+            begun + more,
+            "each is announced once, after {point} requests"
+        );
+        if ended {
+            return;
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Wanted {
+    Added,
+    Removed,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adding_1_000_members_may_die_anywhere() {
+    let world = World::new().await;
+    let ids = users(&world, 1_001).await;
+    // 63 requests in a process that has just started; between those of one round every third.
+    let points = (1..=63).filter(|n| *n < 14 || *n > 50 || n % 3 == 0);
+    dies_and_is_repeated(&world, &ids, points.chain([usize::MAX]), Wanted::Added).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_1_000_members_may_die_anywhere() {
+    let world = World::new().await;
+    let ids = users(&world, 1_001).await;
+    let points = (1..=46).filter(|n| *n < 8 || *n > 42 || n % 5 == 0);
+    dies_and_is_repeated(&world, &ids, points.chain([usize::MAX]), Wanted::Removed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adding_8_000_members_may_die_anywhere() {
+    let world = Arc::new(World::new().await);
+    let lanes = (0..8).map(|lane| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            let mut ids = vec![];
+            for n in 0..1_000 {
+                let user = json!({"userName": format!("u{lane}-{n}")});
+                ids.push(world.post("/Users", &user).await.expect(201).id());
+            }
+            ids
+        })
+    });
+    let mut ids = vec![];
+    for lane in lanes.collect::<Vec<_>>() {
+        ids.extend(lane.await.unwrap());
+    }
+    ids.push(
+        world
+            .post("/Users", &json!({"userName": "other"}))
+            .await
+            .expect(201)
+            .id(),
+    );
+    world.events().await;
+    // 1 to read, 1 + 80 to mark and read, 320 to write, 80 to check, 1 to commit.
+    dies_and_is_repeated(
+        &world,
+        &ids,
+        [2, 83, 250, 401, 470, 482, 483].into_iter(),
+        Wanted::Added,
+    )
+    .await;
+}
+
+/// A second writer who comes while the first one is at it waits, and both changes are kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_writer_waits_for_the_first() {
+    let world = Arc::new(World::new().await);
+    let ids = users(&world, 301).await;
+    let path = group(&world, "g", &[]).await;
+    world
+        .cloud
+        .set_faults(|info| match info.operation.as_str() {
+            "BatchWriteItem" => Fault::Delay(Duration::from_millis(150)),
+            _ => Fault::Pass,
+        });
+    let (large, small) = (add(&ids[..300]), add(&ids[300..]));
+    let (first, second) = tokio::join!(world.patch(&path, large), async {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        world.patch(&path, small).await
+    });
+    first.expect(204);
+    second.expect(204);
+    world.cloud.clear_faults();
+    assert_eq!(shown(&world, &path).await.len(), 301);
+    assert_swept(&world, &path).await;
+}
+
+/// While the lease of a dead one lasts, others are told to come again (A8).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_somebody_died_in_is_429_until_the_lease_is_over() {
+    let world = World::new().await;
+    let ids = users(&world, 201).await;
+    let path = group(&world, "g", &[]).await;
+    let doomed = world.cold().await;
+    doomed.get("/Groups?count=0").await.expect(200);
+    let request = {
+        let (path, operations) = (path.clone(), add(&ids[..200]));
+        async move { doomed.patch(&path, operations).await }
+    };
+    assert!(!killed_after(&world, 8, request).await);
+    let answer = world.patch(&path, add(&ids[200..])).await.expect(429);
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    assert_eq!(shown(&world, &path).await, BTreeSet::new());
+    world.wait(61);
+    world.patch(&path, add(&ids[200..])).await.expect(200);
+    assert_swept(&world, &path).await;
+}
+
+/// Somebody is deleted while a PATCH adds him, with every possible order of their requests: he is no member at the
+/// end, and every beginning that was announced has its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_deleted_while_he_is_added_is_no_member() {
+    let world = Arc::new(World::new().await);
+    let crowd = users(&world, 60).await;
+    for (large, paused_delete) in [(false, false), (false, true), (true, false), (true, true)] {
+        for point in 0..12 {
+            let path = group(&world, "g", &[]).await;
+            let user = json!({"userName": format!("gone{large}{paused_delete}{point}")});
+            let gone = world.post("/Users", &user).await.expect(201).id();
+            let mut all = vec![gone.clone()];
+            if large {
+                all.extend(crowd.clone());
+            }
+            let slow = world.cold().await;
+            slow.get("/Groups?count=0").await.expect(200);
+            slow.get("/Users?count=0").await.expect(200);
+            world.get("/Groups?count=0").await.expect(200);
+            world.get("/Users?count=0").await.expect(200);
+            // The slow one stops after so many requests; the other one runs; then the slow one goes on.
+            let made = Arc::new(AtomicUsize::new(0));
+            let go = Arc::new(tokio::sync::Semaphore::new(0));
+            let count = made.clone();
+            world.cloud.set_faults(move |info| {
+                let number = count.fetch_add(
+                    usize::from(info.service == Service::DynamoDb),
+                    Ordering::Relaxed,
+                );
+                match number == point {
+                    true => Fault::Delay(Duration::from_millis(150)),
+                    false => Fault::Pass,
+                }
+            });
+            let delete = format!("/Users/{gone}");
+            let paused = {
+                let (path, delete, all, go) =
+                    (path.clone(), delete.clone(), all.clone(), go.clone());
+                tokio::spawn(async move {
+                    let answer = match paused_delete {
+                        true => slow.delete(&delete).await,
+                        false => slow.patch(&path, add(&all)).await,
+                    };
+                    go.add_permits(1);
+                    answer
+                })
+            };
+            while made.load(Ordering::Relaxed) <= point && go.available_permits() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let other = match paused_delete {
+                true => world.patch(&path, add(&all)).await,
+                false => world.delete(&delete).await,
+            };
+            let paused = paused.await.unwrap();
+            world.cloud.clear_faults();
+            let (patched, deleted) = match paused_delete {
+                true => (other, paused),
+                false => (paused, other),
+            };
+            deleted.expect(204);
+            let status = patched.status.as_u16();
+            assert!([200, 204, 400].contains(&status), "{patched:?}");
+            let stored = shown(&world, &path).await;
+            assert!(
+                !stored.contains(&gone),
+                "large {large}, delete paused {paused_delete}, after {point}"
+            );
+            let expected = if status == 400 { 0 } else { all.len() - 1 };
+            assert_eq!(stored.len(), expected);
+            let mut announced = Announced::default();
+            announced.take(&world.events().await);
+            assert_eq!(announced.members(id_of(&path)), stored);
+            assert_swept(&world, &path).await;
+            world.delete(&path).await.expect(204);
+            world.events().await;
+        }
+    }
+}
+
+/// Deleting somebody with many groups dies after each request, and is finished by the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_user_may_die_anywhere() {
+    let world = World::new().await;
+    for point in 1.. {
+        let user = json!({"userName": format!("u{point}")});
+        let id = world.post("/Users", &user).await.expect(201).id();
+        let mut paths = vec![];
+        for n in 0..4 {
+            paths.push(group(&world, &format!("g{n}"), std::slice::from_ref(&id)).await);
+        }
+        let mut announced = Announced::default();
+        let doomed = world.cold().await;
+        doomed.get("/Users?count=0").await.expect(200);
+        let delete = format!("/Users/{id}");
+        let request = {
+            let delete = delete.clone();
+            async move { doomed.delete(&delete).await }
+        };
+        let ended = killed_after(&world, point, request).await;
+        let again = world.delete(&delete).await.status.as_u16();
+        assert!([204, 404].contains(&again), "{again}");
+        world.get(&delete).await.expect(404);
+        announced.take(&world.events().await);
+        for path in &paths {
+            assert_eq!(
+                shown(&world, path).await,
+                BTreeSet::new(),
+                "after {point} requests"
+            );
+            assert_eq!(announced.members(id_of(path)), BTreeSet::new());
+            assert_swept(&world, path).await;
+            world.delete(path).await.expect(204);
+        }
+        assert_eq!(announced.count(), 8, "four begun and four ended, each once");
+        world.events().await;
+        if ended {
+            assert!(point > 8);
+            return;
+        }
+    }
+}
+
+/// The same for a group of more members than a transaction holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_group_may_die_anywhere() {
+    let world = World::new().await;
+    let ids = users(&world, 250).await;
+    for point in 1.. {
+        let path = group(&world, "g", &ids).await;
+        let mut announced = Announced::default();
+        let doomed = world.cold().await;
+        doomed.get("/Groups?count=0").await.expect(200);
+        let request = {
+            let path = path.clone();
+            async move { doomed.delete(&path).await }
+        };
+        let ended = killed_after(&world, point, request).await;
+        let again = world.delete(&path).await.status.as_u16();
+        assert_eq!(
+            again,
+            if ended { 404 } else { 204 },
+            "after {point} requests"
+        );
+        world.get(&path).await.expect(404);
+        let events = world.events().await;
+        let deleted = events
+            .iter()
+            .filter(|event| event["detail-type"] == "group.deleted")
+            .count();
+        assert_eq!(deleted, 1);
+        announced.take(&events);
+        assert_eq!(announced.members(id_of(&path)), BTreeSet::new());
+        assert_eq!(
+            announced.count(),
+            500,
+            "each membership begun and ended once, after {point} requests"
+        );
+        let (rows, others, head) = kept(&world, &path).await;
+        assert_eq!((rows, others.len(), head.is_none()), (0, 0, true));
+        let user = world.get(&format!("/Users/{}", ids[0])).await.json();
+        assert!(user.get("groups").is_none());
+        if ended {
+            assert!(point > 6);
+            return;
+        }
+    }
+}
