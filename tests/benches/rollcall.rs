@@ -1,6 +1,7 @@
 //! Speed, side by side in one run: `cargo bench -p tests`. The figures in the README are from here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use axum::body::Bytes;
 use divan::{Bencher, black_box};
@@ -113,6 +114,10 @@ impl Deployed {
     }
 
     fn send(&self, method: &str, path: &str, body: String) -> u16 {
+        self.ask(method, path, body).0
+    }
+
+    fn ask(&self, method: &str, path: &str, body: String) -> (u16, Value) {
         let request = Request::builder()
             .method(method)
             .uri(format!("/scim/v2/{}{path}", self.directory.id))
@@ -120,10 +125,9 @@ impl Deployed {
             .header("content-type", "application/scim+json; charset=utf-8")
             .body(Bytes::from(body))
             .unwrap();
-        self.runtime
-            .block_on(self.stack.handle(request))
-            .status()
-            .as_u16()
+        let answer = self.runtime.block_on(self.stack.handle(request));
+        let body = serde_json::from_slice(answer.body()).unwrap_or_default();
+        (answer.status().as_u16(), body)
     }
 }
 
@@ -151,4 +155,71 @@ fn look_up_through_the_router(bencher: Bencher) {
     assert_eq!(deployed.send("POST", "/Users", ann().to_string()), 201);
     let path = "/Users?filter=userName%20eq%20%22ann@example.com%22&startIndex=1&count=100";
     bencher.bench_local(|| assert_eq!(deployed.send("GET", path, String::new()), 200));
+}
+
+/// Groups of several sizes in one directory, and a user who is in none of them.
+struct Groups {
+    deployed: Deployed,
+    one: String,
+    paths: Vec<(usize, String)>,
+}
+
+const SIZES: [usize; 4] = [10, 1_000, 10_000, 50_000];
+
+/// Made once, for all sizes side by side.
+static GROUPS: LazyLock<Mutex<Groups>> = LazyLock::new(|| {
+    let deployed = Deployed::new();
+    let create = |path: &str, body: Value| -> String {
+        let (status, answer) = deployed.ask("POST", path, body.to_string());
+        assert_eq!(status, 201, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    };
+    let ids: Vec<String> = (0..=SIZES[3])
+        .map(|n| create("/Users", json!({"userName": format!("u{n}")})))
+        .collect();
+    let paths = SIZES.map(|size| {
+        let members: Vec<Value> = ids[1..=size]
+            .iter()
+            .map(|id| json!({"value": id}))
+            .collect();
+        let group = json!({"displayName": format!("g{size}"), "members": members});
+        (size, format!("/Groups/{}", create("/Groups", group)))
+    });
+    Mutex::new(Groups {
+        one: ids[0].clone(),
+        paths: paths.to_vec(),
+        deployed,
+    })
+});
+
+impl Groups {
+    /// Sends a PATCH about the one user to the group of that size, as Okta does.
+    fn patch(&self, size: usize, add: bool) {
+        let (_, path) = self.paths.iter().find(|(of, _)| *of == size).unwrap();
+        let operation = match add {
+            true => json!({"op": "add", "path": "members", "value": [{"value": self.one}]}),
+            false => json!({"op": "remove", "path": format!("members[value eq \"{}\"]", self.one)}),
+        };
+        let body = json!({"schemas": [scim::PATCH_OP_SCHEMA], "Operations": [operation]});
+        let status = self.deployed.send("PATCH", path, body.to_string());
+        assert!([200, 204].contains(&status), "{status}");
+    }
+}
+
+/// One member added to a group of that size. Small ones answer with their members, which are known.
+#[divan::bench(args = SIZES, sample_size = 1, sample_count = 200)]
+fn add_one_member_through_the_router(bencher: Bencher, size: usize) {
+    let groups = GROUPS.lock().unwrap();
+    bencher
+        .with_inputs(|| groups.patch(size, false))
+        .bench_local_values(|()| groups.patch(size, true));
+}
+
+/// One member removed from a group of that size.
+#[divan::bench(args = SIZES, sample_size = 1, sample_count = 200)]
+fn remove_one_member_through_the_router(bencher: Bencher, size: usize) {
+    let groups = GROUPS.lock().unwrap();
+    bencher
+        .with_inputs(|| groups.patch(size, true))
+        .bench_local_values(|()| groups.patch(size, false));
 }

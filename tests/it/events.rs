@@ -1,5 +1,6 @@
 //! Every published event fits its schema under `infra/events`, and the schemas are strict enough to notice.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ fn schema(detail_type: &str) -> (Value, Validator) {
     let schema = read(&format!("{detail_type}.json"));
     let shared = Registry::new()
         .add("json-schema:///user.json", read("user.json"))
+        .unwrap()
+        .add("json-schema:///group.json", read("group.json"))
         .unwrap()
         .prepare()
         .unwrap();
@@ -87,6 +90,67 @@ async fn every_published_event_fits_its_schema() {
     }
 }
 
+#[tokio::test]
+async fn every_event_of_a_group_fits_its_schema() {
+    let world = World::new().await;
+    let ann = user("ann@example.com");
+    let ann = world.post("/Users", &ann).await.expect(201).id();
+    let bob = json!({"userName": "bob@example.com"});
+    let bob = world.post("/Users", &bob).await.expect(201).id();
+    let sales = json!({"displayName": "Sales", "externalId": "00g1", "members": [{"value": ann}, {"value": bob}]});
+    let sales = world.post("/Groups", &sales).await.expect(201).id();
+    let all = json!({"displayName": "All", "members": [{"value": sales}, {"value": bob}]});
+    let all = world.post("/Groups", &all).await.expect(201).id();
+    let path = format!("/Groups/{sales}");
+    let change = json!([{"op": "remove", "path": "members"}, {"op": "replace", "value": {"displayName": "Sales EMEA", "externalId": ""}}]);
+    world.patch(&path, change).await.expect(200);
+    // Bob is gone before it is told that he became a member.
+    world.delete(&format!("/Users/{bob}")).await.expect(204);
+    world.delete(&path).await.expect(204);
+    world.delete(&format!("/Groups/{all}")).await.expect(204);
+
+    let events = world.events().await;
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for event in &events {
+        check(event);
+        *seen
+            .entry(event["detail-type"].as_str().unwrap())
+            .or_default() += 1;
+    }
+    let expected = [
+        ("group.created", 2),
+        ("group.deleted", 2),
+        ("group.group_added", 1),
+        ("group.group_removed", 1),
+        ("group.updated", 1),
+        ("group.user_added", 3),
+        ("group.user_removed", 3),
+        ("user.created", 2),
+        ("user.deleted", 1),
+    ];
+    assert_eq!(seen, BTreeMap::from(expected));
+    // Whoever is known is described, and whoever is gone is named.
+    let of = |detail_type: &str, id: &str| {
+        let found = events.iter().find(|event| {
+            event["detail-type"] == detail_type && event["detail"]["member"]["id"] == id
+        });
+        found.unwrap()["detail"]["data"].clone()
+    };
+    assert_eq!(
+        of("group.user_added", &ann)["user"]["email"],
+        "ann@example.com"
+    );
+    assert_eq!(of("group.user_added", &bob)["user"], json!({"id": bob}));
+    // The end of his membership in All was announced with what was known of him.
+    let ends = events.iter().filter(|event| {
+        event["detail-type"] == "group.user_removed" && event["detail"]["resource"]["id"] == all
+    });
+    let names: Vec<&Value> = ends
+        .map(|event| &event["detail"]["data"]["user"]["user_name"])
+        .collect();
+    assert_eq!(names, ["bob@example.com"]);
+}
+
 #[test]
 fn the_examples_fit_and_what_differs_does_not() {
     let mut known = 0;
@@ -99,19 +163,30 @@ fn the_examples_fit_and_what_differs_does_not() {
         let (schema, validator) = schema(detail_type);
         let example = &schema["examples"][0];
         check(example);
-        let changes: [(&str, Value); 6] = [
+        let changes: [(&str, Value); 10] = [
             ("/detail-type", json!("user.teleported")),
             ("/source", json!("somebody")),
             ("/detail/version", json!("1")),
+            ("/detail/resource", json!({"type": "User"})),
             ("/detail/data/active", json!(null)),
             ("/detail/data/raw/meta/location", json!(null)),
-            ("/detail/resource", json!({"type": "User"})),
+            ("/detail/member/type", json!("Robot")),
+            ("/detail/data/user/active", json!(null)),
+            ("/detail/data/member/display_name", json!(null)),
+            ("/detail/data/group/raw/meta/location", json!(null)),
         ];
+        let mut tried = 0;
         for (pointer, value) in changes {
             let mut other = example.clone();
-            *other.pointer_mut(pointer).unwrap() = value;
+            // Not every event has every one of these.
+            let Some(place) = other.pointer_mut(pointer) else {
+                continue;
+            };
+            *place = value;
+            tried += 1;
             assert!(!validator.is_valid(&other), "{detail_type} {pointer}");
         }
+        assert!(tried >= 5, "{detail_type}");
         for pointer in ["/detail", "/detail/data", "/detail/resource", ""] {
             let mut other = example.clone();
             other
@@ -129,5 +204,5 @@ fn the_examples_fit_and_what_differs_does_not() {
         secret["detail"]["data"]["raw"]["password"] = json!("x");
         assert!(!validator.is_valid(&secret), "{detail_type}");
     }
-    assert_eq!(known, 3);
+    assert_eq!(known, 10);
 }

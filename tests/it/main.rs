@@ -4,6 +4,7 @@ mod cost;
 mod events;
 mod group_cost;
 mod group_races;
+mod groups;
 mod lambda;
 mod limits;
 mod program;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, user};
 
-/// Cancels every third transaction, and throttles every seventh request.
+/// Cancels every third transaction, hinders every fifth single write, and throttles every seventh request.
 pub fn busy(world: &World) {
     world.cloud.set_faults(
         |request| match (request.service, request.operation.as_str()) {
@@ -20,6 +20,13 @@ pub fn busy(world: &World) {
                 let mut reasons = vec!["None"; actions];
                 reasons[request.number % actions] = "TransactionConflict";
                 Fault::Cancel(reasons)
+            }
+            (Service::DynamoDb, "UpdateItem" | "BatchWriteItem") if request.number % 5 == 0 => {
+                Fault::Error {
+                    status: 400,
+                    code: "TransactionConflictException",
+                    message: "Transaction is ongoing for the item",
+                }
             }
             (Service::DynamoDb, _) if request.number % 7 == 0 => Fault::Error {
                 status: 400,

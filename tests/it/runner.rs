@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use local::Cloud;
+use local::{Cloud, Stack, StackOptions, Template};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -247,4 +247,39 @@ async fn the_table_can_be_in_another_dynamodb() {
     let rollcall = Rollcall::start_with(&data.0, &["--dynamodb-endpoint", &endpoint]).await;
     let (_, list) = rollcall.send("GET", "/Users", &json!(null)).await;
     assert_eq!(list["totalResults"], 1);
+}
+
+/// Data that was written before there was an index is found through it afterwards.
+#[tokio::test]
+async fn a_table_of_an_earlier_template_gets_the_index_it_lacks() {
+    let text = include_str!("../../template.yaml");
+    let begin = text.find("      # The groups of a member.").unwrap();
+    let end = text.find("      StreamSpecification:").unwrap();
+    let earlier = format!("{}{}", &text[..begin], &text[end..])
+        .replace("        - { AttributeName: UG, AttributeType: S }\n", "");
+    assert!(!earlier.contains("GlobalSecondaryIndexes"));
+    let cloud = Cloud::in_memory().unwrap();
+    let options = StackOptions {
+        template: Some(Template::read(&earlier).unwrap()),
+        ..StackOptions::default()
+    };
+    Stack::start(cloud.clone(), options).await.unwrap();
+
+    let stack = Stack::start(cloud, StackOptions::default()).await.unwrap();
+    let first = stack.first_directory().await.unwrap();
+    let send = async |method: &str, path: &str, body: Value| -> Value {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("/scim/v2/{}{path}", first.id))
+            .header("authorization", format!("Bearer {}", first.token))
+            .body(body.to_string().into())
+            .unwrap();
+        serde_json::from_slice(stack.handle(request).await.body()).unwrap()
+    };
+    let ann = send("POST", "/Users", user("ann@example.com")).await;
+    let group = json!({"displayName": "g", "members": [{"value": ann["id"]}]});
+    let group = send("POST", "/Groups", group).await;
+    let path = format!("/Users/{}", ann["id"].as_str().unwrap());
+    let ann = send("GET", &path, Value::Null).await;
+    assert_eq!(ann["groups"][0]["value"], group["id"], "{ann}");
 }

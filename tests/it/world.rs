@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::Bytes;
+use gateway::NewDirectory;
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
 use local::{Cloud, CloudOptions, Stack, StackOptions};
@@ -100,6 +101,17 @@ impl World {
             directory: self.directory.clone(),
             token: self.token.clone(),
             seconds: self.seconds.clone(),
+        }
+    }
+
+    /// Another directory of the same account.
+    pub async fn with_directory(&self, new: NewDirectory) -> World {
+        let created = self.stack.gateway().create_directory(new).await;
+        let (directory, token) = created.unwrap();
+        World {
+            directory: directory.id.to_string(),
+            token: token.expose().to_owned(),
+            ..self.cold().await
         }
     }
 

@@ -241,6 +241,10 @@ Each request and each event is a line below. Ctrl-C stops.
             text("/detail/resource/id"),
             number("/detail/version")
         );
+        if event.pointer("/detail/member").is_some() {
+            let (ty, id) = (text("/detail/member/type"), text("/detail/member/id"));
+            line.push_str(&format!("  member {ty} {id}"));
+        }
         if let Some(changed) = event.pointer("/detail/changed").and_then(Value::as_array) {
             let changed: Vec<&str> = changed.iter().filter_map(Value::as_str).collect();
             line.push_str(&format!("  changed {}", changed.join(", ")));

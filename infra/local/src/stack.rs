@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-    Projection as SdkProjection, ProjectionType, ScalarAttributeType, StreamSpecification,
-    StreamViewType, TimeToLiveSpecification,
+    AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
+    GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection as SdkProjection,
+    ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
+    TimeToLiveSpecification,
 };
 use axum::Router;
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::api::Api;
 use crate::cloud::Cloud;
 use crate::stream::{Invoke, Pause, StreamReader};
-use crate::template::{Key, Table, Template};
+use crate::template::{Index, Key, Table, Template};
 use crate::{Clock, Error};
 
 /// How often the stream is looked at when nothing was written through this process.
@@ -224,12 +225,20 @@ fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Err
     }
 }
 
-/// Makes the table unless it exists, and says the ARN of its stream.
+/// Makes the table unless it exists, adds indexes that it lacks, and says the ARN of its stream.
 async fn table(cloud: &Cloud, table: &Table) -> Result<String, Error> {
     let client = Client::new(cloud.config());
     let described = client.describe_table().table_name(&table.name).send().await;
     let arn = match described {
-        Ok(found) => found.table.and_then(|table| table.latest_stream_arn),
+        Ok(found) => {
+            let found = found.table;
+            let indexes = found.as_ref().map(|found| {
+                let indexes = found.global_secondary_indexes().iter();
+                indexes.filter_map(|index| index.index_name()).collect()
+            });
+            add_indexes(&client, table, indexes.unwrap_or_default()).await?;
+            found.and_then(|table| table.latest_stream_arn)
+        }
         Err(error)
             if error
                 .as_service_error()
@@ -242,30 +251,63 @@ async fn table(cloud: &Cloud, table: &Table) -> Result<String, Error> {
     arn.ok_or_else(|| Error::Table(format!("{} has no stream", table.name)))
 }
 
+/// A table that was made by an earlier template gets the indexes of this one, as CloudFormation sees to in the cloud.
+async fn add_indexes(client: &Client, table: &Table, there: Vec<&str>) -> Result<(), Error> {
+    for index in &table.global_secondary_indexes {
+        if there.contains(&index.index_name.as_str()) {
+            continue;
+        }
+        let create = CreateGlobalSecondaryIndexAction::builder()
+            .index_name(&index.index_name)
+            .set_key_schema(Some(keys(&index.key_schema)?))
+            .projection(projection(index))
+            .build()
+            .map_err(Error::table)?;
+        client
+            .update_table()
+            .table_name(&table.name)
+            .set_attribute_definitions(Some(definitions(table)?))
+            .global_secondary_index_updates(
+                GlobalSecondaryIndexUpdate::builder().create(create).build(),
+            )
+            .send()
+            .await
+            .map_err(Error::table)?;
+    }
+    Ok(())
+}
+
+fn definitions(table: &Table) -> Result<Vec<AttributeDefinition>, Error> {
+    let definitions = table.attribute_definitions.iter().map(|attribute| {
+        AttributeDefinition::builder()
+            .attribute_name(&attribute.attribute_name)
+            .attribute_type(ScalarAttributeType::from(attribute.attribute_type.as_str()))
+            .build()
+            .map_err(Error::table)
+    });
+    definitions.collect()
+}
+
+fn projection(index: &Index) -> SdkProjection {
+    let names = &index.projection.non_key_attributes;
+    let kind = ProjectionType::from(index.projection.projection_type.as_str());
+    SdkProjection::builder()
+        .projection_type(kind)
+        .set_non_key_attributes((!names.is_empty()).then(|| names.clone()))
+        .build()
+}
+
 async fn create(client: &Client, table: &Table) -> Result<Option<String>, Error> {
     let mut request = client
         .create_table()
         .table_name(&table.name)
         .billing_mode(BillingMode::PayPerRequest);
-    for attribute in &table.attribute_definitions {
-        let kind = ScalarAttributeType::from(attribute.attribute_type.as_str());
-        let definition = AttributeDefinition::builder()
-            .attribute_name(&attribute.attribute_name)
-            .attribute_type(kind)
-            .build()
-            .map_err(Error::table)?;
-        request = request.attribute_definitions(definition);
-    }
+    request = request.set_attribute_definitions(Some(definitions(table)?));
     for element in keys(&table.key_schema)? {
         request = request.key_schema(element);
     }
     for index in &table.global_secondary_indexes {
-        let names = &index.projection.non_key_attributes;
-        let kind = ProjectionType::from(index.projection.projection_type.as_str());
-        let projection = SdkProjection::builder()
-            .projection_type(kind)
-            .set_non_key_attributes((!names.is_empty()).then(|| names.clone()))
-            .build();
+        let projection = projection(index);
         let index = GlobalSecondaryIndex::builder()
             .index_name(&index.index_name)
             .set_key_schema(Some(keys(&index.key_schema)?))

@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{
 };
 use tokio::time::Instant;
 
-use crate::error::{Error, is_throttling};
+use crate::error::{Error, says_later};
 use crate::event::Event;
 use crate::item::{self, Item};
 use crate::key::{Key, PK};
@@ -80,6 +80,8 @@ pub(crate) enum Condition {
     Absent,
     /// An item is there.
     Present,
+    /// The row of a user who is a member is there.
+    UserRow,
     /// The resource is in this version.
     Version(u64),
     /// The group is in this version, and this operation, or none, is under way.
@@ -109,6 +111,10 @@ impl Condition {
         let (text, names): (_, &[(&str, &str)]) = match self {
             Self::Absent => ("attribute_not_exists(#pk)", &[("#pk", PK)]),
             Self::Present => ("attribute_exists(#pk)", &[("#pk", PK)]),
+            Self::UserRow => (
+                "attribute_exists(#pk) AND attribute_not_exists(#k)",
+                &[("#pk", PK), ("#k", item::KIND)],
+            ),
             Self::Version(version) => {
                 values.insert(":v".to_owned(), item::number(version));
                 ("#v = :v", &[("#v", item::VERSION)])
@@ -371,10 +377,7 @@ where
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     let code = error.code().unwrap_or_default();
-    if is_throttling(code)
-        || code == "TransactionInProgressException"
-        || code == "TransactionConflictException"
-    {
+    if says_later(code) {
         return NotCommitted::Contended;
     }
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
@@ -390,8 +393,7 @@ where
             "ConditionalCheckFailed" if refused != Some(Refused::Changed) => {
                 refused = Some(*meaning);
             }
-            "TransactionConflict" => contended = true,
-            code if is_throttling(code) => contended = true,
+            code if says_later(code) => contended = true,
             _ => {}
         }
     }

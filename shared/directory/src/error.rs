@@ -46,7 +46,7 @@ impl Error {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        if error.code().is_some_and(is_throttling) {
+        if error.code().is_some_and(says_later) {
             Self::Busy
         } else {
             Self::broken(error)
@@ -54,9 +54,9 @@ impl Error {
     }
 }
 
-/// Error codes, and reasons of a cancelled transaction, that say "later".
-/// AWS: "Error handling with DynamoDB", "TransactWriteItems".
-pub(crate) fn is_throttling(code: &str) -> bool {
+/// Error codes, and reasons of a cancelled transaction, that say "later":
+/// throttling, and transactions that meet, be it with a single write. AWS: "Error handling with DynamoDB", "TransactWriteItems".
+pub(crate) fn says_later(code: &str) -> bool {
     matches!(
         code,
         "ProvisionedThroughputExceededException"
@@ -64,5 +64,8 @@ pub(crate) fn is_throttling(code: &str) -> bool {
             | "RequestLimitExceeded"
             | "ProvisionedThroughputExceeded"
             | "ThrottlingError"
+            | "TransactionConflict"
+            | "TransactionConflictException"
+            | "TransactionInProgressException"
     )
 }

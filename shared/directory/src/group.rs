@@ -31,6 +31,7 @@ use crate::kind::{GROUP, USER};
 use crate::known::Seen;
 use crate::members::{self, FEW, Member, Members, Wish, Wished, unknown_members, wished};
 use crate::resources::{Settled, item_of, move_pointers, settle, to_the_millisecond};
+use crate::steps::check_changes;
 use crate::store::{GroupState, Precondition, Store, Stored};
 
 /// The most writes of a transaction ("Service, account, and table quotas").
@@ -270,6 +271,7 @@ impl Store {
         let directory = caller.directory().id;
         let (resource, elements) = resource.split_members()?;
         let wished = wished(elements)?;
+        check_changes(wished.len())?;
         let mut learned = Learned::default();
         let mut backoff = Backoff::new();
         loop {
@@ -569,8 +571,6 @@ impl Store {
                         .in_steps_named(caller, old, resource, (added, removed), learned, now)
                         .await;
                 }
-                // Whether one who goes is a group is for the event to say; a
-                // transaction that only tries cannot know it.
                 let unsure = match known {
                     Some(known) => {
                         step.added.keys().any(|id| known.contains_key(id))
@@ -682,9 +682,14 @@ impl Store {
             change.create(key, row, Refused::Members);
             add_existence(&mut change, caller, *id, member.group, false);
         }
-        for id in step.removed.keys() {
+        for (id, group) in &step.removed {
             let key = Key::member(directory, old.id, *id);
-            change.delete(key, Condition::Present, Refused::Members);
+            // Who is taken for a user must be one: the event says so.
+            let condition = match group {
+                true => Condition::Present,
+                false => Condition::UserRow,
+            };
+            change.delete(key, condition, Refused::Members);
         }
         for event in
             event_of(caller, old, &new, new.last_modified)?.with_members(caller, &step.moved())

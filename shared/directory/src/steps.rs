@@ -406,7 +406,7 @@ fn commitment(
     Ok((change, keys))
 }
 
-fn check_changes(changes: usize) -> Result<(), Error> {
+pub(crate) fn check_changes(changes: usize) -> Result<(), Error> {
     match changes > MAX_CHANGES {
         false => Ok(()),
         true => Err(Error::TooLarge(format!(
