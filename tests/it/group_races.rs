@@ -558,19 +558,43 @@ async fn a_group_that_somebody_died_in_is_429_until_the_lease_is_over() {
     assert_swept(&world, &path).await;
 }
 
+/// How somebody becomes a member.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Patch,
+    /// With more others than a transaction holds.
+    LargePatch,
+    /// The same with a new group.
+    LargePost,
+}
+
+impl Way {
+    async fn add(self, world: &World, path: &str, ids: &[String]) -> Answer {
+        match self {
+            Way::Patch | Way::LargePatch => world.patch(path, add(ids)).await,
+            Way::LargePost => {
+                let group = json!({"displayName": "g", "members": members(ids)});
+                world.post("/Groups", &group).await
+            }
+        }
+    }
+}
+
 /// Somebody is deleted while a PATCH adds him, with every possible order of their requests: he is no member at the
 /// end, and every beginning that was announced has its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_deleted_while_he_is_added_is_no_member() {
     let world = Arc::new(World::new().await);
     let crowd = users(&world, 60).await;
-    for (large, paused_delete) in [(false, false), (false, true), (true, false), (true, true)] {
+    let ways = [Way::Patch, Way::LargePatch, Way::LargePost];
+    let ways = ways.into_iter().flat_map(|way| [(way, false), (way, true)]);
+    for (way, paused_delete) in ways {
         for point in 0..12 {
             let path = group(&world, "g", &[]).await;
-            let user = json!({"userName": format!("gone{large}{paused_delete}{point}")});
+            let user = json!({"userName": format!("gone{way:?}{paused_delete}{point}")});
             let gone = world.post("/Users", &user).await.expect(201).id();
             let mut all = vec![gone.clone()];
-            if large {
+            if !matches!(way, Way::Patch) {
                 all.extend(crowd.clone());
             }
             let slow = world.cold().await;
@@ -599,7 +623,7 @@ async fn who_is_deleted_while_he_is_added_is_no_member() {
                 tokio::spawn(async move {
                     let answer = match paused_delete {
                         true => slow.delete(&delete).await,
-                        false => slow.patch(&path, add(&all)).await,
+                        false => way.add(&slow, &path, &all).await,
                     };
                     go.add_permits(1);
                     answer
@@ -609,7 +633,7 @@ async fn who_is_deleted_while_he_is_added_is_no_member() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let other = match paused_delete {
-                true => world.patch(&path, add(&all)).await,
+                true => way.add(&world, &path, &all).await,
                 false => world.delete(&delete).await,
             };
             let paused = paused.await.unwrap();
@@ -620,14 +644,16 @@ async fn who_is_deleted_while_he_is_added_is_no_member() {
             };
             deleted.expect(204);
             let status = patched.status.as_u16();
-            assert!([200, 204, 400].contains(&status), "{patched:?}");
+            assert!([200, 201, 204, 400].contains(&status), "{patched:?}");
+            let path = match status {
+                201 => format!("/Groups/{}", patched.id()),
+                _ => path,
+            };
             let stored = shown(&world, &path).await;
-            assert!(
-                !stored.contains(&gone),
-                "large {large}, delete paused {paused_delete}, after {point}"
-            );
+            let case = format!("{way:?}, delete paused {paused_delete}, after {point}");
+            assert!(!stored.contains(&gone), "{case}");
             let expected = if status == 400 { 0 } else { all.len() - 1 };
-            assert_eq!(stored.len(), expected);
+            assert_eq!(stored.len(), expected, "{case}");
             let mut announced = Announced::default();
             announced.take(&world.events().await);
             assert_eq!(announced.members(id_of(&path)), stored);
@@ -635,6 +661,91 @@ async fn who_is_deleted_while_he_is_added_is_no_member() {
             world.delete(&path).await.expect(204);
             world.events().await;
         }
+    }
+}
+
+/// The rows of all groups that the table keeps: partition and member.
+async fn all_rows(world: &World) -> BTreeSet<(String, String)> {
+    let client = Client::new(world.cloud.config());
+    let items = client
+        .scan()
+        .table_name("rollcall-Table")
+        .filter_expression("contains(PK, :m) AND attribute_exists(#from)")
+        .expression_attribute_names("#from", "from")
+        .expression_attribute_values(":m", AttributeValue::S("#M#".to_owned()))
+        .into_paginator()
+        .items();
+    let rows = items.send().collect::<Result<Vec<_>, _>>().await.unwrap();
+    rows.iter()
+        .map(|row| {
+            ["PK", "SK"]
+                .map(|name| row[name].as_s().unwrap().clone())
+                .into()
+        })
+        .collect()
+}
+
+/// Creating a group of more members than a transaction holds dies after each request: there is no group, nobody sees
+/// what is left, and it is swept when a user is deleted who has a row in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn creating_a_group_may_die_anywhere() {
+    let world = World::new().await;
+    let ids = users(&world, 250).await;
+    world.events().await;
+    let mut swept = 0;
+    for point in 1.. {
+        let gone = world
+            .post("/Users", &json!({"userName": format!("gone{point}")}))
+            .await
+            .expect(201)
+            .id();
+        let mut all = ids.clone();
+        all.push(gone.clone());
+        let body = json!({"displayName": "g", "members": members(&all)});
+        let doomed = world.cold().await;
+        doomed.get("/Groups?count=0").await.expect(200);
+        let request = {
+            let body = body.clone();
+            async move { doomed.post("/Groups", &body).await }
+        };
+        let ended = killed_after(&world, point, request).await;
+        let found = world
+            .get("/Groups?excludedAttributes=members")
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(found["totalResults"], u8::from(ended));
+        let before = all_rows(&world).await;
+        if !ended {
+            for start in [1, 101, 201] {
+                let page = format!("/Users?startIndex={start}&count=100&attributes=groups");
+                let page = world.get(&page).await.expect(200).json().to_string();
+                assert!(!page.contains("/Groups/"), "after {point} requests");
+            }
+        }
+        world.wait(61);
+        world.delete(&format!("/Users/{gone}")).await.expect(204);
+        let after = all_rows(&world).await;
+        let mut announced = Announced::default();
+        announced.take(&world.events().await);
+        if ended {
+            let path = format!("/Groups/{}", found["Resources"][0]["id"].as_str().unwrap());
+            assert_eq!(shown(&world, &path).await, ids.iter().cloned().collect());
+            assert_eq!(
+                announced.members(id_of(&path)),
+                ids.iter().cloned().collect()
+            );
+            assert_swept(&world, &path).await;
+            assert!(point > 13 && swept > 3, "{point} {swept}");
+            return;
+        }
+        let mut expected = before.clone();
+        if let Some((group, _)) = before.iter().find(|(_, member)| *member == gone) {
+            swept += 1;
+            expected.retain(|(of, _)| of != group);
+        }
+        assert_eq!(after, expected, "after {point} requests");
+        assert_eq!(announced.count(), 0);
     }
 }
 

@@ -304,44 +304,18 @@ impl Store {
             for event in event.with_members(caller, &step.moved()) {
                 change.event(event);
             }
-            let in_steps = !step.fits_one_transaction();
-            if in_steps {
-                // Nobody sees rows of a group that is not there.
-                let deadline = Deadline::new();
-                check_added_groups(&step)?;
-                let rows = step.added.iter().map(|(id, member)| {
-                    let row = members::row(caller, member, new.version);
-                    (Key::member(directory, new.id, *id), Some(row))
-                });
-                self.write_all(rows.collect(), deadline).await?;
-            }
-            if in_steps || learned.check_members {
-                let found = self.find(caller, &step).await;
-                let again = match found {
-                    Ok(groups) if groups.is_empty() => None,
-                    other => Some(other),
-                };
-                if let Some(found) = again {
-                    if in_steps {
-                        self.delete_rows(caller, new.id, step.added.keys()).await?;
-                    }
-                    learned.groups.extend(found?);
-                    continue;
+            check_added_groups(&step)?;
+            let attempt = match step.fits_one_transaction() {
+                true => {
+                    self.create_at_once(caller, change, &new, &step, &mut learned)
+                        .await?
                 }
-            }
-            for (id, member) in &step.added {
-                if !in_steps {
-                    let row = members::row(caller, member, new.version);
-                    let key = Key::member(directory, new.id, *id);
-                    change.create(key, row, Refused::Changed);
+                false => {
+                    self.create_in_steps(caller, change, &new, &step, &mut learned, now)
+                        .await?
                 }
-                add_existence(&mut change, caller, *id, member.group, in_steps);
-            }
-            let settled = settle(change.commit(self).await, &new.resource);
-            if in_steps && !matches!(settled, Ok(Settled::Written)) {
-                self.delete_rows(caller, new.id, step.added.keys()).await?;
-            }
-            match settled? {
+            };
+            match attempt {
                 Settled::Written => {
                     let members = Arc::new(step.apply(&Members::new()));
                     let few = members.len() as u64 <= FEW;
@@ -355,9 +329,42 @@ impl Store {
                         members: Some(members),
                     });
                 }
-                Settled::Members if !learned.check_members => learned.check_members = true,
-                Settled::Members | Settled::Again => backoff.wait().await?,
+                // What was wrong with a member has been found out.
+                Settled::Members => {}
+                Settled::Again => backoff.wait().await?,
             }
+        }
+    }
+
+    async fn create_at_once(
+        &self,
+        caller: &Caller,
+        mut change: Change,
+        new: &Stored,
+        step: &Step,
+        learned: &mut Learned,
+    ) -> Result<Settled, Error> {
+        if learned.check_members {
+            let groups = self.find(caller, step).await?;
+            if !groups.is_empty() {
+                learned.groups.extend(groups);
+                return Ok(Settled::Members);
+            }
+        }
+        for (id, member) in &step.added {
+            let key = Key::member(caller.directory().id, new.id, *id);
+            let row = members::row(caller, member, new.version);
+            change.create(key, row, Refused::Changed);
+            add_existence(&mut change, caller, *id, member.group, false);
+        }
+        match settle(change.commit(self).await, &new.resource)? {
+            // It was looked for just now, so it is being deleted.
+            Settled::Members if learned.check_members => Ok(Settled::Again),
+            Settled::Members => {
+                learned.check_members = true;
+                Ok(Settled::Members)
+            }
+            settled => Ok(settled),
         }
     }
 

@@ -13,6 +13,7 @@
 //! | the members of a group | `d#M#`group / member id | Query |
 //! | whether somebody is a member | `d#M#`group / member id | GetItem |
 //! | who is being removed from a group just now | `d#M#`group / `removed#`operation`#`part | with the members |
+//! | a group that is coming, while members are written | `d#M#`group / `creating` | GetItem |
 //! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
 //! | the groups of a member, or of all on a page of users | index `Memberships`: `UG` = d, member id | Query |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
@@ -98,6 +99,14 @@ impl Key {
         Self {
             pk: members(directory, group),
             sk: format!("{}#{part:04}", removals(operation)),
+        }
+    }
+
+    /// A group of which member rows are there before itself.
+    pub(crate) fn creation(directory: DirectoryId, group: ResourceId) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: "creating".to_owned(),
         }
     }
 
@@ -261,6 +270,7 @@ mod tests {
             Key::count(d, GROUP.letter, g),
             Key::member(d, g, u),
             Key::removal(d, g, &e.to_string(), 0),
+            Key::creation(d, g),
             Key::deletion(d, g),
         ]
         .into_iter()
@@ -285,6 +295,7 @@ mod tests {
                 "d#C / G#b2",
                 "d#M#g / u",
                 "d#M#g / removed#e#0000",
+                "d#M#g / creating",
                 "d#M#g / deleted",
                 "d#EM / ann@example.com#u",
                 "d#N / ann@example.com",

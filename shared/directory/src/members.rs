@@ -280,6 +280,7 @@ impl Store {
         id: ResourceId,
     ) -> Result<Option<(Stored, Arc<Members>)>, Error> {
         let mut backoff = Backoff::new();
+        let mut last = None;
         loop {
             let Some(group) = self.read(caller, &GROUP, id).await? else {
                 return Ok(None);
@@ -287,6 +288,13 @@ impl Store {
             if let Some(members) = self.members_in(caller, &group).await? {
                 return Ok(Some((group, members)));
             }
+            // Between two versions that are read one after the other there is a change that explains it.
+            if last == Some((group.version, group.group.staged.clone())) {
+                return Err(Error::broken(
+                    "a group has another number of members than rows",
+                ));
+            }
+            last = Some((group.version, group.group.staged));
             backoff.wait().await?;
         }
     }

@@ -289,10 +289,23 @@ impl Store {
     ) -> Result<(), Error> {
         let directory = caller.directory().id;
         let mut backoff = Backoff::new();
+        let mut last_look = false;
         loop {
-            // What is left of a group that is gone is its own deletion's to announce.
             let Some(old) = self.read(caller, &GROUP, group).await? else {
-                return Ok(());
+                if self.is_coming(caller, group, now).await? {
+                    backoff.wait().await?;
+                } else if last_look {
+                    // What is left of a group that is gone is its own deletion's
+                    // to announce; what is left of one that never came is nothing.
+                    if self.item(Key::deletion(directory, group)).await?.is_none() {
+                        self.delete_rows(caller, group, [id].iter()).await?;
+                    }
+                    return Ok(());
+                } else {
+                    // It may have come in between.
+                    last_look = true;
+                }
+                continue;
             };
             if let Some(staged) = &old.group.staged {
                 if !self.take_over(caller, &old, staged, now).await? {

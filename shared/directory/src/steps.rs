@@ -10,7 +10,8 @@
 //!
 //! Whoever dies on the way leaves the mark. When the lease is over the next one
 //! who changes the group takes it over: up to step 3 the rows are deleted, so that no version is ever used
-//! for two changes; from step 4 on the deletions are finished.
+//! for two changes; from step 4 on the deletions are finished. A group that is
+//! created with many members has no mark yet: see `Store::create_in_steps`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,9 @@ use jiff::Timestamp;
 use scim::Resource;
 
 use crate::batch::Deadline;
-use crate::change::{Backoff, Change, Condition, NotCommitted, patiently_updated, set_expression};
+use crate::change::{
+    Backoff, Change, Condition, NotCommitted, Refused, patiently_updated, set_expression,
+};
 use crate::directory::Caller;
 use crate::error::Error;
 use crate::event::MEMBERS_OF_AN_ITEM;
@@ -36,6 +39,9 @@ use crate::store::{Staged, Store, Stored};
 /// How long a change in steps has the group for itself, in milliseconds. Nobody
 /// works on one for longer: API Gateway and Lambda give up after 30 seconds.
 pub(crate) const LEASE: i64 = 60_000;
+
+/// A day, in seconds.
+const DAY: i64 = 24 * 60 * 60;
 
 /// How many memberships may begin and end in one request: what their events
 /// and the list of removals take of the 4 MB of a transaction.
@@ -182,6 +188,88 @@ impl Store {
             stored: new,
             members: None,
         }))
+    }
+
+    /// Creates a group with more members than one transaction holds. Its rows
+    /// are written first: nobody sees rows of a group that is not there. An item
+    /// next to them says that it is coming, so that whoever finds such a row,
+    /// because its user is being deleted, waits, or sweeps what a dead one left.
+    pub(crate) async fn create_in_steps(
+        &self,
+        caller: &Caller,
+        mut change: Change,
+        new: &Stored,
+        step: &Step,
+        learned: &mut Learned,
+        now: Timestamp,
+    ) -> Result<Settled, Error> {
+        let directory = caller.directory().id;
+        let deadline = Deadline::new();
+        let coming = Key::creation(directory, new.id);
+        let until = item::number(now.as_millisecond() + LEASE);
+        let expires = item::number(now.as_second() + DAY);
+        let item = Item::from([
+            (item::UNTIL.to_owned(), until),
+            (item::EXPIRES.to_owned(), expires),
+        ]);
+        let announced = vec![(coming.clone(), Some(item))];
+        self.write_all(announced, deadline).await?;
+        let rows = step.added.iter().map(|(id, member)| {
+            let row = members::row(caller, member, new.version);
+            (Key::member(directory, new.id, *id), Some(row))
+        });
+        self.write_all(rows.collect(), deadline).await?;
+        match self.find(caller, step).await {
+            Ok(groups) if groups.is_empty() => {}
+            found => {
+                self.discard(caller, new.id, step).await?;
+                learned.groups.extend(found?);
+                return Ok(Settled::Members);
+            }
+        }
+        deadline.check()?;
+        for id in step.added_groups() {
+            add_existence(&mut change, caller, id, true, true);
+        }
+        change.delete(coming, Condition::Present, Refused::Changed);
+        let settled = settle(change.commit(self).await, &new.resource);
+        match &settled {
+            Ok(Settled::Written) => {}
+            Ok(_) | Err(Error::Uniqueness { .. }) => self.discard(caller, new.id, step).await?,
+            // It may have been written all the same.
+            Err(_) => {}
+        }
+        settled
+    }
+
+    /// Takes back a creation that did not come to its end.
+    async fn discard(&self, caller: &Caller, group: ResourceId, step: &Step) -> Result<(), Error> {
+        self.delete_rows(caller, group, step.added.keys()).await?;
+        let coming = Key::creation(caller.directory().id, group);
+        self.write_all(vec![(coming, None)], Deadline::new()).await
+    }
+
+    /// What there is to wait for when a group has rows and is not there. A
+    /// creation that somebody died in is swept.
+    pub(crate) async fn is_coming(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let coming = Key::creation(caller.directory().id, group);
+        let Some(item) = self.item(coming.clone()).await? else {
+            return Ok(false);
+        };
+        if now.as_millisecond() < item::integer(&item, item::UNTIL)? {
+            return Ok(true);
+        }
+        let rows = self.rows(caller, group).await?.rows;
+        self.delete_rows(caller, group, rows.iter().map(|(id, ..)| id))
+            .await?;
+        self.write_all(vec![(coming, None)], Deadline::new())
+            .await?;
+        Ok(false)
     }
 
     /// Marks a group that is still in the version that was read and has no mark.
