@@ -74,7 +74,7 @@ fn first_difference(before: &str, after: &str) -> String {
 
 /// Plays the requests of a transcript, and gives the transcript of that.
 async fn play(transcript: &str) -> String {
-    let world = World::new().await;
+    let world = World::in_order().await;
     let mut names = Names::new(&world);
     let mut played = String::new();
     let mut lines = transcript.lines().peekable();

@@ -1,9 +1,10 @@
 //! One deployment for one test: an account in memory, the stack of `template.yaml`, a directory and its token.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use axum::body::Bytes;
+use directory::Ids;
 use gateway::NewDirectory;
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ pub struct World {
     pub directory: String,
     pub token: String,
     seconds: Arc<AtomicI64>,
+    ids: Ids,
 }
 
 /// An answer, read whole.
@@ -70,6 +72,22 @@ impl Answer {
 
 impl World {
     pub async fn new() -> World {
+        World::with_ids(Ids::default()).await
+    }
+
+    /// A world in which resources get ids in the order in which they are created, so that lists have an order as well.
+    pub async fn in_order() -> World {
+        let next = AtomicU8::new(0);
+        let next = move || {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            format!("{number:02x}000000-0000-4000-8000-000000000000")
+                .parse()
+                .unwrap()
+        };
+        World::with_ids(Ids::from_fn(next)).await
+    }
+
+    async fn with_ids(ids: Ids) -> World {
         let seconds = Arc::new(AtomicI64::new(
             BEGINNING.parse::<Timestamp>().unwrap().as_second(),
         ));
@@ -81,7 +99,7 @@ impl World {
             ..CloudOptions::in_memory()
         })
         .unwrap();
-        let stack = start(&cloud).await;
+        let stack = start(&cloud, &ids).await;
         let first = stack.first_directory().await.unwrap();
         cloud.take_requests();
         World {
@@ -90,6 +108,7 @@ impl World {
             directory: first.id,
             token: first.token,
             seconds,
+            ids,
         }
     }
 
@@ -97,10 +116,11 @@ impl World {
     pub async fn cold(&self) -> World {
         World {
             cloud: self.cloud.clone(),
-            stack: start(&self.cloud).await,
+            stack: start(&self.cloud, &self.ids).await,
             directory: self.directory.clone(),
             token: self.token.clone(),
             seconds: self.seconds.clone(),
+            ids: self.ids.clone(),
         }
     }
 
@@ -179,9 +199,10 @@ impl World {
     }
 }
 
-async fn start(cloud: &Cloud) -> Stack {
+async fn start(cloud: &Cloud, ids: &Ids) -> Stack {
     let options = StackOptions {
         domain: HOST.to_owned(),
+        ids: ids.clone(),
         ..StackOptions::default()
     };
     Stack::start(cloud.clone(), options).await.unwrap()

@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::types::{
 };
 use axum::Router;
 use bytes::Bytes;
+use directory::Ids;
 use gateway::Gateway;
 use http::{Request, Response};
 use publisher::Publisher;
@@ -40,6 +41,8 @@ pub struct StackOptions {
     pub domain: String,
     /// What the time is for the functions; the cloud's clock unless a test has its own.
     pub clock: Option<Clock>,
+    /// Where the ids of new resources come from.
+    pub ids: Ids,
     /// How long a function may take before API Gateway answers for it.
     pub patience: Duration,
     /// How long a failed batch of the publisher rests.
@@ -53,6 +56,7 @@ impl Default for StackOptions {
             template: None,
             domain: "localhost".to_owned(),
             clock: None,
+            ids: Ids::default(),
             patience: Duration::from_secs(30),
             pause: Pause::NONE,
         }
@@ -90,6 +94,7 @@ impl Stack {
                 // As in the cloud without a domain of one's own: the address that the request came to.
                 base_url: None,
                 clock: clock.clone(),
+                ids: options.ids.clone(),
             };
             Ok(Gateway::new(cloud.config(), settings))
         };

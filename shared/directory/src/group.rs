@@ -277,7 +277,7 @@ impl Store {
         loop {
             let step = Step::between(&Members::new(), &wished, &learned);
             let new = Stored {
-                id: ResourceId::random(),
+                id: self.new_id(),
                 resource: resource.clone(),
                 version: 1,
                 created: now,

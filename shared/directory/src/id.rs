@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,33 @@ impl ResourceId {
     /// The id of which these are the [`ResourceId::to_bytes`].
     pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(Uuid::from_bytes(bytes))
+    }
+}
+
+/// Where the ids of new resources come from: random, unless a test wants them in an order.
+#[derive(Clone)]
+pub struct Ids(Arc<dyn Fn() -> ResourceId + Send + Sync>);
+
+impl Ids {
+    /// Ids that `next` gives, each once.
+    pub fn from_fn(next: impl Fn() -> ResourceId + Send + Sync + 'static) -> Self {
+        Self(Arc::new(next))
+    }
+
+    pub(crate) fn next(&self) -> ResourceId {
+        (self.0)()
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::from_fn(ResourceId::random)
+    }
+}
+
+impl fmt::Debug for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ids").finish_non_exhaustive()
     }
 }
 

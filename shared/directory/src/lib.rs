@@ -29,7 +29,7 @@ pub use directory::{Caller, Directory, Provider, Status};
 pub use error::Error;
 pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
 pub use group::{FoundGroups, Group};
-pub use id::{DirectoryId, InvalidId, ResourceId};
+pub use id::{DirectoryId, Ids, InvalidId, ResourceId};
 pub use kind::MAX_POINTERS;
 pub use members::{Member, Members};
 pub use memberships::Memberships;

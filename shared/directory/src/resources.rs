@@ -34,7 +34,7 @@ impl Store {
         let mut backoff = Backoff::new();
         loop {
             let new = Stored {
-                id: ResourceId::random(),
+                id: self.new_id(),
                 resource: resource.clone(),
                 version: 1,
                 created: now,

@@ -10,7 +10,7 @@ use scim::{Meta, Object, Resource, ResourceType};
 use crate::change::{Change, NotCommitted, Refused, patiently};
 use crate::directory::{Caller, Directory, location};
 use crate::error::Error;
-use crate::id::{DirectoryId, ResourceId};
+use crate::id::{DirectoryId, Ids, ResourceId};
 use crate::item::{self, Item};
 use crate::key::Key;
 use crate::known::Known;
@@ -21,6 +21,7 @@ pub struct Store {
     client: Client,
     table: Arc<str>,
     known: Arc<Known>,
+    ids: Ids,
 }
 
 /// A resource as it is kept.
@@ -126,18 +127,26 @@ impl Precondition {
 const DIRECTORY: &str = "directory";
 
 impl Store {
-    fn new(client: Client, table: &str) -> Self {
-        Self {
-            client,
-            table: table.into(),
-            known: Arc::default(),
-        }
-    }
-
     /// The store in `table`, reached as `config` says.
     #[must_use]
     pub fn from_config(config: &SdkConfig, table: &str) -> Self {
-        Self::new(Client::new(config), table)
+        Self {
+            client: Client::new(config),
+            table: table.into(),
+            known: Arc::default(),
+            ids: Ids::default(),
+        }
+    }
+
+    /// The same, with the ids of new resources from elsewhere.
+    #[must_use]
+    pub fn with_ids(self, ids: Ids) -> Self {
+        Self { ids, ..self }
+    }
+
+    /// An id that no resource has had.
+    pub(crate) fn new_id(&self) -> ResourceId {
+        self.ids.next()
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -11,7 +11,7 @@ mod response;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use directory::{Directory, DirectoryId, Provider, Status, Store};
+use directory::{Directory, DirectoryId, Ids, Provider, Status, Store};
 use jiff::Timestamp;
 
 use auth::Tokens;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub base_url: Option<String>,
     /// The time.
     pub clock: Clock,
+    /// Where the ids of new resources come from.
+    pub ids: Ids,
 }
 
 impl Settings {
@@ -56,6 +58,7 @@ impl Settings {
             secret_prefix: required("SECRET_PREFIX")?,
             base_url: std::env::var("BASE_URL").ok().filter(|url| !url.is_empty()),
             clock: Arc::new(Timestamp::now),
+            ids: Ids::default(),
         })
     }
 }
@@ -98,7 +101,7 @@ impl Gateway {
     /// The gateway of a function that runs with these settings.
     #[must_use]
     pub fn new(config: &SdkConfig, settings: Settings) -> Self {
-        let store = Store::from_config(config, &settings.table);
+        let store = Store::from_config(config, &settings.table).with_ids(settings.ids);
         let secrets = aws_sdk_secretsmanager::Client::new(config);
         Self {
             tokens: Arc::new(Tokens::new(secrets, store.clone(), settings.secret_prefix)),
