@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use directory::Provider;
-use gateway::NewDirectory;
+use directory::{NewDirectory, Provider, Settings};
 use serde_json::{Value, json};
 
 use crate::group_cost::{add, group, members, remove};
@@ -30,7 +29,10 @@ async fn g1_a_directory_may_want_names_to_be_unique() {
             product: "p".to_owned(),
             name: "n".to_owned(),
             provider: Provider::Generic,
-            unique_group_names: true,
+            settings: Settings {
+                unique_group_names: true,
+                ..Settings::default()
+            },
         })
         .await;
     let sales = strict.post("/Groups", &named("Sales")).await.expect(201);

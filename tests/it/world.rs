@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use axum::body::Bytes;
-use directory::Ids;
-use gateway::NewDirectory;
+use directory::{Ids, NewDirectory};
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
 use local::{Cloud, CloudOptions, Stack, StackOptions};

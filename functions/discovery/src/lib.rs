@@ -5,6 +5,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
+use directory::Caller;
 use gateway::{Authenticated, Error, Gateway, Params, list, not_found, object};
 use http::StatusCode;
 use scim::discovery::{Capabilities, resource_type, schema, service_provider_config};
@@ -28,13 +29,14 @@ pub fn router(gateway: Gateway) -> Router {
 }
 
 /// The resource types that have a function.
-fn served() -> [&'static ResourceType; 2] {
-    [ResourceType::user(), ResourceType::group()]
+fn served(caller: &Caller) -> [&ResourceType; 2] {
+    let types = caller.types();
+    [&types.user, &types.group]
 }
 
 /// Every schema in use, extensions included (D4).
-fn schemas_in_use() -> impl Iterator<Item = &'static Schema> {
-    served().into_iter().flat_map(|ty| {
+fn schemas_in_use(caller: &Caller) -> impl Iterator<Item = &Schema> {
+    served(caller).into_iter().flat_map(|ty| {
         std::iter::once(&ty.schema).chain(ty.extensions.iter().map(|extension| &extension.schema))
     })
 }
@@ -53,7 +55,7 @@ async fn resource_types(
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     Ok(whole(
-        served()
+        served(&caller)
             .into_iter()
             .map(|ty| resource_type(ty, caller.base_url()))
             .collect(),
@@ -66,7 +68,7 @@ async fn one_resource_type(
     params: Params,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
-    let ty = served()
+    let ty = served(&caller)
         .into_iter()
         .find(|ty| ty.name == name)
         .ok_or_else(|| not_found("ResourceType", &name))?;
@@ -76,7 +78,7 @@ async fn one_resource_type(
 async fn schemas(Authenticated(caller): Authenticated, params: Params) -> Result<Response, Error> {
     refuse_filter(&params)?;
     Ok(whole(
-        schemas_in_use()
+        schemas_in_use(&caller)
             .map(|found| schema(found, caller.base_url()))
             .collect(),
     ))
@@ -89,7 +91,7 @@ async fn one_schema(
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     // URIs of schemas have no case (H7).
-    let found = schemas_in_use()
+    let found = schemas_in_use(&caller)
         .find(|schema| schema.id.eq_ignore_ascii_case(&urn))
         .ok_or_else(|| not_found("Schema", &urn))?;
     Ok(object(StatusCode::OK, schema(found, caller.base_url())))

@@ -9,7 +9,7 @@ use gateway::{
     At, Authenticated, Body, Error, Gateway, Params, Wishes, created, list, named, no_content,
     not_found, parse_id, resource, unmodified, updated,
 };
-use scim::{ListResponse, Object, PatchOp, Projection, ResourceType};
+use scim::{ListResponse, Object, PatchOp, Projection};
 
 /// A PATCH is answered with the group up to this many members, and with 204
 /// above (RFC 7644 §3.5.2): that one is added must not cost reading the others.
@@ -38,7 +38,7 @@ async fn search(
     Authenticated(caller): Authenticated,
     params: Params,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::group();
+    let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     let filter = params.filter()?;
     let filter = filter
@@ -72,7 +72,7 @@ async fn create(
     params: Params,
     Body(body): Body,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::group();
+    let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     let resource = ty.read(body, None)?;
     let store = gateway.store();
@@ -95,7 +95,7 @@ async fn read(
     params: Params,
     wishes: Wishes,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::group();
+    let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     let most = most_members(&caller, &projection);
     let group = gateway
@@ -119,7 +119,7 @@ async fn replace(
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::group();
+    let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     let minimal = wishes.minimal && params.get("attributes").is_none();
     let echo = match minimal {
@@ -144,7 +144,7 @@ async fn modify(
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::group();
+    let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     let patch = PatchOp::parse(body, ty)?;
     // Who names attributes gets them (X22), even many members.
@@ -173,7 +173,7 @@ async fn delete(
     Path((_, id)): At,
     wishes: Wishes,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::group();
+    let ty = &caller.types().group;
     let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
     let deleted = gateway
         .store()
@@ -209,5 +209,5 @@ fn answerable(group: &Group, most: u64) -> Result<(), Error> {
 }
 
 fn show(caller: &Caller, group: &Group, projection: &Projection) -> Object {
-    projection.apply(group.represent(caller), ResourceType::group())
+    projection.apply(group.represent(caller), &caller.types().group)
 }

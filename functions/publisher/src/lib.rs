@@ -163,7 +163,8 @@ impl Publisher {
         let members = item.members().map_err(|_| unreadable())?;
         outgoing.extend(announcement.map(|event| self.entry(&sequence, event)));
         for members in members.chunks(MEMBERS_AT_ONCE) {
-            let events = self.store.announcements(&item, members).await;
+            // In a box, so that the future of an invocation stays small.
+            let events = Box::pin(self.store.announcements(&item, members)).await;
             let events = events.map_err(|error| {
                 tracing::error!(sequence, error = %error, "the members of an event cannot be read");
                 Unread::NotNow

@@ -9,7 +9,7 @@ use gateway::{
     At, Authenticated, Body, Error, Gateway, Params, Wishes, created, list, named, no_content,
     not_found, parse_id, resource, unmodified, updated,
 };
-use scim::{ListResponse, Object, PatchOp, Projection, ResourceType};
+use scim::{ListResponse, Object, PatchOp, Projection};
 use serde_json::Value;
 use tokio::try_join;
 
@@ -32,7 +32,7 @@ async fn search(
     Authenticated(caller): Authenticated,
     params: Params,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::user();
+    let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let filter = params.filter()?;
     let filter = filter
@@ -70,7 +70,7 @@ async fn create(
     params: Params,
     Body(body): Body,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::user();
+    let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let user = gateway
         .store()
@@ -91,7 +91,7 @@ async fn read(
     params: Params,
     wishes: Wishes,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::user();
+    let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let id_of = parse_id(ty, &id)?;
     let user = gateway.store().user(&caller, id_of);
@@ -132,7 +132,7 @@ async fn modify(
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
-    let patch = PatchOp::parse(body, ResourceType::user())?;
+    let patch = PatchOp::parse(body, &caller.types().user)?;
     let change = async |user_id| {
         let (store, now) = (gateway.store(), gateway.now());
         let precondition = &wishes.precondition;
@@ -149,7 +149,7 @@ async fn delete(
     Path((_, id)): At,
     wishes: Wishes,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::user();
+    let ty = &caller.types().user;
     let (user_id, now) = (parse_id(ty, &id)?, gateway.now());
     let deleted = gateway
         .store()
@@ -159,7 +159,7 @@ async fn delete(
 }
 
 fn show(caller: &Caller, user: &Stored, groups: &Memberships, projection: &Projection) -> Object {
-    let ty = ResourceType::user();
+    let ty = &caller.types().user;
     let groups = groups.elements(caller, user.id);
     let mut computed = Object::new();
     if !groups.is_empty() {
@@ -190,7 +190,7 @@ async fn changed(
     wishes: &Wishes,
     change: impl AsyncFnOnce(ResourceId) -> Result<Stored, directory::Error>,
 ) -> Result<Response, Error> {
-    let ty = ResourceType::user();
+    let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let user_id = parse_id(ty, id)?;
     let minimal = wishes.minimal && params.get("attributes").is_none();

@@ -1,8 +1,7 @@
 //! The directory that a first start makes, so that there is something to send to.
 
 use aws_sdk_secretsmanager::Client;
-use directory::{DirectoryId, Provider};
-use gateway::NewDirectory;
+use directory::{DirectoryId, NewDirectory, Provider, Settings};
 use serde::Deserialize;
 
 use crate::{Error, Stack, chain, files};
@@ -44,7 +43,7 @@ impl Stack {
             product: "demo".to_owned(),
             name: "Demo".to_owned(),
             provider: Provider::Okta,
-            unique_group_names: false,
+            settings: Settings::default(),
         };
         let made = self.gateway().create_directory(new).await;
         let (directory, token) = made.map_err(|error| Error::Directory(error.source_chain()))?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use scim::{Profile, ResourceType};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DirectoryId, ResourceId};
@@ -37,8 +38,69 @@ pub enum Status {
     Inactive,
 }
 
+/// What can be chosen for each directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Settings {
+    /// Whether a second group of the same `displayName`, in any case, is refused.
+    /// RFC 7643 §4.2 does not ask for it.
+    pub unique_group_names: bool,
+    /// Whether requests are read as the SCIM interoperability profile has it ([`Profile::Strict`]).
+    pub strict: bool,
+}
+
+/// The resource types of one directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Types {
+    /// Users.
+    pub user: Arc<ResourceType>,
+    /// Groups.
+    pub group: Arc<ResourceType>,
+}
+
+impl Default for Types {
+    /// Those of a directory of which nothing was chosen.
+    fn default() -> Self {
+        Self::new(&Settings::default())
+    }
+}
+
+impl Types {
+    fn new(settings: &Settings) -> Self {
+        let profile = match settings.strict {
+            true => Profile::Strict,
+            false => Profile::Tolerant,
+        };
+        let of = |ty: &ResourceType| {
+            Arc::new(ResourceType {
+                profile,
+                ..ty.clone()
+            })
+        };
+        Self {
+            user: of(ResourceType::user()),
+            group: of(ResourceType::group()),
+        }
+    }
+}
+
+/// A directory that is to be.
+#[derive(Clone, Debug)]
+pub struct NewDirectory {
+    /// The team's own name for its customer.
+    pub tenant: String,
+    /// The team's own name for its application.
+    pub product: String,
+    /// What people call the directory.
+    pub name: String,
+    /// The identity provider.
+    pub provider: Provider,
+    /// What was chosen for it.
+    pub settings: Settings,
+}
+
 /// One customer's connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Directory {
     /// Its id, part of the SCIM base URL.
@@ -55,10 +117,45 @@ pub struct Directory {
     pub status: Status,
     /// When it was created.
     pub created: Timestamp,
-    /// Whether a second group of the same `displayName`, in any case, is refused.
-    /// RFC 7643 §4.2 does not ask for it.
+    /// What was chosen for it.
     #[serde(default)]
-    pub unique_group_names: bool,
+    pub settings: Settings,
+    /// What follows from the settings.
+    #[serde(skip)]
+    types: Types,
+}
+
+impl Directory {
+    /// A new directory, active from the beginning.
+    #[must_use]
+    pub fn new(id: DirectoryId, new: NewDirectory, now: Timestamp) -> Self {
+        Self {
+            id,
+            tenant: new.tenant,
+            product: new.product,
+            name: new.name,
+            provider: new.provider,
+            status: Status::Active,
+            created: now,
+            types: Types::new(&new.settings),
+            settings: new.settings,
+        }
+    }
+
+    /// Reads what the table keeps.
+    pub(crate) fn from_stored(document: &str) -> Result<Self, serde_json::Error> {
+        let directory: Self = serde_json::from_str(document)?;
+        Ok(Self {
+            types: Types::new(&directory.settings),
+            ..directory
+        })
+    }
+
+    /// Its resource types.
+    #[must_use]
+    pub fn types(&self) -> &Types {
+        &self.types
+    }
 }
 
 /// Who is calling: a provisioning client that proved to hold the token of one directory.
@@ -90,6 +187,12 @@ impl Caller {
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// The resource types of its directory.
+    #[must_use]
+    pub fn types(&self) -> &Types {
+        &self.directory.types
     }
 
     /// The SCIM base URL that the client used.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::{Timestamp, ToSpan};
-use scim::{Object, Resource};
+use scim::{Object, Resource, ResourceType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -211,7 +211,7 @@ impl Event {
         let directory = caller.directory();
         let id = EventId::at(now);
         let mut resource = Object::new();
-        resource.insert("type".to_owned(), json!((kind.ty)().name));
+        resource.insert("type".to_owned(), json!((kind.base)().name));
         resource.insert("id".to_owned(), json!(stored.id));
         if let Some(external_id) = stored.resource.string("externalId") {
             resource.insert("externalId".to_owned(), json!(external_id));
@@ -229,7 +229,7 @@ impl Event {
             let paths = changed.iter().map(|c| c.path.as_str()).collect();
             detail.insert("changed".to_owned(), paths);
         }
-        let data = flatten(caller.base_url(), kind, stored);
+        let data = flatten(caller.base_url(), kind, kind.ty(caller), stored);
         detail.insert("data".to_owned(), Value::Object(data));
         if let Some(changed) = changed {
             let previous: Object = changed
@@ -291,7 +291,7 @@ impl Event {
 
     /// The event about one member that will be gone when it is published.
     pub(crate) fn about(mut self, caller: &Caller, kind: &Kind, member: &Stored) -> Self {
-        let data = Value::Object(flatten(caller.base_url(), kind, member));
+        let data = Value::Object(flatten(caller.base_url(), kind, kind.ty(caller), member));
         self.members
             .insert(item::MEMBER.to_owned(), item::string(data.to_string()));
         self
@@ -317,8 +317,7 @@ impl Event {
 }
 
 /// A resource for people who do not know SCIM, with the SCIM resource as `raw`.
-fn flatten(base_url: &str, kind: &Kind, stored: &Stored) -> Object {
-    let ty = (kind.ty)();
+fn flatten(base_url: &str, kind: &Kind, ty: &ResourceType, stored: &Stored) -> Object {
     let resource = &stored.resource;
     let mut data = Object::new();
     data.insert("id".to_owned(), json!(stored.id));
@@ -462,7 +461,7 @@ impl Store {
         let members = self.data_of(item, detail.directory_id, events).await?;
         let announcements = events.iter().map(|event| {
             let kind = event.kind();
-            let (ty, field) = ((kind.ty)(), kind.field());
+            let (ty, field) = ((kind.base)(), kind.field());
             let mut own = Object::new();
             own.insert("id".to_owned(), json!(detail.id.about(event.member)));
             own.insert("time".to_owned(), json!(format!("{:.3}", detail.time)));
@@ -497,6 +496,9 @@ impl Store {
             let data: Value = serde_json::from_str(member).map_err(Error::broken)?;
             return Ok(events.iter().map(|e| (e.member, data.clone())).collect());
         }
+        // A directory that is gone had what every one has.
+        let types = self.directory(directory).await?;
+        let types = types.map(|of| of.types().clone()).unwrap_or_default();
         let mut found = HashMap::new();
         for kind in [&USER, &GROUP] {
             let ids: Vec<ResourceId> = events
@@ -505,8 +507,8 @@ impl Store {
                 .map(|event| event.member)
                 .collect();
             for stored in self.read_all(directory, kind, &ids).await? {
-                let data = Value::Object(flatten(&item.base_url, kind, &stored));
-                found.insert(stored.id, data);
+                let data = flatten(&item.base_url, kind, (kind.ty)(&types), &stored);
+                found.insert(stored.id, Value::Object(data));
             }
         }
         Ok(found)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures_util::future::try_join;
 use jiff::Timestamp;
-use scim::{MemberChange, Object, PatchOp, Resource, ResourceType};
+use scim::{MemberChange, Object, PatchOp, Resource};
 use serde_json::Value;
 
 use crate::batch::Deadline;
@@ -67,7 +67,7 @@ impl Group {
             computed.insert("members".to_owned(), Value::Array(elements));
         }
         self.stored
-            .represent(caller, ResourceType::group(), computed)
+            .represent(caller, &caller.types().group, computed)
     }
 }
 
@@ -195,8 +195,8 @@ enum Form<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn replace(body: &'a Object) -> Result<Self, Error> {
-        let resource = ResourceType::group().read(body.clone(), None)?;
+    fn replace(caller: &Caller, body: &'a Object) -> Result<Self, Error> {
+        let resource = caller.types().group.read(body.clone(), None)?;
         let (members, _) = MemberChange::of_replacement(body, &resource)?;
         Ok(Self {
             wish: Wish::new(members)?,
@@ -213,8 +213,8 @@ impl<'a> Request<'a> {
     }
 
     /// The group afterwards, without its members.
-    fn decide(&self, old: &Stored) -> Result<Resource, Error> {
-        let ty = ResourceType::group();
+    fn decide(&self, caller: &Caller, old: &Stored) -> Result<Resource, Error> {
+        let ty = &caller.types().group;
         Ok(match &self.form {
             Form::Replace(body) => {
                 let resource = ty.read((*body).clone(), Some(&old.resource))?;
@@ -236,7 +236,7 @@ impl<'a> Request<'a> {
             (_, Form::Patch { whole, .. }) => {
                 let elements = members::elements(caller, members);
                 let group = old.resource.with_elements("members", elements);
-                let patched = whole.apply(ResourceType::group(), &group, &old.id.to_string())?;
+                let patched = whole.apply(&caller.types().group, &group, &old.id.to_string())?;
                 wished(patched.split_members()?.1)
             }
             (_, Form::Replace(_)) => Ok(BTreeMap::new()),
@@ -420,7 +420,7 @@ impl Store {
         now: Timestamp,
         echo: u64,
     ) -> Result<Group, Error> {
-        let request = Request::replace(body)?;
+        let request = Request::replace(caller, body)?;
         self.change(caller, id, &request, precondition, now, echo)
             .await
     }
@@ -550,7 +550,7 @@ impl Store {
             };
         }
         precondition.check(old.version)?;
-        let resource = match request.decide(&old) {
+        let resource = match request.decide(caller, &old) {
             Ok(resource) => resource,
             Err(_) if !fresh => return Ok(Attempt::Again),
             Err(error) => return Err(error),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use scim::{Elements, Object, Page, ResolvedFilter, ResourceType};
+use scim::{Elements, Object, Page, ResolvedFilter};
 use serde_json::Value;
 
 use crate::directory::Caller;
@@ -154,7 +154,7 @@ impl Store {
                 let elements = members::elements(caller, members);
                 computed.insert("members".to_owned(), Value::Array(elements));
             }
-            filter.matches(&group.represent(caller, ResourceType::group(), computed))
+            filter.matches(&group.represent(caller, &caller.types().group, computed))
         });
         Ok(groups)
     }

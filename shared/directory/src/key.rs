@@ -223,7 +223,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::directory::{Caller, Directory, Provider, Status};
+    use crate::directory::{Caller, Directory, NewDirectory, Provider, Settings};
     use crate::kind::{GROUP, USER};
 
     #[expect(
@@ -231,16 +231,14 @@ mod tests {
         reason = "the keys depend on the settings of a directory"
     )]
     fn caller(id: DirectoryId) -> Caller {
-        let directory = Directory {
-            id,
+        let new = NewDirectory {
             tenant: String::new(),
             product: String::new(),
             name: String::new(),
             provider: Provider::Okta,
-            status: Status::Active,
-            created: Timestamp::UNIX_EPOCH,
-            unique_group_names: false,
+            settings: Settings::default(),
         };
+        let directory = Directory::new(id, new, Timestamp::UNIX_EPOCH);
         Caller::authenticated(directory.into(), "https://example.com")
     }
 

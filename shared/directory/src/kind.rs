@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use scim::{Resource, ResourceType, ScimType};
 
-use crate::directory::{Caller, Directory};
+use crate::directory::{Caller, Directory, Types};
 use crate::error::Error;
 use crate::event::DetailType;
 use crate::id::{DirectoryId, ResourceId};
@@ -17,8 +17,10 @@ pub const MAX_POINTERS: usize = 40;
 
 /// A kind of resource.
 pub(crate) struct Kind {
-    /// What SCIM says of it.
-    pub(crate) ty: fn() -> &'static ResourceType,
+    /// What the RFC says of it.
+    pub(crate) base: fn() -> &'static ResourceType,
+    /// What it is in a directory.
+    pub(crate) ty: fn(&Types) -> &ResourceType,
     /// The partition of its resources, and how the sort keys of its counts begin.
     pub(crate) letter: &'static str,
     /// The values it is found by, the cheapest first.
@@ -33,7 +35,8 @@ pub(crate) struct Kind {
 
 /// Users (RFC 7643 §4.1).
 pub(crate) static USER: Kind = Kind {
-    ty: ResourceType::user,
+    base: ResourceType::user,
+    ty: |types| &types.user,
     letter: "U",
     pointers: &[
         Pointer {
@@ -63,14 +66,15 @@ pub(crate) static USER: Kind = Kind {
 
 /// Groups (RFC 7643 §4.2), without their members, which are items of their own.
 pub(crate) static GROUP: Kind = Kind {
-    ty: ResourceType::group,
+    base: ResourceType::group,
+    ty: |types| &types.group,
     letter: "G",
     pointers: &[
         Pointer {
             path: "displayName",
             partition: "GN",
             case_exact: false,
-            unique: |directory| directory.unique_group_names,
+            unique: |directory| directory.settings.unique_group_names,
         },
         Pointer {
             path: "externalId",
@@ -135,6 +139,11 @@ impl Pointer {
 }
 
 impl Kind {
+    /// What SCIM says of it in the caller's directory.
+    pub(crate) fn ty<'c>(&self, caller: &'c Caller) -> &'c ResourceType {
+        (self.ty)(caller.types())
+    }
+
     /// What a member of this kind is called in the data of an event.
     pub(crate) fn field(&self) -> &'static str {
         // A group's data is that of the group whose member it is.

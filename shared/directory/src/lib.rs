@@ -25,7 +25,7 @@ mod steps;
 mod store;
 mod user;
 
-pub use directory::{Caller, Directory, Provider, Status};
+pub use directory::{Caller, Directory, NewDirectory, Provider, Settings, Status, Types};
 pub use error::Error;
 pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
 pub use group::{FoundGroups, Group};

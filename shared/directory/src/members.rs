@@ -162,7 +162,7 @@ pub(crate) fn unknown_members(ids: &[impl ToString]) -> Error {
 pub(crate) fn elements(caller: &Caller, members: &Members) -> Vec<Value> {
     let shown = members.iter().map(|(id, member)| {
         let kind = if member.group { &GROUP } else { &USER };
-        let ty = (kind.ty)();
+        let ty = kind.ty(caller);
         let mut element = reference(caller, ty, *id);
         element.insert("type".to_owned(), json!(ty.name));
         if let Some(display) = &member.display {

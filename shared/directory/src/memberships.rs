@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use scim::ResourceType;
 use serde_json::{Value, json};
 
 use crate::change::{Backoff, Change, Condition, Refused, patiently};
@@ -65,7 +64,7 @@ impl Memberships {
         let shown = shown.chain(indirect.iter().map(|id| (id, "indirect")));
         let shown = shown.filter_map(|(id, ty)| {
             let group = self.groups.get(id)?;
-            let mut element = reference(caller, ResourceType::group(), *id);
+            let mut element = reference(caller, &caller.types().group, *id);
             if let Some(name) = group.resource.string("displayName") {
                 element.insert("display".to_owned(), json!(name));
             }

@@ -356,7 +356,7 @@ impl Counts {
 }
 
 fn matches(caller: &Caller, kind: &Kind, filter: &ResolvedFilter<'_>, stored: &Stored) -> bool {
-    filter.matches(&stored.represent(caller, (kind.ty)(), Object::new()))
+    filter.matches(&stored.represent(caller, kind.ty(caller), Object::new()))
 }
 
 /// The page of resources that are all at hand.
@@ -383,7 +383,7 @@ pub(crate) fn too_many(kind: &Kind) -> Error {
     Error::Scim(scim::Error::too_many(format_args!(
         "filter: it has to read more of {} than one request may. Look them up by eq on id, {} (and anything else), or \
          read the list in pages without a filter.",
-        (kind.ty)().endpoint,
+        (kind.base)().endpoint,
         paths.join(", ")
     )))
 }

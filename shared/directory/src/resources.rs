@@ -187,7 +187,7 @@ pub(crate) fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
     if size > MAX_DOCUMENT_BYTES {
         return Err(Error::TooLarge(format!(
             "The {} takes {size} bytes; at most {MAX_DOCUMENT_BYTES} are kept.",
-            (kind.ty)().name
+            (kind.base)().name
         )));
     }
     Ok(item::from_stored(stored))

@@ -183,7 +183,7 @@ impl Store {
         let Some(item) = self.item(Key::directory(id)).await? else {
             return Ok(None);
         };
-        serde_json::from_str(item::text(&item, DIRECTORY)?)
+        Directory::from_stored(item::text(&item, DIRECTORY)?)
             .map(Some)
             .map_err(Error::broken)
     }

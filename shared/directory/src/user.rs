@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join;
 use jiff::Timestamp;
-use scim::{Elements, Object, Page, PatchOp, ResolvedFilter, Resource, ResourceType};
+use scim::{Elements, Object, Page, PatchOp, ResolvedFilter, Resource};
 use serde_json::{Value, json};
 
 use crate::directory::Caller;
@@ -64,7 +64,7 @@ impl Store {
     ) -> Result<Found, Error> {
         /// As many as are read to look at them one by one.
         const MOST: usize = 20_000;
-        let ty = ResourceType::user();
+        let ty = &caller.types().user;
         let matches = |user: &Stored, groups: Vec<Value>| {
             let mut computed = Object::new();
             computed.insert("groups".to_owned(), Value::Array(groups));
@@ -160,7 +160,7 @@ impl Store {
         precondition: &Precondition,
         now: Timestamp,
     ) -> Result<Stored, Error> {
-        let read = |old: &Resource| ResourceType::user().read(body.clone(), Some(old));
+        let read = |old: &Resource| caller.types().user.read(body.clone(), Some(old));
         self.update(caller, &USER, id, precondition, now, read)
             .await
     }
@@ -179,7 +179,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Stored, Error> {
         let text = id.to_string();
-        let apply = |old: &Resource| patch.apply(ResourceType::user(), old, &text);
+        let apply = |old: &Resource| patch.apply(&caller.types().user, old, &text);
         self.update(caller, &USER, id, precondition, now, apply)
             .await
     }

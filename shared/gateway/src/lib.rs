@@ -11,7 +11,7 @@ mod response;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use directory::{Directory, DirectoryId, Ids, Provider, Status, Store};
+use directory::{Directory, DirectoryId, Ids, NewDirectory, Store};
 use jiff::Timestamp;
 
 use auth::Tokens;
@@ -72,21 +72,6 @@ pub struct Gateway {
     clock: Clock,
 }
 
-/// A directory that is to be.
-#[derive(Clone, Debug)]
-pub struct NewDirectory {
-    /// The team's own name for its customer.
-    pub tenant: String,
-    /// The team's own name for its application.
-    pub product: String,
-    /// What people call the directory.
-    pub name: String,
-    /// The identity provider.
-    pub provider: Provider,
-    /// Whether a second group of the same name is refused.
-    pub unique_group_names: bool,
-}
-
 impl Gateway {
     /// The gateway of this Lambda: settings from its environment, clients by its role.
     ///
@@ -134,16 +119,7 @@ impl Gateway {
         &self,
         new: NewDirectory,
     ) -> Result<(Directory, BearerToken), Error> {
-        let directory = Directory {
-            id: DirectoryId::random(),
-            tenant: new.tenant,
-            product: new.product,
-            name: new.name,
-            provider: new.provider,
-            status: Status::Active,
-            created: self.now(),
-            unique_group_names: new.unique_group_names,
-        };
+        let directory = Directory::new(DirectoryId::random(), new, self.now());
         // The directory first: a token without one would be refused, a directory without one is only idle.
         self.store.create_directory(&directory).await?;
         let token = self.tokens.issue(directory.id).await?;

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crate::schema::{Attribute, Mutability, ResourceType, Schema};
+use crate::schema::{Attribute, Mutability, Profile, ResourceType, Schema};
 
 /// The URI of the Group schema (RFC 7643 §4.2).
 pub const GROUP_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
@@ -22,6 +22,7 @@ static GROUP: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
         attributes: group_attributes(),
     },
     extensions: Vec::new(),
+    profile: Profile::Tolerant,
 });
 
 impl ResourceType {

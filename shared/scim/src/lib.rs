@@ -76,7 +76,7 @@ pub use patch::{MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA, PatchOp, Path};
 pub use projection::Projection;
 pub use resource::{ChangedAttribute, Meta, Resource};
 pub use schema::{
-    Attribute, Extension, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness,
+    Attribute, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema, Uniqueness,
     common_attributes,
 };
 pub use user::{ENTERPRISE_USER_SCHEMA, USER_SCHEMA};

@@ -312,6 +312,18 @@ pub struct ResourceType {
     pub schema: Schema,
     /// The extensions, in the order in which answers show them.
     pub extensions: Vec<Extension>,
+    /// How narrowly requests are read.
+    pub profile: Profile,
+}
+
+/// How a service provider reads what the RFCs leave open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// What known clients send is understood wherever it has one meaning.
+    #[default]
+    Tolerant,
+    /// As the SCIM interoperability profile narrows it (draft-zollner-scim-interop-profile).
+    Strict,
 }
 
 /// The attributes of every resource (RFC 7643 §3.1), and `schemas` (§3).

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::schema::{
-    Attribute, Extension, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness,
+    Attribute, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema, Uniqueness,
 };
 
 /// The URI of the User schema (RFC 7643 §4.1).
@@ -39,6 +39,7 @@ static USER: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
         },
         required: false,
     }],
+    profile: Profile::Tolerant,
 });
 
 impl ResourceType {
