@@ -256,6 +256,19 @@ async fn a_filter_that_reads_too_much_is_400_too_many() {
         Some("tooMany"),
     );
     assert!(detail.contains("userName"), "{detail}");
+    let detail = refused(world.get("/Users?sortBy=title").await, 400, Some("tooMany"));
+    assert!(detail.contains("cursor"), "{detail}");
+    // By cursor it goes on in the next page, which may be empty (RFC 9865).
+    let (mut cursor, mut pages) = (String::new(), 0);
+    while {
+        let path = format!("/Users?filter=title%20pr&cursor={cursor}");
+        let page = world.get(&path).await.expect(200).json();
+        assert_eq!(page["Resources"], json!([]));
+        pages += 1;
+        cursor = page["nextCursor"].as_str().unwrap_or_default().to_owned();
+        !cursor.is_empty()
+    } {}
+    assert_eq!(pages, 2);
     // What has a pointer is found all the same.
     let found = world
         .get("/Users?filter=externalId%20eq%20%221001%22")

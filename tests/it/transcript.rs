@@ -6,7 +6,7 @@
 //! `>` begins a request: method and path below the base URL (or from `{origin}` on), then headers, then the body.
 //! The right token and Okta's media type are sent unless the file says otherwise; `-` sends no such header. `<` begins the answer,
 //! `!` each event's detail. Ids stand as `{id1}`, `{id2}` … in the order in which they were first seen, event ids as
-//! `{event1}` …, so that a later request can name what an earlier one made. The clock moves by one second a request.
+//! `{event1}` …, cursors as `{cursor1}` …, so that a later request can name what an earlier one made. The clock moves by one second a request.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -273,28 +273,29 @@ impl Names {
             let Some(id) = text.get(start..start + 36).filter(|id| is_uuid(id)) else {
                 continue;
             };
-            if !self.known.iter().any(|(value, _)| value == id) {
-                // Events have UUIDs of version 7.
-                let kind = if id.as_bytes()[14] == b'7' {
-                    "event"
-                } else {
-                    "id"
-                };
-                let number = self
-                    .known
-                    .iter()
-                    .filter(|(_, name)| name[1..].starts_with(kind))
-                    .count()
-                    + 1;
-                self.known
-                    .push((id.to_owned(), format!("{{{kind}{number}}}")));
-            }
+            // Events have UUIDs of version 7.
+            let event = id.as_bytes()[14] == b'7';
+            self.name(id, if event { "event" } else { "id" });
+        }
+        for after in text.split("Cursor\": \"").skip(1) {
+            self.name(after.split('"').next().unwrap(), "cursor");
         }
         self.known
             .iter()
             .fold(text.to_owned(), |text, (value, name)| {
                 text.replace(value, name)
             })
+    }
+
+    /// Gives a value that is new the next name of its kind.
+    fn name(&mut self, value: &str, kind: &str) {
+        if self.known.iter().any(|(known, _)| known == value) {
+            return;
+        }
+        let of_kind = |name: &str| name[1..].starts_with(kind);
+        let number = self.known.iter().filter(|(_, name)| of_kind(name)).count() + 1;
+        let name = format!("{{{kind}{number}}}");
+        self.known.push((value.to_owned(), name));
     }
 }
 

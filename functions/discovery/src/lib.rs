@@ -5,11 +5,11 @@ use axum::Router;
 use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
-use directory::Caller;
+use directory::{CURSOR_TIMEOUT, Caller};
 use gateway::{Authenticated, Error, Gateway, Params, list, not_found, object};
 use http::StatusCode;
-use scim::discovery::{Capabilities, resource_type, schema, service_provider_config};
-use scim::{ListResponse, Object, ResourceType, Schema};
+use scim::discovery::{Capabilities, Pagination, resource_type, schema, service_provider_config};
+use scim::{DEFAULT_COUNT, ListResponse, MAX_COUNT, Object, ResourceType, Schema};
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
@@ -43,9 +43,21 @@ fn schemas_in_use(caller: &Caller) -> impl Iterator<Item = &Schema> {
 
 async fn config(Authenticated(caller): Authenticated, params: Params) -> Result<Response, Error> {
     refuse_filter(&params)?;
+    let capabilities = Capabilities {
+        pagination: Some(Pagination {
+            cursor: true,
+            index: true,
+            // What clients of RFC 7644 expect.
+            default_method: Some("index".to_owned()),
+            default_page_size: Some(DEFAULT_COUNT),
+            max_page_size: Some(MAX_COUNT),
+            cursor_timeout: Some(CURSOR_TIMEOUT.into()),
+        }),
+        ..Capabilities::default()
+    };
     Ok(object(
         StatusCode::OK,
-        service_provider_config(&Capabilities::default(), caller.base_url()),
+        service_provider_config(&capabilities, caller.base_url()),
     ))
 }
 
@@ -112,9 +124,5 @@ fn refuse_filter(params: &Params) -> Result<(), Error> {
 
 /// A list that is always given whole.
 fn whole(resources: Vec<Object>) -> Response {
-    list(ListResponse {
-        total_results: resources.len() as u64,
-        start_index: 1,
-        resources,
-    })
+    list(ListResponse::whole(resources))
 }

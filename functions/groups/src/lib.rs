@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
-    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, list, named, no_content,
-    not_found, parse_id, resource, unmodified, updated,
+    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, named, no_content, not_found,
+    parse_id, resource, unmodified, updated,
 };
-use scim::{ListResponse, Object, PatchOp, Projection};
+use scim::{Object, PatchOp, Projection, SearchRequest};
 
 /// A PATCH is answered with the group up to this many members, and with 204
 /// above (RFC 7644 §3.5.2): that one is added must not cost reading the others.
@@ -24,7 +24,8 @@ pub fn router(gateway: Gateway) -> Router {
     gateway::routes(
         gateway,
         [
-            ("/scim/v2/{directory}/Groups", get(search).post(create)),
+            ("/scim/v2/{directory}/Groups", get(list).post(create)),
+            ("/scim/v2/{directory}/Groups/.search", post(search)),
             (
                 "/scim/v2/{directory}/Groups/{id}",
                 get(read).put(replace).patch(modify).delete(delete),
@@ -33,37 +34,47 @@ pub fn router(gateway: Gateway) -> Router {
     )
 }
 
-async fn search(
+async fn list(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
     params: Params,
 ) -> Result<Response, Error> {
+    found(&gateway, &caller, &params.search()?).await
+}
+
+/// A list that is asked for in a body, which may be longer than a URL (RFC 7644 §3.4.3, Q1).
+async fn search(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Body(body): Body,
+) -> Result<Response, Error> {
+    found(&gateway, &caller, &SearchRequest::from_body(body)?).await
+}
+
+async fn found(
+    gateway: &Gateway,
+    caller: &Caller,
+    asked: &SearchRequest,
+) -> Result<Response, Error> {
     let ty = &caller.types().group;
-    let projection = params.projection(ty)?;
-    let filter = params.filter()?;
-    let filter = filter
-        .as_ref()
-        .map(|filter| filter.resolve(ty))
-        .transpose()?;
-    let page = params.page()?;
+    let projection = asked.projection(ty)?;
+    let filter = asked.filter.as_ref().map(|filter| filter.resolve(ty));
+    let sort = asked.sort.as_ref().map(|sort| sort.resolve(ty));
+    let (filter, sort) = (filter.transpose()?, sort.transpose()?);
     let query = Query {
         filter: filter.as_ref(),
-        page,
+        sort: sort.as_ref(),
+        paging: &asked.paging,
+        binding: &asked.binding(),
+        now: gateway.now(),
     };
-    let most = most_members(&caller, &projection);
-    let found = gateway.store().groups(&caller, &query, most).await?;
-    for group in &found.groups {
+    let most = most_members(caller, &projection);
+    let found = gateway.store().groups(caller, &query, most).await?;
+    for group in &found.resources {
         answerable(group, most)?;
     }
-    Ok(list(ListResponse {
-        total_results: found.total,
-        start_index: page.start_index,
-        resources: found
-            .groups
-            .iter()
-            .map(|group| show(&caller, group, &projection))
-            .collect(),
-    }))
+    let show = |group: &Group| show(caller, group, &projection);
+    Ok(gateway::list(found.list(&asked.paging, show)))
 }
 
 async fn create(

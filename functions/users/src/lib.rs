@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use directory::{Caller, Memberships, Query, ResourceId, Stored};
 use gateway::{
-    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, list, named, no_content,
-    not_found, parse_id, resource, unmodified, updated,
+    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, named, no_content, not_found,
+    parse_id, resource, unmodified, updated,
 };
-use scim::{ListResponse, Object, PatchOp, Projection};
+use scim::{Object, PatchOp, Projection, SearchRequest};
 use serde_json::Value;
 use tokio::try_join;
 
@@ -18,7 +18,8 @@ pub fn router(gateway: Gateway) -> Router {
     gateway::routes(
         gateway,
         [
-            ("/scim/v2/{directory}/Users", get(search).post(create)),
+            ("/scim/v2/{directory}/Users", get(list).post(create)),
+            ("/scim/v2/{directory}/Users/.search", post(search)),
             (
                 "/scim/v2/{directory}/Users/{id}",
                 get(read).put(replace).patch(modify).delete(delete),
@@ -27,41 +28,53 @@ pub fn router(gateway: Gateway) -> Router {
     )
 }
 
-async fn search(
+async fn list(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
     params: Params,
 ) -> Result<Response, Error> {
+    found(&gateway, &caller, &params.search()?).await
+}
+
+/// A list that is asked for in a body, which may be longer than a URL (RFC 7644 §3.4.3, Q1).
+async fn search(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Body(body): Body,
+) -> Result<Response, Error> {
+    found(&gateway, &caller, &SearchRequest::from_body(body)?).await
+}
+
+async fn found(
+    gateway: &Gateway,
+    caller: &Caller,
+    asked: &SearchRequest,
+) -> Result<Response, Error> {
     let ty = &caller.types().user;
-    let projection = params.projection(ty)?;
-    let filter = params.filter()?;
-    let filter = filter
-        .as_ref()
-        .map(|filter| filter.resolve(ty))
-        .transpose()?;
-    let page = params.page()?;
+    let projection = asked.projection(ty)?;
+    let filter = asked.filter.as_ref().map(|filter| filter.resolve(ty));
+    let sort = asked.sort.as_ref().map(|sort| sort.resolve(ty));
+    let (filter, sort) = (filter.transpose()?, sort.transpose()?);
     let query = Query {
         filter: filter.as_ref(),
-        page,
+        sort: sort.as_ref(),
+        paging: &asked.paging,
+        binding: &asked.binding(),
+        now: gateway.now(),
     };
     let store = gateway.store();
-    let found = store.users(&caller, &query).await?;
+    let found = store.users(caller, &query).await?;
     let ids: Vec<ResourceId> = found.resources.iter().map(|user| user.id).collect();
     let groups = match projection.wants("groups") {
         false => Memberships::default(),
-        // The users of a page without filter stand next to each other.
-        true if filter.is_none() => store.memberships_of_page(&caller, &ids).await?,
-        true => store.memberships(&caller, &ids).await?,
+        // The users of a page without filter and order stand next to each other.
+        true if filter.is_none() && sort.is_none() => {
+            store.memberships_of_page(caller, &ids).await?
+        }
+        true => store.memberships(caller, &ids).await?,
     };
-    Ok(list(ListResponse {
-        total_results: found.total,
-        start_index: page.start_index,
-        resources: found
-            .resources
-            .iter()
-            .map(|user| show(&caller, user, &groups, &projection))
-            .collect(),
-    }))
+    let show = |user: &Stored| show(caller, user, &groups, &projection);
+    Ok(gateway::list(found.list(&asked.paging, show)))
 }
 
 async fn create(

@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use crate::error::{Error, says_later};
 use crate::event::Event;
+use crate::id::{DirectoryId, ResourceId};
 use crate::item::{self, Item};
-use crate::key::{Key, PK};
+use crate::key::{self, Key, PK};
 use crate::store::Store;
 
 /// What it means that the condition of a write does not hold.
@@ -210,9 +211,10 @@ impl Change {
         self.push(Write::Delete { key }, None, Refused::Changed);
     }
 
-    /// Adds to a count.
-    pub(crate) fn count(&mut self, key: Key, by: i64) {
-        let attribute = item::COUNT;
+    /// Counts a resource that comes (1) or goes (-1).
+    pub(crate) fn count(&mut self, directory: DirectoryId, letter: &str, id: ResourceId, by: i64) {
+        let key = Key::count(directory, letter, id);
+        let attribute = key::digit(id);
         self.push(Write::Add { key, attribute, by }, None, Refused::Changed);
     }
 

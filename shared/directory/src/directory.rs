@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use scim::{Profile, ResourceType};
 use serde::{Deserialize, Serialize};
 
+use crate::cursor::CursorKey;
 use crate::id::{DirectoryId, ResourceId};
 
 /// Which identity provider is at the other end.
@@ -120,6 +121,8 @@ pub struct Directory {
     /// What was chosen for it.
     #[serde(default)]
     pub settings: Settings,
+    /// What its cursors are signed with.
+    cursor_key: CursorKey,
     /// What follows from the settings.
     #[serde(skip)]
     types: Types,
@@ -139,6 +142,7 @@ impl Directory {
             created: now,
             types: Types::new(&new.settings),
             settings: new.settings,
+            cursor_key: CursorKey::random(),
         }
     }
 
@@ -155,6 +159,10 @@ impl Directory {
     #[must_use]
     pub fn types(&self) -> &Types {
         &self.types
+    }
+
+    pub(crate) fn cursor_key(&self) -> &CursorKey {
+        &self.cursor_key
     }
 }
 

@@ -71,15 +71,6 @@ impl Group {
     }
 }
 
-/// What a list of groups found.
-#[derive(Debug)]
-pub struct FoundGroups {
-    /// How many groups match in all.
-    pub total: u64,
-    /// The page of them that was asked for; shorter when the answer would grow too large.
-    pub groups: Vec<Group>,
-}
-
 /// What really changes in a group.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Step {
@@ -299,7 +290,7 @@ impl Store {
                 none,
                 Some(&new.resource),
             )?;
-            change.count(Key::count(directory, GROUP.letter, new.id), 1);
+            change.count(directory, GROUP.letter, new.id, 1);
             let event = Event::created(caller, &GROUP, &new, now)?;
             for event in event.with_members(caller, &step.moved()) {
                 change.event(event);
@@ -831,7 +822,7 @@ impl Store {
             };
             change.delete(key, condition, Refused::Changed);
             move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)?;
-            change.count(Key::count(directory, GROUP.letter, id), -1);
+            change.count(directory, GROUP.letter, id, -1);
             let mut step = Step::default();
             let large = old.group.members.unwrap_or(0) as usize > ACTIONS - OTHER_ACTIONS;
             if large {

@@ -11,18 +11,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use scim::{Elements, Object, Page, ResolvedFilter};
+use scim::{Elements, Object, ResolvedFilter};
 use serde_json::Value;
 
 use crate::directory::Caller;
 use crate::error::Error;
-use crate::group::{FoundGroups, Group};
+use crate::group::Group;
 use crate::id::ResourceId;
 use crate::item;
 use crate::key::{self, Key};
 use crate::kind::GROUP;
 use crate::members::{self, Member, Members};
-use crate::query::{Query, too_many, window};
+use crate::query::{Found, Matching, Query, too_many};
+use crate::search::members_that_fit;
 use crate::store::{Store, Stored};
 
 /// The most members that a filter may look at which does not name them.
@@ -30,12 +31,6 @@ const MAX_SCANNED_MEMBERS: u64 = 100_000;
 
 /// How many groups are read at once.
 const SIDE_BY_SIDE: usize = 16;
-
-/// Everything, for what is filtered afterwards.
-const ALL: Page = Page {
-    start_index: 1,
-    count: u64::MAX,
-};
 
 impl Store {
     /// The groups that a query asks for, in the order of their ids, with their
@@ -51,46 +46,51 @@ impl Store {
         caller: &Caller,
         query: &Query<'_>,
         members: u64,
-    ) -> Result<FoundGroups, Error> {
-        let about_members = query
-            .filter
-            .filter(|filter| filter.elements("members") != Elements::None);
-        let found = match about_members {
-            None => self.list(caller, &GROUP, query).await?,
-            Some(filter) => {
-                let groups = self.groups_by_members(caller, filter).await?;
-                window(groups, query.page)
-            }
-        };
+    ) -> Result<Found<Group>, Error> {
+        let matching = self.groups_matching(caller, query.filter).await?;
+        let mut part = self.part(caller, &GROUP, matching, query).await?;
+        let room = members_that_fit(&part.resources, members, 0);
+        part.truncate(room, query.paging);
+        let groups = std::mem::take(&mut part.resources);
+        let groups = self.with_their_members(caller, groups, members).await?;
+        part.found(caller, &GROUP, query, |_| groups)
+    }
+
+    /// The groups that a filter finds.
+    pub(crate) async fn groups_matching<'q>(
+        &self,
+        caller: &'q Caller,
+        filter: Option<&'q ResolvedFilter<'q>>,
+    ) -> Result<Matching<'q>, Error> {
+        match filter.filter(|filter| filter.elements("members") != Elements::None) {
+            None => self.matching(caller, &GROUP, filter).await,
+            Some(filter) => self
+                .groups_by_members(caller, filter)
+                .await
+                .map(Matching::Read),
+        }
+    }
+
+    /// Groups with their members if these are at most so many, and without if that is 0.
+    pub(crate) async fn with_their_members(
+        &self,
+        caller: &Caller,
+        groups: Vec<Stored>,
+        members: u64,
+    ) -> Result<Vec<Group>, Error> {
         if members == 0 {
-            let groups = found.resources.into_iter().map(|stored| Group {
+            let without = |stored| Group {
                 stored,
                 members: None,
-            });
-            return Ok(FoundGroups {
-                total: found.total,
-                groups: groups.collect(),
-            });
+            };
+            return Ok(groups.into_iter().map(without).collect());
         }
-        let mut left = members;
-        let mut page = vec![];
-        for stored in found.resources {
-            let size = stored.group.members.unwrap_or(0);
-            if size > left && !page.is_empty() {
-                break;
-            }
-            left = left.saturating_sub(size);
-            page.push(stored);
-        }
-        let groups = stream::iter(page)
+        let groups = stream::iter(groups)
             .map(|stored| self.with_members(caller, stored, members))
             .buffered(SIDE_BY_SIDE);
         // A group that was deleted just now is not shown.
         let groups: Vec<Option<Group>> = groups.try_collect().await?;
-        Ok(FoundGroups {
-            total: found.total,
-            groups: groups.into_iter().flatten().collect(),
-        })
+        Ok(groups.into_iter().flatten().collect())
     }
 
     async fn with_members(
@@ -135,7 +135,10 @@ impl Store {
         };
         let mut groups = match ids {
             Some(ids) => self.read_all(directory, &GROUP, &ids).await?,
-            None => self.scan(caller, &GROUP, ALL, |_| true).await?.resources,
+            None => {
+                self.scan(caller, &GROUP, |group| Some(group.clone()))
+                    .await?
+            }
         };
         groups.sort_by_key(|group| group.id);
         let members = match filter.elements("members") {

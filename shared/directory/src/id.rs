@@ -39,6 +39,15 @@ fn random() -> Uuid {
     Uuid::new_v4()
 }
 
+/// Random bytes for a key: of two UUIDv4, which have 244 random bits.
+pub(crate) fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    let (left, right) = bytes.split_at_mut(16);
+    left.copy_from_slice(random().as_bytes());
+    right.copy_from_slice(random().as_bytes());
+    bytes
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -108,6 +117,11 @@ impl DirectoryId {
 impl ResourceId {
     /// The length of an id in [`ResourceId::to_bytes`].
     pub(crate) const BYTES: usize = 16;
+
+    /// What comes before every id of a resource.
+    pub(crate) const FIRST: Self = Self(Uuid::nil());
+    /// What comes after every id of a resource.
+    pub(crate) const LAST: Self = Self(Uuid::max());
 
     /// A new random id.
     #[must_use]

@@ -57,8 +57,6 @@ pub(crate) const MEMBER: &str = "member";
 pub(crate) const BASE_URL: &str = "baseUrl";
 /// The resource that a pointer leads to.
 pub(crate) const OWNER: &str = "owner";
-/// How many resources a count counts.
-pub(crate) const COUNT: &str = "count";
 /// When DynamoDB may delete the item, in seconds since 1970 (the table's TTL attribute).
 pub(crate) const EXPIRES: &str = "expires";
 /// An event's `detail-type`.

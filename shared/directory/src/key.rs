@@ -8,7 +8,7 @@
 //! | users by externalId | `d#X` / externalId `#` id → owner | Query, then the users |
 //! | users by e-mail address | `d#EM` / folded address `#` id → owner | Query, then the users |
 //! | a page of users | `d#U` / from an id on | Query |
-//! | how many users, and where page k begins | `d#C` / `U#00` … `U#ff` | Query |
+//! | how many users, and where page k begins | `d#C` / `U#00` … `U#ff`, in 16 attributes each | Query |
 //! | a group, its pointers, pages and counts | `d#G`, `d#GN` (displayName), `d#GX` (externalId), `d#C` / `G#…` | as users |
 //! | the members of a group | `d#M#`group / member id | Query |
 //! | whether somebody is a member | `d#M#`group / member id | GetItem |
@@ -46,6 +46,17 @@ pub(crate) const MEMBERSHIPS: &str = "Memberships";
 /// directory. Its sort key is [`SK`], the member.
 pub(crate) const UG: &str = "UG";
 
+/// The attributes of a count: one for each of the 16 hex digits that may follow the byte.
+pub(crate) const DIGITS: [&str; 16] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f",
+];
+
+/// The attribute that counts a resource within the item at [`Key::count`].
+pub(crate) fn digit(id: ResourceId) -> &'static str {
+    let [_, second, ..] = id.to_bytes();
+    DIGITS.get(usize::from(second >> 4)).copied().unwrap_or("0")
+}
+
 /// Text longer than this many bytes stands in a key as its beginning and its digest.
 const MAX_TEXT_BYTES: usize = 512;
 
@@ -72,7 +83,7 @@ impl Key {
         }
     }
 
-    /// The count of the resources of a kind whose ids begin as `id` does.
+    /// The counts of the resources of a kind whose ids begin with the byte that `id` begins with; [`digit`] says which.
     pub(crate) fn count(directory: DirectoryId, letter: &str, id: ResourceId) -> Self {
         let byte: String = id.to_string().chars().take(2).collect();
         Self {

@@ -100,14 +100,31 @@ pub(crate) struct Pointer {
     unique: fn(&Directory) -> bool,
 }
 
+/// The pointers of a value.
+pub(crate) enum Wanted {
+    /// One at most.
+    One(Key),
+    /// Any number.
+    Any(Owners),
+}
+
 impl Pointer {
     /// Whether one resource of the caller's directory at most has the value.
-    pub(crate) fn is_unique(&self, caller: &Caller) -> bool {
+    fn is_unique(&self, caller: &Caller) -> bool {
         (self.unique)(caller.directory())
     }
 
+    /// What to read for the resources that have a value.
+    pub(crate) fn wanted(&self, caller: &Caller, value: &str) -> Wanted {
+        let owners = self.owners(caller.directory().id, value);
+        match self.is_unique(caller) {
+            true => Wanted::One(owners.only()),
+            false => Wanted::Any(owners),
+        }
+    }
+
     /// All pointers of a value.
-    pub(crate) fn owners(&self, directory: DirectoryId, value: &str) -> Owners {
+    fn owners(&self, directory: DirectoryId, value: &str) -> Owners {
         let value = if self.case_exact {
             value.to_owned()
         } else {
@@ -118,11 +135,9 @@ impl Pointer {
 
     /// The pointer from a value of the resource `id`.
     fn key(&self, caller: &Caller, value: &str, id: ResourceId) -> Key {
-        let owners = self.owners(caller.directory().id, value);
-        if self.is_unique(caller) {
-            owners.only()
-        } else {
-            owners.of(id)
+        match self.wanted(caller, value) {
+            Wanted::One(key) => key,
+            Wanted::Any(owners) => owners.of(id),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod batch;
 mod change;
+mod cursor;
 mod directory;
 mod error;
 mod event;
@@ -21,18 +22,21 @@ mod members;
 mod memberships;
 mod query;
 mod resources;
+mod search;
 mod steps;
 mod store;
 mod user;
 
+pub use cursor::CURSOR_TIMEOUT;
 pub use directory::{Caller, Directory, NewDirectory, Provider, Settings, Status, Types};
 pub use error::Error;
 pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
-pub use group::{FoundGroups, Group};
+pub use group::Group;
 pub use id::{DirectoryId, Ids, InvalidId, ResourceId};
 pub use kind::MAX_POINTERS;
 pub use members::{Member, Members};
 pub use memberships::Memberships;
 pub use query::{Found, Query};
 pub use resources::MAX_DOCUMENT_BYTES;
+pub use search::{AnyResource, Queries};
 pub use store::{Precondition, Store, Stored};

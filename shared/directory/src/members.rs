@@ -20,6 +20,7 @@ use crate::item::{self, Item};
 use crate::key::{self, Key, SK};
 use crate::kind::{GROUP, USER};
 use crate::known::Seen;
+use crate::query::Range;
 use crate::store::{Store, Stored};
 
 /// What a client may call a member, in bytes.
@@ -218,10 +219,9 @@ impl Store {
             rows: vec![],
             removals: vec![],
         };
-        let mut next = None;
-        loop {
-            let page = self.range(&pk, "0", "~", None, next).await?;
-            for row in &page.items {
+        let mut range = Range::between(&pk, "0", "~");
+        while let Some(rows) = self.more(&mut range).await? {
+            for row in &rows {
                 let sk = item::text(row, SK)?;
                 if row.contains_key(item::FROM) {
                     read.rows.push(from_row(row)?);
@@ -231,11 +231,8 @@ impl Store {
                     read.removals.push((sk.to_owned(), ids));
                 }
             }
-            next = page.next;
-            if next.is_none() {
-                return Ok(read);
-            }
         }
+        Ok(read)
     }
 
     /// The rows of some who may be members, read strongly.

@@ -19,10 +19,14 @@ use crate::group::{Step, successor};
 use crate::id::ResourceId;
 use crate::item;
 use crate::key::{self, Key, MEMBERSHIPS, PK, SK, UG};
-use crate::kind::{GROUP, Kind};
+use crate::kind::{GROUP, Kind, USER};
 use crate::members::reference;
+use crate::query::too_many;
 use crate::resources::{Settled, item_of, settle};
 use crate::store::{Store, Stored};
+
+/// How many memberships one request reads.
+const MAX_ROWS: usize = 200_000;
 
 /// How many memberships of one member are ended at once.
 const SIDE_BY_SIDE: usize = 8;
@@ -108,6 +112,18 @@ impl Store {
             return Ok(Memberships::default());
         };
         let rows = self.index(caller, *first, *last).await?;
+        self.resolve(caller, rows).await
+    }
+
+    /// The groups of everybody.
+    ///
+    /// # Errors
+    ///
+    /// 400 `tooMany` when there are more memberships than one request may read.
+    pub(crate) async fn all_memberships(&self, caller: &Caller) -> Result<Memberships, Error> {
+        let rows = self
+            .index(caller, ResourceId::FIRST, ResourceId::LAST)
+            .await?;
         self.resolve(caller, rows).await
     }
 
@@ -228,6 +244,9 @@ impl Store {
                     group: group.ok_or_else(|| Error::broken("a member row has no group"))?,
                     from: item::integer(&row, item::FROM)?,
                 });
+            }
+            if rows.len() > MAX_ROWS {
+                return Err(too_many(&USER));
             }
             next = answer.last_evaluated_key;
             if next.is_none() {

@@ -2,48 +2,92 @@
 //!
 //! | filter | way | requests |
 //! |---|---|---|
-//! | none | the counts, then one range of resources by id | 2 |
+//! | none | the counts, then one range of resources by id | 2; by cursor 1 |
 //! | `id eq` | the resource | 1 |
 //! | a unique value `eq`, such as `userName` | its pointer, then the resource | 1 (none) or 2 |
 //! | another value with pointers `eq`, such as `emails.value` | the pointers, then the resources | 1 (none) or 2 |
+//! | several of these with `or` | all of them side by side | one each, and the resources |
 //! | one of these `and` anything | that row, then the rest in memory | as the row |
 //! | any other | all resources by 16 ranges of ids at once, in memory | at least 16, within a budget |
+//! | any other, by cursor | resources by id until the page is full, or the budget is spent | as many as it takes |
 //!
-//! Everything is read strongly from the table itself, so a client that looks up
-//! what it just wrote finds it.
+//! A list in another order than that of the ids reads everything that matches,
+//! within the same budget, and then the page. Everything is read strongly from
+//! the table itself, so a client that looks up what it just wrote finds it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::{try_join, try_join_all};
-use scim::{Object, Page, ResolvedFilter};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use scim::{ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, SortKey};
+use tokio::time::Instant;
 
 use crate::change::patiently;
+use crate::cursor::{self, Place};
 use crate::directory::Caller;
 use crate::error::Error;
 use crate::id::{DirectoryId, ResourceId};
 use crate::item::{self, Item};
-use crate::key::{self, Key, Owners, PK, SK};
-use crate::kind::{Kind, Pointer};
+use crate::key::{self, DIGITS, Key, Owners, PK, SK};
+use crate::kind::{Kind, Wanted};
 use crate::store::{Store, Stored};
 
 /// What a list is asked for.
+#[derive(Clone, Copy)]
 pub struct Query<'a> {
     /// Which resources; all of them if there is none.
     pub filter: Option<&'a ResolvedFilter<'a>>,
+    /// In which order; by id if there is none.
+    pub sort: Option<&'a ResolvedSort<'a>>,
     /// Which of those to answer.
-    pub page: Page,
+    pub paging: &'a Paging,
+    /// The list that a cursor belongs to ([`scim::SearchRequest::binding`]).
+    pub binding: &'a str,
+    /// When it is asked.
+    pub now: Timestamp,
 }
 
 /// What a list found.
-#[derive(Debug)]
-pub struct Found {
-    /// How many resources match in all.
-    pub total: u64,
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    /// How many match in all; not known to pages by cursor of a filter that reads on.
+    pub total: Option<u64>,
     /// The page of them that was asked for; shorter when the answer would grow too large.
-    pub resources: Vec<Stored>,
+    pub resources: Vec<T>,
+    /// The cursor of the next page.
+    pub next: Option<String>,
+    /// The cursor of the page before.
+    pub previous: Option<String>,
+}
+
+impl<T> Found<T> {
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        Self {
+            total: Some(0),
+            resources: vec![],
+            next: None,
+            previous: None,
+        }
+    }
+
+    /// The answer to `paging`, in which `show` represents a resource.
+    pub fn list(self, paging: &Paging, show: impl Fn(&T) -> Object) -> ListResponse {
+        ListResponse {
+            total_results: self.total,
+            start_index: match paging {
+                Paging::Index(page) => Some(page.start_index),
+                Paging::Cursor { .. } => None,
+            },
+            next_cursor: self.next,
+            previous_cursor: self.previous,
+            resources: self.resources.iter().map(show).collect(),
+        }
+    }
 }
 
 /// The documents of one answer, in bytes. Lambda answers with 6 MB at most
@@ -56,79 +100,193 @@ const MAX_SCAN_BYTES: usize = 64 * 1024 * 1024;
 /// How long such a filter may take. API Gateway waits 30 seconds.
 const MAX_SCAN_TIME: Duration = Duration::from_secs(20);
 
-impl Store {
-    /// The resources that a query asks for, in the order of their ids.
-    pub(crate) async fn list(
-        &self,
+/// The most ids that are read to sort their resources.
+const MAX_SORTED_IDS: usize = 20_000;
+
+/// How many values one filter may look up.
+const MAX_ALTERNATIVES: usize = 100;
+
+/// How many look-ups are made at once.
+const SIDE_BY_SIDE: usize = 16;
+
+/// What matches a query, as far as it is known.
+pub(crate) enum Matching<'q> {
+    /// Everything.
+    All,
+    /// These, in the order of their ids.
+    Read(Vec<Stored>),
+    /// Those of these ids, in their order. They have not been read, and all of them match.
+    Ids(Vec<ResourceId>),
+    /// Those that pass a test, for which all have to be read.
+    Tested(Box<dyn Fn(&Stored) -> bool + Send + Sync + 'q>),
+}
+
+/// The part of a list that is asked for.
+#[derive(Default)]
+pub(crate) struct Part {
+    pub(crate) total: Option<u64>,
+    pub(crate) resources: Vec<Stored>,
+    /// Where the next page begins, for pages by cursor.
+    pub(crate) next: Option<Place>,
+    pub(crate) previous: Option<Place>,
+    /// How many come before it in a list that is sorted.
+    pub(crate) number: Option<u64>,
+}
+
+impl Part {
+    /// Leaves the rest to the next page.
+    pub(crate) fn truncate(&mut self, count: usize, paging: &Paging) {
+        if self.resources.len() <= count {
+            return;
+        }
+        self.resources.truncate(count);
+        if let Paging::Cursor { .. } = paging {
+            let last = self.resources.last().map(|last| Place::After(last.id));
+            let number = self
+                .number
+                .map(|number| Place::Number(number + count as u64));
+            self.next = number.or(last);
+        }
+    }
+
+    /// What is found with the resources made into something else.
+    pub(crate) fn found<T>(
+        self,
         caller: &Caller,
         kind: &Kind,
         query: &Query<'_>,
-    ) -> Result<Found, Error> {
-        let Some(filter) = query.filter else {
-            return self.page(caller, kind, query.page).await;
+        make: impl FnOnce(Vec<Stored>) -> Vec<T>,
+    ) -> Result<Found<T>, Error> {
+        let cursor = |place: Option<Place>| {
+            let cursor = place.map(|place| query.cursor(caller, kind, place));
+            cursor.transpose()
+        };
+        Ok(Found {
+            total: self.total,
+            next: cursor(self.next)?,
+            previous: cursor(self.previous)?,
+            resources: make(self.resources),
+        })
+    }
+}
+
+impl Query<'_> {
+    /// What the cursors of this list are bound to.
+    fn list(&self, kind: &Kind) -> String {
+        format!("{} {}", (kind.base)().endpoint, self.binding)
+    }
+
+    pub(crate) fn cursor(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        place: Place,
+    ) -> Result<String, Error> {
+        place.to_cursor(caller, &self.list(kind), self.now)
+    }
+
+    fn place(&self, caller: &Caller, kind: &Kind, cursor: &str) -> Result<Place, Error> {
+        Place::from_cursor(caller, &self.list(kind), cursor, self.now)
+    }
+
+    /// Whether a cursor is one of this list.
+    pub(crate) fn has_cursor(&self, caller: &Caller, kind: &Kind, cursor: &str) -> bool {
+        self.place(caller, kind, cursor).is_ok()
+    }
+
+    /// How many come before the page of a cursor of this list, which is sorted.
+    pub(crate) fn number(&self, caller: &Caller, kind: &Kind, cursor: &str) -> Result<u64, Error> {
+        match self.place(caller, kind, cursor)? {
+            Place::Number(number) => Ok(number),
+            Place::After(_) | Place::Before(_) => Err(cursor::expired()),
+        }
+    }
+}
+
+impl Store {
+    /// What a filter finds that says nothing of groups or members.
+    pub(crate) async fn matching<'q>(
+        &self,
+        caller: &'q Caller,
+        kind: &'static Kind,
+        filter: Option<&'q ResolvedFilter<'q>>,
+    ) -> Result<Matching<'q>, Error> {
+        let Some(filter) = filter else {
+            return Ok(Matching::All);
+        };
+        let matches = move |stored: &Stored| {
+            filter.matches(&stored.represent(caller, kind.ty(caller), Object::new()))
         };
         let Some(owners) = self.look_up(caller, kind, filter).await? else {
-            return self
-                .scan(caller, kind, query.page, |stored| {
-                    matches(caller, kind, filter, stored)
-                })
-                .await;
+            return Ok(Matching::Tested(Box::new(matches)));
         };
         let mut matching = match owners.as_slice() {
             [] => vec![],
             [id] => self.read(caller, kind, *id).await?.into_iter().collect(),
             many => self.read_all(caller.directory().id, kind, many).await?,
         };
-        matching.retain(|resource| matches(caller, kind, filter, resource));
+        matching.retain(matches);
         matching.sort_by_key(|resource| resource.id);
-        Ok(window(matching, query.page))
+        Ok(Matching::Read(matching))
     }
 
-    /// The ids of all that can match, if a value that every match must have leads to them.
+    /// The ids of all that can match, if values of which every match has one lead to them.
     pub(crate) async fn look_up(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &'static Kind,
         filter: &ResolvedFilter<'_>,
     ) -> Result<Option<Vec<ResourceId>>, Error> {
-        if let Some(id) = filter.demands("id") {
-            // No resource has an id of another form.
-            return Ok(Some(id.parse().into_iter().collect()));
-        }
-        let demanded = |pointer: &'static Pointer| Some((pointer, filter.demands(pointer.path)?));
-        let Some((pointer, value)) = kind.pointers.iter().find_map(demanded) else {
+        let pointers = kind.pointers.iter().map(|pointer| pointer.path);
+        let paths: Vec<&str> = std::iter::once("id").chain(pointers).collect();
+        let alternatives = filter.alternatives(&paths);
+        let Some(alternatives) = alternatives.filter(|found| found.len() <= MAX_ALTERNATIVES)
+        else {
             return Ok(None);
         };
-        let owners = pointer.owners(caller.directory().id, value);
-        if !pointer.is_unique(caller) {
-            return self.owners(&owners).await.map(Some);
+        let mut found = BTreeSet::new();
+        let mut wanted = vec![];
+        for (path, value) in alternatives {
+            match kind.pointers.iter().find(|pointer| pointer.path == path) {
+                Some(pointer) => wanted.push(pointer.wanted(caller, value)),
+                // No resource has an id of another form.
+                None => found.extend(value.parse::<ResourceId>()),
+            }
         }
-        let pointer = self.item(owners.only()).await?;
-        let owner = pointer
-            .map(|pointer| item::id(&pointer, item::OWNER))
-            .transpose()?;
-        Ok(Some(owner.into_iter().collect()))
+        let looked_up = stream::iter(wanted)
+            .map(|wanted| self.owners(wanted))
+            .buffer_unordered(SIDE_BY_SIDE);
+        let looked_up: Vec<Vec<ResourceId>> = looked_up.try_collect().await?;
+        found.extend(looked_up.into_iter().flatten());
+        Ok(Some(found.into_iter().collect()))
     }
 
-    /// The owners of a value, in the order of their ids.
-    async fn owners(&self, owners: &Owners) -> Result<Vec<ResourceId>, Error> {
+    /// The owners of a value.
+    async fn owners(&self, wanted: Wanted) -> Result<Vec<ResourceId>, Error> {
+        match wanted {
+            Wanted::Any(owners) => self.owners_in(&owners).await,
+            Wanted::One(key) => {
+                let pointer = self.item(key).await?;
+                let owner = pointer.map(|pointer| item::id(&pointer, item::OWNER));
+                Ok(owner.transpose()?.into_iter().collect())
+            }
+        }
+    }
+
+    async fn owners_in(&self, owners: &Owners) -> Result<Vec<ResourceId>, Error> {
         let (from, to) = owners.range();
+        let mut range = Range::between(&owners.pk, &from, &to);
         let mut ids = vec![];
-        let mut next = None;
-        loop {
-            let page = self.range(&owners.pk, &from, &to, None, next).await?;
-            for pointer in &page.items {
+        while let Some(pointers) = self.more(&mut range).await? {
+            for pointer in &pointers {
                 let id = item::id(pointer, item::OWNER)?;
                 // A longer value can begin as this one does and stand in the same range.
                 if owners.of(id).sk == item::text(pointer, SK)? {
                     ids.push(id);
                 }
             }
-            next = page.next;
-            if next.is_none() {
-                return Ok(ids);
-            }
         }
+        Ok(ids)
     }
 
     /// The resources of these ids that exist, in no order.
@@ -146,13 +304,218 @@ impl Store {
         items.iter().map(item::to_stored).collect()
     }
 
-    /// A page by offset: the counts say in which bucket of ids it begins.
-    pub(crate) async fn page(
+    /// The same, in the order of the ids that are given.
+    async fn read_in_order(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        ids: &[ResourceId],
+    ) -> Result<Vec<Stored>, Error> {
+        let read = self.read_all(caller.directory().id, kind, ids).await?;
+        let mut read: HashMap<ResourceId, Stored> =
+            read.into_iter().map(|stored| (stored.id, stored)).collect();
+        Ok(ids.iter().filter_map(|id| read.remove(id)).collect())
+    }
+
+    /// The part of what matches that a query asks for.
+    pub(crate) async fn part(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        matching: Matching<'_>,
+        query: &Query<'_>,
+    ) -> Result<Part, Error> {
+        // Everything stands in the order of ids already.
+        let sort = query
+            .sort
+            .filter(|sort| sort.descending || !sort.is_by_id());
+        let place = match query.paging {
+            Paging::Cursor {
+                cursor: Some(cursor),
+                ..
+            } => Some(query.place(caller, kind, cursor)?),
+            Paging::Cursor { cursor: None, .. } | Paging::Index(_) => None,
+        };
+        let mut part = match (sort, query.paging) {
+            (Some(sort), _) => {
+                self.sorted(caller, kind, matching, sort, place, query)
+                    .await?
+            }
+            (None, Paging::Index(page)) => self.by_number(caller, kind, matching, *page).await?,
+            (None, Paging::Cursor { count: 0, .. }) => {
+                let none = Page {
+                    start_index: 1,
+                    count: 0,
+                };
+                self.by_number(caller, kind, matching, none).await?
+            }
+            (None, Paging::Cursor { count, .. }) => {
+                self.by_cursor(caller, kind, matching, place, *count)
+                    .await?
+            }
+        };
+        part.truncate(fitting(&part.resources), query.paging);
+        Ok(part)
+    }
+
+    /// A page by its number.
+    async fn by_number(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        matching: Matching<'_>,
+        page: Page,
+    ) -> Result<Part, Error> {
+        let (total, resources) = match matching {
+            Matching::All => self.page(caller, kind, page).await?,
+            Matching::Read(all) => {
+                let total = all.len() as u64;
+                (total, window(all, page))
+            }
+            Matching::Ids(ids) => {
+                let total = ids.len() as u64;
+                let ids = window(ids, page);
+                (total, self.read_in_order(caller, kind, &ids).await?)
+            }
+            Matching::Tested(test) => {
+                let ids = self
+                    .scan(caller, kind, |stored| test(stored).then_some(stored.id))
+                    .await?;
+                let total = ids.len() as u64;
+                let ids = window(ids, page);
+                let mut resources = self.read_in_order(caller, kind, &ids).await?;
+                // One may have changed since.
+                resources.retain(test);
+                (total, resources)
+            }
+        };
+        Ok(Part {
+            total: Some(total),
+            resources,
+            ..Part::default()
+        })
+    }
+
+    /// A page by cursor, in the order of ids.
+    async fn by_cursor(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        matching: Matching<'_>,
+        place: Option<Place>,
+        count: u64,
+    ) -> Result<Part, Error> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        match matching {
+            Matching::All => self.beyond(caller, kind, place, count).await,
+            Matching::Read(all) => {
+                let ids: Vec<ResourceId> = all.iter().map(|stored| stored.id).collect();
+                let (page, mut part) = cut(&ids, place, count);
+                part.resources = all.into_iter().filter(|s| page.contains(&s.id)).collect();
+                Ok(part)
+            }
+            Matching::Ids(ids) => {
+                let (page, mut part) = cut(&ids, place, count);
+                part.resources = self.read_in_order(caller, kind, page).await?;
+                Ok(part)
+            }
+            Matching::Tested(test) => {
+                let after = match place {
+                    None => None,
+                    Some(Place::After(id)) => Some(id),
+                    // It came with a page of this list that took fewer reads.
+                    Some(Place::Before(_) | Place::Number(_)) => return Err(cursor::expired()),
+                };
+                self.tested_beyond(caller, kind, after, count, test).await
+            }
+        }
+    }
+
+    /// A page of a list in another order than that of the ids.
+    async fn sorted(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        matching: Matching<'_>,
+        sort: &ResolvedSort<'_>,
+        place: Option<Place>,
+        query: &Query<'_>,
+    ) -> Result<Part, Error> {
+        let (mut keys, mut read) = self.keys(caller, kind, matching, sort).await?;
+        keys.sort_unstable();
+        if sort.descending {
+            keys.reverse();
+        }
+        let total = keys.len() as u64;
+        let (offset, count) = match (query.paging, place) {
+            (Paging::Index(page), _) => (page.start_index.saturating_sub(1), page.count),
+            (Paging::Cursor { count, .. }, Some(Place::Number(number))) => (number, *count),
+            (Paging::Cursor { count, .. }, _) => (0, *count),
+        };
+        let ids: Vec<ResourceId> = keys.into_iter().map(|(_, id)| id).collect();
+        let page = Page {
+            start_index: offset.saturating_add(1),
+            count,
+        };
+        let ids = window(ids, page);
+        let resources = match read.is_empty() {
+            true => self.read_in_order(caller, kind, &ids).await?,
+            false => ids.iter().filter_map(|id| read.remove(id)).collect(),
+        };
+        let by_cursor = matches!(query.paging, Paging::Cursor { .. }) && count > 0;
+        let end = offset.saturating_add(ids.len() as u64);
+        Ok(Part {
+            total: Some(total),
+            resources,
+            next: (by_cursor && end < total).then_some(Place::Number(end)),
+            previous: (by_cursor && offset > 0)
+                .then_some(Place::Number(offset.saturating_sub(count))),
+            number: Some(offset),
+        })
+    }
+
+    /// What everything that matches is sorted by, and what was read on the way.
+    pub(crate) async fn keys(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        matching: Matching<'_>,
+        sort: &ResolvedSort<'_>,
+    ) -> Result<(Vec<(SortKey, ResourceId)>, HashMap<ResourceId, Stored>), Error> {
+        let key = |stored: &Stored| -> (SortKey, ResourceId) {
+            let shown = stored.represent(caller, kind.ty(caller), Object::new());
+            (sort.key(&shown), stored.id)
+        };
+        let mut read = HashMap::new();
+        let keys = match matching {
+            Matching::All => self.scan(caller, kind, |stored| Some(key(stored))).await?,
+            Matching::Tested(test) => {
+                self.scan(caller, kind, |stored| test(stored).then(|| key(stored)))
+                    .await?
+            }
+            Matching::Read(all) => {
+                let keys = all.iter().map(key).collect();
+                read = all.into_iter().map(|stored| (stored.id, stored)).collect();
+                keys
+            }
+            Matching::Ids(ids) => {
+                if ids.len() > MAX_SORTED_IDS {
+                    return Err(too_many(kind));
+                }
+                let all = self.read_all(caller.directory().id, kind, &ids).await?;
+                all.iter().map(key).collect()
+            }
+        };
+        Ok((keys, read))
+    }
+
+    /// A page by number of everything: the counts say in which bucket of ids it begins.
+    async fn page(
         &self,
         caller: &Caller,
         kind: &Kind,
         page: Page,
-    ) -> Result<Found, Error> {
+    ) -> Result<(u64, Vec<Stored>), Error> {
         let offset = page.start_index.saturating_sub(1);
         if offset == 0 && page.count > 0 {
             // The first page needs no count to be found.
@@ -161,13 +524,9 @@ impl Store {
                 self.read_from(caller, kind, "0", 0, page.count),
             )
             .await?;
-            return Ok(Found {
-                total: counts.total(),
-                resources,
-            });
+            return Ok((counts.total(), resources));
         }
         let counts = self.counts(caller, kind).await?;
-        let total = counts.total();
         let resources = match counts.bucket(offset) {
             Some((from, skip)) if page.count > 0 => {
                 self.read_from(caller, kind, &from, skip, page.count)
@@ -175,21 +534,24 @@ impl Store {
             }
             _ => vec![],
         };
-        Ok(Found { total, resources })
+        Ok((counts.total(), resources))
     }
 
     async fn counts(&self, caller: &Caller, kind: &Kind) -> Result<Counts, Error> {
         let pk = key::counts(caller.directory().id);
         let prefix = format!("{}#", kind.letter);
-        let page = self
-            .range(&pk, &prefix, &format!("{prefix}g"), None, None)
-            .await?;
+        let mut range = Range::between(&pk, &prefix, &format!("{prefix}g"));
         let mut counts = Counts::default();
-        for count in &page.items {
-            let bucket = item::text(count, SK)?
-                .trim_start_matches(&prefix)
-                .to_owned();
-            counts.0.push((bucket, item::integer(count, item::COUNT)?));
+        while let Some(items) = self.more(&mut range).await? {
+            for count in &items {
+                let byte = item::text(count, SK)?.trim_start_matches(&prefix);
+                for digit in DIGITS {
+                    if count.contains_key(digit) {
+                        let bucket = format!("{byte}{digit}");
+                        counts.0.push((bucket, item::integer(count, digit)?));
+                    }
+                }
+            }
         }
         Ok(counts)
     }
@@ -204,107 +566,200 @@ impl Store {
         count: u64,
     ) -> Result<Vec<Stored>, Error> {
         let pk = key::resources(caller.directory().id, kind.letter);
+        let mut range = Range::between(&pk, from, "g");
         let mut found = vec![];
         let mut left_to_skip = skip;
         let mut left = count;
         let mut bytes = 0;
-        let mut next = None;
-        loop {
+        while left > 0 {
             let limit = i32::try_from(left_to_skip.saturating_add(left)).unwrap_or(i32::MAX);
-            let page = self.range(&pk, from, "g", Some(limit), next).await?;
-            for resource in &page.items {
+            let Some(items) = self.more(range.limit(limit)).await? else {
+                break;
+            };
+            for resource in &items {
                 if left_to_skip > 0 {
                     left_to_skip -= 1;
                     continue;
                 }
                 bytes += item::text(resource, item::DOCUMENT)?.len();
-                if left == 0 || (bytes > MAX_PAGE_BYTES && !found.is_empty()) {
+                if bytes > MAX_PAGE_BYTES && !found.is_empty() {
                     return Ok(found);
                 }
                 found.push(item::to_stored(resource)?);
                 left -= 1;
             }
-            next = page.next;
-            if next.is_none() || left == 0 {
-                return Ok(found);
+        }
+        Ok(found)
+    }
+
+    /// A page by cursor of everything. The first one says how many there are in all.
+    async fn beyond(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        place: Option<Place>,
+        count: usize,
+    ) -> Result<Part, Error> {
+        let total = async {
+            Ok(match place {
+                None => Some(self.counts(caller, kind).await?.total()),
+                Some(_) => None,
+            })
+        };
+        let (total, (mut resources, more)) =
+            try_join(total, self.read_beyond(caller, kind, place, count)).await?;
+        if matches!(place, Some(Place::Before(_))) {
+            resources.reverse();
+        }
+        let previous = resources.first().map(|first| Place::Before(first.id));
+        let next = resources.last().map(|last| Place::After(last.id));
+        let (next, previous) = match place {
+            None => (next.filter(|_| more), None),
+            // What is nowhere any more leads to the beginning.
+            Some(Place::Before(_)) => (
+                next.or(Some(Place::After(ResourceId::FIRST))),
+                previous.filter(|_| more),
+            ),
+            Some(_) => (next.filter(|_| more), previous),
+        };
+        Ok(Part {
+            total,
+            resources,
+            next,
+            previous,
+            number: None,
+        })
+    }
+
+    /// Up to `count` resources from a place on, away from it, and whether there are more.
+    async fn read_beyond(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        place: Option<Place>,
+        count: usize,
+    ) -> Result<(Vec<Stored>, bool), Error> {
+        let directory = caller.directory().id;
+        let pk = key::resources(directory, kind.letter);
+        let key = |id| Key::resource(directory, kind.letter, id).attributes();
+        let range = Range::between(&pk, "0", "g");
+        let mut range = match place {
+            Some(Place::After(id)) => range.after(key(id)),
+            Some(Place::Before(id)) => range.before(key(id)),
+            Some(Place::Number(_)) | None => range,
+        };
+        let mut found = vec![];
+        let mut bytes = 0;
+        loop {
+            // One more tells whether there are more.
+            let limit = i32::try_from(count + 1 - found.len()).unwrap_or(i32::MAX);
+            let Some(items) = self.more(range.limit(limit)).await? else {
+                return Ok((found, false));
+            };
+            for resource in &items {
+                bytes += item::text(resource, item::DOCUMENT)?.len();
+                let full = bytes > MAX_PAGE_BYTES && !found.is_empty();
+                if full || found.len() == count {
+                    return Ok((found, true));
+                }
+                found.push(item::to_stored(resource)?);
             }
         }
     }
 
-    /// Every resource that matches, read by 16 ranges of ids side by side.
-    pub(crate) async fn scan(
+    /// A page by cursor of those that pass a test, shorter when looking for them takes too long.
+    async fn tested_beyond(
         &self,
         caller: &Caller,
         kind: &Kind,
-        page: Page,
-        matches: impl Fn(&Stored) -> bool,
-    ) -> Result<Found, Error> {
+        after: Option<ResourceId>,
+        count: usize,
+        test: impl Fn(&Stored) -> bool + Send,
+    ) -> Result<Part, Error> {
+        let directory = caller.directory().id;
+        let pk = key::resources(directory, kind.letter);
+        let range = Range::between(&pk, "0", "g");
+        let mut range = match after {
+            Some(id) => range.after(Key::resource(directory, kind.letter, id).attributes()),
+            None => range,
+        };
+        let begun = Instant::now();
+        let (mut read, mut shown) = (0, 0);
+        let mut looked_at = after;
+        let mut part = Part::default();
+        while let Some(items) = self.more(&mut range).await? {
+            for resource in &items {
+                let size = item::text(resource, item::DOCUMENT)?.len();
+                let resource = item::to_stored(resource)?;
+                read += size;
+                if test(&resource) {
+                    shown += size;
+                    let full = part.resources.len() == count || shown > MAX_PAGE_BYTES;
+                    if let Some(last) = part.resources.last().filter(|_| full) {
+                        part.next = Some(Place::After(last.id));
+                        return Ok(part);
+                    }
+                    looked_at = Some(resource.id);
+                    part.resources.push(resource);
+                } else {
+                    looked_at = Some(resource.id);
+                }
+            }
+            if read > MAX_SCAN_BYTES || begun.elapsed() > MAX_SCAN_TIME {
+                part.next = looked_at.map(Place::After);
+                return Ok(part);
+            }
+        }
+        Ok(part)
+    }
+
+    /// What `pick` takes of every resource, in the order of their ids: read by 16 ranges side by side.
+    ///
+    /// # Errors
+    ///
+    /// 400 `tooMany` when there is more than one request may read.
+    pub(crate) async fn scan<T: Send>(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        pick: impl Fn(&Stored) -> Option<T> + Sync,
+    ) -> Result<Vec<T>, Error> {
         let read = AtomicUsize::new(0);
-        let needed = usize::try_from(
-            page.start_index
-                .saturating_sub(1)
-                .saturating_add(page.count),
-        )
-        .unwrap_or(usize::MAX);
-        let ranges =
-            (0..16).map(|digit| self.scan_range(caller, kind, &matches, digit, needed, &read));
+        let ranges = (0..16).map(|digit| self.scan_range(caller, kind, &pick, digit, &read));
         let ranges = tokio::time::timeout(MAX_SCAN_TIME, try_join_all(ranges))
             .await
             .map_err(|_| too_many(kind))??;
-        let total = ranges.iter().map(|(matching, _)| matching).sum();
-        let found = ranges.into_iter().flat_map(|(_, found)| found).collect();
-        Ok(Found {
-            total,
-            ..window(found, page)
-        })
+        Ok(ranges.into_iter().flatten().collect())
     }
 
-    /// How many resources of one range of ids match, and the first `needed` of them.
-    async fn scan_range(
+    async fn scan_range<T: Send>(
         &self,
         caller: &Caller,
         kind: &Kind,
-        matches: &impl Fn(&Stored) -> bool,
+        pick: &(impl Fn(&Stored) -> Option<T> + Sync),
         digit: u8,
-        needed: usize,
         read: &AtomicUsize,
-    ) -> Result<(u64, Vec<Stored>), Error> {
+    ) -> Result<Vec<T>, Error> {
         let pk = key::resources(caller.directory().id, kind.letter);
-        let (from, to) = (format!("{digit:x}"), format!("{digit:x}g"));
-        let mut matching = 0;
-        let mut found = vec![];
-        let mut next = None;
-        loop {
-            let page = self.range(&pk, &from, &to, None, next).await?;
-            for resource in &page.items {
+        let mut range = Range::between(&pk, &format!("{digit:x}"), &format!("{digit:x}g"));
+        let mut picked = vec![];
+        while let Some(items) = self.more(&mut range).await? {
+            for resource in &items {
                 let size = item::text(resource, item::DOCUMENT)?.len();
                 if read.fetch_add(size, Ordering::Relaxed) + size > MAX_SCAN_BYTES {
                     return Err(too_many(kind));
                 }
-                let resource = item::to_stored(resource)?;
-                if matches(&resource) {
-                    matching += 1;
-                    if found.len() < needed {
-                        found.push(resource);
-                    }
-                }
-            }
-            next = page.next;
-            if next.is_none() {
-                return Ok((matching, found));
+                picked.extend(pick(&item::to_stored(resource)?));
             }
         }
+        Ok(picked)
     }
 
-    /// Items of one partition between two sort keys, both included, in their order.
-    pub(crate) async fn range(
-        &self,
-        pk: &str,
-        from: &str,
-        to: &str,
-        limit: Option<i32>,
-        start: Option<Item>,
-    ) -> Result<Range, Error> {
+    /// The next items of a range; `None` when it has come to its end.
+    pub(crate) async fn more(&self, range: &mut Range) -> Result<Option<Vec<Item>>, Error> {
+        if range.ended {
+            return Ok(None);
+        }
         let request = self
             .client()
             .query()
@@ -312,27 +767,70 @@ impl Store {
             .key_condition_expression("#pk = :pk AND #sk BETWEEN :from AND :to")
             .expression_attribute_names("#pk", PK)
             .expression_attribute_names("#sk", SK)
-            .expression_attribute_values(":pk", item::string(pk))
-            .expression_attribute_values(":from", item::string(from))
-            .expression_attribute_values(":to", item::string(to))
+            .expression_attribute_values(":pk", item::string(&range.pk))
+            .expression_attribute_values(":from", item::string(&range.from))
+            .expression_attribute_values(":to", item::string(&range.to))
             .consistent_read(true)
-            .set_limit(limit)
-            .set_exclusive_start_key(start);
+            .set_scan_index_forward(range.backward.then_some(false))
+            .set_limit(range.limit)
+            .set_exclusive_start_key(range.start.take());
         let answer = patiently(|| request.clone().send()).await?;
-        Ok(Range {
-            items: answer.items.unwrap_or_default(),
-            next: answer.last_evaluated_key,
-        })
+        range.start = answer.last_evaluated_key;
+        range.ended = range.start.is_none();
+        Ok(Some(answer.items.unwrap_or_default()))
     }
 }
 
-/// Part of a partition.
+/// Items of one partition between two sort keys, both included, which are read bit by bit.
 pub(crate) struct Range {
-    pub(crate) items: Vec<Item>,
-    pub(crate) next: Option<HashMap<String, AttributeValue>>,
+    pk: String,
+    from: String,
+    to: String,
+    limit: Option<i32>,
+    start: Option<HashMap<String, AttributeValue>>,
+    backward: bool,
+    ended: bool,
 }
 
-/// How many resources there are by the first byte of their ids, in the order of the ids.
+impl Range {
+    /// In the order of the sort keys.
+    pub(crate) fn between(pk: &str, from: &str, to: &str) -> Self {
+        Self {
+            pk: pk.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            limit: None,
+            start: None,
+            backward: false,
+            ended: false,
+        }
+    }
+
+    /// Only what comes after a key.
+    fn after(self, key: Item) -> Self {
+        Self {
+            start: Some(key),
+            ..self
+        }
+    }
+
+    /// Only what comes before a key, the last one first.
+    fn before(self, key: Item) -> Self {
+        Self {
+            start: Some(key),
+            backward: true,
+            ..self
+        }
+    }
+
+    /// At most so many items the next time.
+    fn limit(&mut self, limit: i32) -> &mut Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+/// How many resources there are by the first three hex digits of their ids, in the order of the ids.
 #[derive(Default)]
 struct Counts(Vec<(String, u64)>);
 
@@ -355,34 +853,55 @@ impl Counts {
     }
 }
 
-fn matches(caller: &Caller, kind: &Kind, filter: &ResolvedFilter<'_>, stored: &Stored) -> bool {
-    filter.matches(&stored.represent(caller, kind.ty(caller), Object::new()))
-}
-
-/// The page of resources that are all at hand.
-pub(crate) fn window(resources: Vec<Stored>, page: Page) -> Found {
-    let total = resources.len() as u64;
+/// A page by number of what is all at hand.
+pub(crate) fn window<T>(all: Vec<T>, page: Page) -> Vec<T> {
     let skip = usize::try_from(page.start_index.saturating_sub(1)).unwrap_or(usize::MAX);
     let count = usize::try_from(page.count).unwrap_or(usize::MAX);
+    all.into_iter().skip(skip).take(count).collect()
+}
+
+/// A page by cursor of ids that are all at hand, in their order, without its resources.
+fn cut(ids: &[ResourceId], place: Option<Place>, count: usize) -> (&[ResourceId], Part) {
+    let (from, to) = match place {
+        Some(Place::Before(id)) => {
+            let to = ids.partition_point(|other| *other < id);
+            (to.saturating_sub(count), to)
+        }
+        Some(Place::After(id)) => {
+            let from = ids.partition_point(|other| *other <= id);
+            (from, from.saturating_add(count).min(ids.len()))
+        }
+        Some(Place::Number(_)) | None => (0, count.min(ids.len())),
+    };
+    let page = ids.get(from..to).unwrap_or_default();
+    let next = page.last().filter(|_| to < ids.len());
+    let previous = page.first().filter(|_| from > 0);
+    let part = Part {
+        total: Some(ids.len() as u64),
+        resources: vec![],
+        next: next.map(|id| Place::After(*id)),
+        previous: previous.map(|id| Place::Before(*id)),
+        number: None,
+    };
+    (page, part)
+}
+
+/// How many resources fit one answer: one at least.
+pub(crate) fn fitting(resources: &[Stored]) -> usize {
     let mut bytes = 0;
-    let resources = resources
-        .into_iter()
-        .skip(skip)
-        .take(count)
-        .take_while(|resource| {
-            let first = bytes == 0;
-            bytes += resource.resource.to_stored().len();
-            first || bytes <= MAX_PAGE_BYTES
-        })
-        .collect();
-    Found { total, resources }
+    let fit = resources.iter().take_while(|resource| {
+        let first = bytes == 0;
+        bytes += resource.resource.to_stored().len();
+        first || bytes <= MAX_PAGE_BYTES
+    });
+    fit.count()
 }
 
 pub(crate) fn too_many(kind: &Kind) -> Error {
     let paths: Vec<&str> = kind.pointers.iter().map(|pointer| pointer.path).collect();
     Error::Scim(scim::Error::too_many(format_args!(
-        "filter: it has to read more of {} than one request may. Look them up by eq on id, {} (and anything else), or \
-         read the list in pages without a filter.",
+        "filter or sortBy: it has to read more of {} than one request may. Look them up by eq on id, {} (and anything \
+         else), read the list by cursor, which takes any filter, or in pages without a filter.",
         (kind.base)().endpoint,
         paths.join(", ")
     )))

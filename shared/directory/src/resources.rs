@@ -48,7 +48,7 @@ impl Store {
                 Refused::Changed,
             );
             move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))?;
-            change.count(Key::count(directory, kind.letter, new.id), 1);
+            change.count(directory, kind.letter, new.id, 1);
             change.event(Event::created(caller, kind, &new, now)?);
             match settle(change.commit(self).await, &new.resource)? {
                 Settled::Written => return Ok(new),
@@ -141,7 +141,7 @@ impl Store {
             let key = Key::resource(directory, kind.letter, id);
             change.delete(key, condition, Refused::Changed);
             move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)?;
-            change.count(Key::count(directory, kind.letter, id), -1);
+            change.count(directory, kind.letter, id, -1);
             change.event(Event::deleted(caller, kind, &old, to_the_millisecond(now))?);
             match settle(change.commit(self).await, &old.resource)? {
                 Settled::Written => return Ok(()),

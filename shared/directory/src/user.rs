@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join;
 use jiff::Timestamp;
-use scim::{Elements, Object, Page, PatchOp, ResolvedFilter, Resource};
+use scim::{Elements, Object, PatchOp, ResolvedFilter, Resource};
 use serde_json::{Value, json};
 
 use crate::directory::Caller;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::kind::USER;
-use crate::query::{Found, Query, window};
+use crate::query::{Found, Matching, Query};
 use crate::store::{Precondition, Store, Stored};
+
+/// The members of groups up to this size are looked at one by one; those of a larger group while everybody is read.
+const ONE_BY_ONE: usize = 2_000;
 
 impl Store {
     /// Creates a user.
@@ -39,36 +42,42 @@ impl Store {
         self.read(caller, &USER, id).await
     }
 
-    /// The users that a query asks for, in the order of their ids.
+    /// The users that a query asks for, in the order of their ids or in another one.
     ///
     /// # Errors
     ///
-    /// [`Error::Scim`] with `tooMany` when a filter that no pointer serves would
-    /// read more than a request may; [`Error::Busy`], [`Error::Broken`].
-    pub async fn users(&self, caller: &Caller, query: &Query<'_>) -> Result<Found, Error> {
-        let about_groups = query
-            .filter
-            .filter(|filter| filter.elements("groups") != Elements::None);
-        match about_groups {
-            None => self.list(caller, &USER, query).await,
-            Some(filter) => self.users_by_groups(caller, filter, query.page).await,
+    /// [`Error::Scim`] with `tooMany` when it would read more than a request
+    /// may, and for a cursor that is none of this list; [`Error::Busy`], [`Error::Broken`].
+    pub async fn users(&self, caller: &Caller, query: &Query<'_>) -> Result<Found<Stored>, Error> {
+        let matching = self.users_matching(caller, query.filter).await?;
+        let part = self.part(caller, &USER, matching, query).await?;
+        part.found(caller, &USER, query, |users| users)
+    }
+
+    /// The users that a filter finds.
+    pub(crate) async fn users_matching<'q>(
+        &self,
+        caller: &'q Caller,
+        filter: Option<&'q ResolvedFilter<'q>>,
+    ) -> Result<Matching<'q>, Error> {
+        match filter.filter(|filter| filter.elements("groups") != Elements::None) {
+            None => self.matching(caller, &USER, filter).await,
+            Some(filter) => self.users_by_groups(caller, filter).await,
         }
     }
 
     /// The users that a filter finds which says something of their groups.
-    async fn users_by_groups(
+    async fn users_by_groups<'q>(
         &self,
-        caller: &Caller,
-        filter: &ResolvedFilter<'_>,
-        page: Page,
-    ) -> Result<Found, Error> {
-        /// As many as are read to look at them one by one.
-        const MOST: usize = 20_000;
-        let ty = &caller.types().user;
-        let matches = |user: &Stored, groups: Vec<Value>| {
+        caller: &'q Caller,
+        filter: &'q ResolvedFilter<'q>,
+    ) -> Result<Matching<'q>, Error> {
+        let matches = move |user: &Stored, groups: Vec<Value>| {
             let mut computed = Object::new();
-            computed.insert("groups".to_owned(), Value::Array(groups));
-            filter.matches(&user.represent(caller, ty, computed))
+            if !groups.is_empty() {
+                computed.insert("groups".to_owned(), Value::Array(groups));
+            }
+            filter.matches(&user.represent(caller, &caller.types().user, computed))
         };
         let directory = caller.directory().id;
         if let Some(ids) = self.look_up(caller, &USER, filter).await? {
@@ -76,14 +85,15 @@ impl Store {
             let memberships = self.memberships(caller, &ids).await?;
             users.retain(|user| matches(user, memberships.elements(caller, user.id)));
             users.sort_by_key(|user| user.id);
-            return Ok(window(users, page));
+            return Ok(Matching::Read(users));
         }
         let only = BTreeSet::from([filter.demands("groups.value").unwrap_or_default()]);
         if filter.elements("groups") != Elements::With(only.clone()) {
-            return Err(scim::Error::invalid_filter(
-                "groups can be looked for by groups.value eq \"…\" and one group only, together with anything else by and",
-            )
-            .into());
+            // It takes everybody's groups to tell.
+            let memberships = self.all_memberships(caller).await?;
+            return Ok(Matching::Tested(Box::new(move |user| {
+                matches(user, memberships.elements(caller, user.id))
+            })));
         }
         let group = only.first().and_then(|id| id.parse().ok());
         let ids = match group {
@@ -92,34 +102,18 @@ impl Store {
         };
         if filter.is_just("groups.value") {
             // Everybody matches, so only the page has to be read.
-            let skip = usize::try_from(page.start_index.saturating_sub(1)).unwrap_or(usize::MAX);
-            let count = usize::try_from(page.count).unwrap_or(usize::MAX);
-            let total = ids.len() as u64;
-            let ids: Vec<ResourceId> = ids.into_iter().skip(skip).take(count).collect();
-            let mut resources = self.read_all(directory, &USER, &ids).await?;
-            resources.sort_by_key(|user| user.id);
-            let first = Page {
-                start_index: 1,
-                ..page
-            };
-            return Ok(Found {
-                total,
-                ..window(resources, first)
-            });
+            return Ok(Matching::Ids(ids.into_iter().collect()));
         }
-        if ids.len() > MOST {
-            return Err(scim::Error::too_many(format_args!(
-                "filter: the group has {} users, and no more than {MOST} are looked at one by one. Ask for \
-                 groups.value eq alone, in pages, or name a userName.",
-                ids.len()
-            ))
-            .into());
+        if ids.len() <= ONE_BY_ONE {
+            let ids: Vec<ResourceId> = ids.into_iter().collect();
+            let mut users = self.read_all(directory, &USER, &ids).await?;
+            users.retain(|user| matches(user, vec![json!({"value": group})]));
+            users.sort_by_key(|user| user.id);
+            return Ok(Matching::Read(users));
         }
-        let ids: Vec<ResourceId> = ids.into_iter().collect();
-        let mut users = self.read_all(directory, &USER, &ids).await?;
-        users.retain(|user| matches(user, vec![json!({"value": group})]));
-        users.sort_by_key(|user| user.id);
-        Ok(window(users, page))
+        Ok(Matching::Tested(Box::new(move |user| {
+            ids.contains(&user.id) && matches(user, vec![json!({"value": group})])
+        })))
     }
 
     /// The users who are members of a group, be it through other groups.

@@ -14,7 +14,7 @@ use directory::{Precondition, ResourceId};
 use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use scim::{Filter, Object, Page, Projection, ResourceType};
+use scim::{Object, Projection, ResourceType, SearchRequest};
 use tower_http::compression::CompressionLayer;
 use tracing::Instrument;
 
@@ -134,22 +134,13 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Which resources.
+    /// Which resources, in which order, and which part and attributes of them.
     ///
     /// # Errors
     ///
-    /// 400 `invalidFilter`.
-    pub fn filter(&self) -> Result<Option<Filter>, Error> {
-        Ok(self.get("filter").map(Filter::parse).transpose()?)
-    }
-
-    /// Which page of them.
-    ///
-    /// # Errors
-    ///
-    /// 400 `invalidValue`.
-    pub fn page(&self) -> Result<Page, Error> {
-        Ok(Page::parse(self.get("startIndex"), self.get("count"))?)
+    /// 400, which names the parameter.
+    pub fn search(&self) -> Result<SearchRequest, Error> {
+        Ok(SearchRequest::from_query(|name| self.get(name))?)
     }
 
     /// Which attributes of them.

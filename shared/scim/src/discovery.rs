@@ -19,7 +19,7 @@ pub const RESOURCE_TYPE_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Re
 pub const SCHEMA_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Schema";
 
 /// What a service provider can do. The default is what this crate does alone:
-/// PATCH and filters, and entity tags if versions are kept.
+/// PATCH, filters and sorting, and entity tags if versions are kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Capabilities {
     /// Where people read on.
@@ -50,7 +50,7 @@ impl Default for Capabilities {
             bulk: None,
             filter: Some(crate::list::MAX_COUNT),
             change_password: false,
-            sort: false,
+            sort: true,
             etag: true,
             pagination: None,
             authentication_schemes: vec![AuthenticationScheme::oauth_bearer_token()],
@@ -293,6 +293,7 @@ mod tests {
         let nothing = Capabilities {
             patch: false,
             filter: None,
+            sort: false,
             etag: false,
             authentication_schemes: vec![],
             ..Capabilities::default()

@@ -179,7 +179,19 @@ impl Filter {
     /// returned is 403 `sensitive` (RFC 7644 §7.5.2).
     pub fn resolve<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedFilter<'a>, Error> {
         Ok(ResolvedFilter {
-            root: resolve(&self.expression, ty)?,
+            root: resolve(&self.expression, ty, Unknown::Refused)?,
+        })
+    }
+
+    /// The same for a search over several types: an attribute that this one
+    /// does not have is taken for one without a value (RFC 7644 §3.4.2.1, F14).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Filter::resolve`] for attributes that the type has.
+    pub fn resolve_among<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedFilter<'a>, Error> {
+        Ok(ResolvedFilter {
+            root: resolve(&self.expression, ty, Unknown::HasNoValue)?,
         })
     }
 }
@@ -558,6 +570,15 @@ enum Node<'a> {
     Present(Target<'a>),
     Compare(Target<'a>, Test),
     Element(Target<'a>, ElementNode<'a>),
+    /// What is compared with an attribute that the type does not have.
+    Always(bool),
+}
+
+/// What becomes of an attribute that a type does not have.
+#[derive(Clone, Copy, PartialEq)]
+enum Unknown {
+    Refused,
+    HasNoValue,
 }
 
 /// A filter on one element of a multi-valued attribute.
@@ -591,17 +612,35 @@ pub(crate) enum Test {
     },
 }
 
-fn resolve<'a>(expression: &Expression, ty: &'a ResourceType) -> Result<Node<'a>, Error> {
+fn resolve<'a>(
+    expression: &Expression,
+    ty: &'a ResourceType,
+    unknown: Unknown,
+) -> Result<Node<'a>, Error> {
     let all = |terms: &[Expression]| {
         terms
             .iter()
-            .map(|term| resolve(term, ty))
+            .map(|term| resolve(term, ty, unknown))
             .collect::<Result<Vec<_>, _>>()
     };
+    if let Expression::Compare { path, .. }
+    | Expression::Present(path)
+    | Expression::Element { path, .. } = expression
+        && unknown == Unknown::HasNoValue
+        && ty.locate(path).is_none()
+    {
+        // As for an attribute without a value: it is different from all, and null.
+        return Ok(Node::Always(match expression {
+            Expression::Compare {
+                operator, value, ..
+            } => (*operator == Operator::Ne) != (*value == Literal::Null),
+            _ => false,
+        }));
+    }
     match expression {
         Expression::And(terms) => all(terms).map(Node::And),
         Expression::Or(terms) => all(terms).map(Node::Or),
-        Expression::Not(term) => Ok(Node::Not(Box::new(resolve(term, ty)?))),
+        Expression::Not(term) => Ok(Node::Not(Box::new(resolve(term, ty, unknown)?))),
         Expression::Present(path) => match locate(path, ty)? {
             Located::Extension(schema) => Ok(Node::ExtensionPresent(&schema.id)),
             Located::Attribute(target) => Ok(Node::Present(target)),
@@ -667,7 +706,7 @@ fn not_comparable(path: &str) -> Error {
 }
 
 /// F7: a complex attribute without sub-attribute means its `value`.
-fn with_value(target: Target<'_>) -> Result<Target<'_>, Error> {
+pub(crate) fn with_value(target: Target<'_>) -> Result<Target<'_>, Error> {
     if target.sub.is_some() || !target.attribute.is_complex() {
         return Ok(target);
     }
@@ -893,7 +932,20 @@ impl ResolvedFilter<'_> {
     /// The path is in canonical spelling: `userName`, `emails.value`, `id`.
     /// `None` when a match can do without, as below `or` and `not`.
     pub fn demands(&self, path: &str) -> Option<&str> {
-        self.root.demands(path)
+        match self.root.alternatives(&[path])?.as_slice() {
+            [(_, value)] => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Values of which every match has at least one: pairs of one of the paths
+    /// and the text that the value there equals, compared by `eq`. Of several
+    /// ways to say so the one with the fewest pairs, and then with the path that
+    /// comes first. `None` when a match can do without.
+    pub fn alternatives<'p>(&self, paths: &[&'p str]) -> Option<Vec<(&'p str, &str)>> {
+        let found = self.root.alternatives(paths)?;
+        let named = |(path, value)| Some((*paths.get(path)?, value));
+        found.into_iter().map(named).collect()
     }
 
     /// Whether the filter says nothing but what the value at `path` is, as [`ResolvedFilter::demands`] gives it.
@@ -936,6 +988,7 @@ impl Node<'_> {
             Node::Or(nodes) => nodes.iter().any(|node| node.matches(resource)),
             Node::Not(node) => !node.matches(resource),
             Node::ExtensionPresent(uri) => resource.get(*uri).is_some_and(has_value),
+            Node::Always(matches) => *matches,
             Node::Present(target) => {
                 let value = attribute_value(*target, resource);
                 match target.sub {
@@ -972,7 +1025,7 @@ impl Node<'_> {
                 nodes.iter().all(|node| node.collect(attribute, values))
             }
             Node::Not(node) => node.collect(attribute, values),
-            Node::ExtensionPresent(_) => true,
+            Node::ExtensionPresent(_) | Node::Always(_) => true,
             Node::Present(target) => !is(target),
             Node::Compare(target, test) if is(target) => {
                 let by_value = target.sub.is_some_and(|sub| sub.name == "value");
@@ -989,14 +1042,40 @@ impl Node<'_> {
         }
     }
 
-    fn demands(&self, path: &str) -> Option<&str> {
+    /// As [`ResolvedFilter::alternatives`], with the numbers of the paths.
+    fn alternatives(&self, paths: &[&str]) -> Option<Vec<(usize, &str)>> {
         match self {
-            Node::And(nodes) => nodes.iter().find_map(|node| node.demands(path)),
-            Node::Compare(target, test) if is_place(target.place(), path) => test.demand(),
-            Node::Element(target, node) => node.demands(target.place(), path),
+            Node::And(nodes) => fewest(nodes.iter().map(|node| node.alternatives(paths))),
+            Node::Or(nodes) => any_of(nodes.iter().map(|node| node.alternatives(paths))),
+            Node::Compare(target, test) => demanded(target.place(), test, paths),
+            Node::Element(target, node) => node.alternatives(target.place(), paths),
             _ => None,
         }
     }
+}
+
+/// What a comparison demands, if it is about one of the paths.
+fn demanded<'t>(place: Place<'_>, test: &'t Test, paths: &[&str]) -> Option<Vec<(usize, &'t str)>> {
+    let path = paths.iter().position(|path| is_place(place, path))?;
+    Some(vec![(path, test.demand()?)])
+}
+
+/// Every match meets all of these: the cheapest one will do.
+fn fewest<'t>(
+    all: impl Iterator<Item = Option<Vec<(usize, &'t str)>>>,
+) -> Option<Vec<(usize, &'t str)>> {
+    all.flatten().min_by_key(|pairs| {
+        let path = pairs.iter().map(|(path, _)| *path).max();
+        (pairs.len(), path)
+    })
+}
+
+/// Every match meets one of these, so each of them has to say something.
+fn any_of<'t>(
+    all: impl Iterator<Item = Option<Vec<(usize, &'t str)>>>,
+) -> Option<Vec<(usize, &'t str)>> {
+    let all: Option<Vec<_>> = all.collect();
+    Some(all?.into_iter().flatten().collect())
 }
 
 impl ElementNode<'_> {
@@ -1028,13 +1107,16 @@ impl ElementNode<'_> {
         }
     }
 
-    fn demands(&self, list: Place<'_>, path: &str) -> Option<&str> {
+    fn alternatives(&self, list: Place<'_>, paths: &[&str]) -> Option<Vec<(usize, &str)>> {
         match self {
-            ElementNode::And(nodes) => nodes.iter().find_map(|node| node.demands(list, path)),
-            ElementNode::Compare(Some(sub), test) if is_place(list.sub(&sub.name), path) => {
-                test.demand()
+            ElementNode::And(nodes) => {
+                fewest(nodes.iter().map(|node| node.alternatives(list, paths)))
             }
-            ElementNode::Compare(None, test) if is_place(list, path) => test.demand(),
+            ElementNode::Or(nodes) => {
+                any_of(nodes.iter().map(|node| node.alternatives(list, paths)))
+            }
+            ElementNode::Compare(Some(sub), test) => demanded(list.sub(&sub.name), test, paths),
+            ElementNode::Compare(None, test) => demanded(list, test, paths),
             _ => None,
         }
     }
@@ -1044,7 +1126,7 @@ fn is_place(place: Place<'_>, path: &str) -> bool {
     place.to_string().eq_ignore_ascii_case(path)
 }
 
-fn attribute_value<'v>(target: Target<'_>, resource: &'v Object) -> Option<&'v Value> {
+pub(crate) fn attribute_value<'v>(target: Target<'_>, resource: &'v Object) -> Option<&'v Value> {
     match target.extension {
         None => resource.get(&target.attribute.name),
         Some(schema) => resource.get(&schema.id)?.get(&target.attribute.name),
@@ -1464,6 +1546,78 @@ mod tests {
         ] {
             assert_eq!(demands(filter, path).as_deref(), demand, "{filter}");
         }
+    }
+
+    #[test]
+    fn alternatives_are_what_every_match_has_one_of() {
+        const PATHS: [&str; 3] = ["id", "userName", "emails.value"];
+        let alternatives = |filter: &str| {
+            let parsed = Filter::parse(filter).unwrap();
+            let resolved = parsed.resolve(ResourceType::user()).unwrap();
+            let found = resolved.alternatives(&PATHS);
+            found.map(|pairs| {
+                let pairs = pairs.iter().map(|(path, value)| format!("{path}={value}"));
+                pairs.collect::<Vec<_>>().join(" ")
+            })
+        };
+        for (filter, expected) in [
+            (
+                r#"userName eq "a" or emails.value eq "b" or id eq "c""#,
+                Some("userName=a emails.value=b id=c"),
+            ),
+            (
+                r#"emails[type eq "work" and (value eq "a" or value eq "b")]"#,
+                Some("emails.value=a emails.value=b"),
+            ),
+            (
+                r#"active eq true and (userName eq "a" or userName eq "b")"#,
+                Some("userName=a userName=b"),
+            ),
+            // The fewest, and of as many the path that comes first.
+            (
+                r#"(userName eq "a" or userName eq "b") and emails.value eq "c""#,
+                Some("emails.value=c"),
+            ),
+            (
+                r#"emails.value eq "c" and userName eq "a" and id eq "x""#,
+                Some("id=x"),
+            ),
+            (r#"userName eq "a" or active eq true"#, None),
+            (r#"userName eq "a" or not (userName eq "b")"#, None),
+            (r#"emails[type eq "work" or value eq "a"]"#, None),
+        ] {
+            assert_eq!(alternatives(filter).as_deref(), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn f14_among_several_types_what_one_lacks_has_no_value() {
+        let among = |filter: &str| {
+            let parsed = Filter::parse(filter).unwrap();
+            let resolved = parsed.resolve_among(ResourceType::group()).unwrap();
+            resolved.matches(&ann())
+        };
+        for filter in [
+            r#"userName ne "x""#,
+            "userName eq null",
+            "not (userName pr)",
+            r#"id pr and not (emails[type eq "work"])"#,
+        ] {
+            assert!(among(filter), "{filter}");
+        }
+        for filter in [
+            r#"userName eq "Ann@Example.com""#,
+            "userName pr",
+            "userName ne null",
+            r#"userName co "n""#,
+            r#"emails[type eq "work"]"#,
+            "urn:x:y pr",
+        ] {
+            assert!(!among(filter), "{filter}");
+        }
+        let sensitive = Filter::parse(r#"password eq "x""#).unwrap();
+        assert!(sensitive.resolve_among(ResourceType::user()).is_err());
+        assert!(sensitive.resolve_among(ResourceType::group()).is_ok());
     }
 
     #[test]

@@ -32,7 +32,10 @@
 //! | 7643 | §4.1, §4.3 User and its enterprise extension | [`ResourceType::user`] |
 //! | 7643 | §4.2 Group | [`ResourceType::group`] |
 //! | 7643 | §5 to §7 service provider configuration, resource types, schemas | [`discovery`] |
-//! | 7644 | §3.4.2 lists and pages | [`ListResponse`], [`Page`] |
+//! | 7644 | §3.4.2, §3.4.3 what a list is asked for | [`SearchRequest`] |
+//! | 7644 | §3.4.2, §3.4.2.4 lists and pages | [`ListResponse`], [`Paging`] |
+//! | 7644 | §3.4.2.3 sorting | [`Sort`] |
+//! | 9865 | pages by cursor; whoever stores resources makes the cursors | [`Paging`], [`ListResponse`] |
 //! | 7644 | §3.4.2.2 filters | [`Filter`], [`ResolvedFilter`] |
 //! | 7644 | §3.4.2.5, §3.9 `attributes`, `excludedAttributes` | [`Projection`] |
 //! | 7644 | §3.5.1 PUT | [`ResourceType::read`] |
@@ -57,6 +60,8 @@ mod projection;
 mod quirks;
 mod resource;
 mod schema;
+mod search;
+mod sort;
 mod user;
 mod value;
 
@@ -70,7 +75,7 @@ pub use filter::{
 };
 pub use fold::fold;
 pub use group::GROUP_SCHEMA;
-pub use list::{DEFAULT_COUNT, LIST_RESPONSE_SCHEMA, ListResponse, MAX_COUNT, Page};
+pub use list::{DEFAULT_COUNT, LIST_RESPONSE_SCHEMA, ListResponse, MAX_COUNT, Page, Paging};
 pub use members::MemberChange;
 pub use patch::{MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA, PatchOp, Path};
 pub use projection::Projection;
@@ -79,6 +84,8 @@ pub use schema::{
     Attribute, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema, Uniqueness,
     common_attributes,
 };
+pub use search::{SEARCH_REQUEST_SCHEMA, SearchRequest};
+pub use sort::{ResolvedSort, Sort, SortKey};
 pub use user::{ENTERPRISE_USER_SCHEMA, USER_SCHEMA};
 
 /// A JSON object, with its members in order.

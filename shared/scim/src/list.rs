@@ -1,9 +1,9 @@
-//! Lists of resources and the pages they come in (RFC 7644 §3.4.2 and §3.4.2.4).
+//! Lists of resources and the pages they come in (RFC 7644 §3.4.2 and §3.4.2.4, RFC 9865).
 
 use serde_json::Value;
 
 use crate::Object;
-use crate::error::{Error, quote};
+use crate::error::{Error, ScimType, quote};
 
 /// The URI of the list message (RFC 7644 §3.4.2).
 pub const LIST_RESPONSE_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
@@ -14,7 +14,84 @@ pub const DEFAULT_COUNT: u64 = 100;
 /// How many resources a page holds at most; a higher `count` means this (P2).
 pub const MAX_COUNT: u64 = 200;
 
-/// Which part of a list is asked for.
+/// Which part of a list is asked for, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paging {
+    /// By number (RFC 7644 §3.4.2.4).
+    Index(Page),
+    /// By cursor (RFC 9865, P8).
+    Cursor {
+        /// Where the page before ended; `None` asks for the first one.
+        cursor: Option<String>,
+        /// The number of resources at most.
+        count: u64,
+    },
+}
+
+impl Default for Paging {
+    fn default() -> Self {
+        Paging::Index(Page::default())
+    }
+}
+
+impl Paging {
+    /// Reads the query parameters (P1, P2): a `startIndex` below 1 is 1, a
+    /// negative `count` is 0, one above the maximum is the maximum. `cursor`,
+    /// be it empty, asks for pages by cursor.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue` for what is no integer, or `invalidCount` where there
+    /// is a cursor (RFC 9865 §4); 400 `invalidValue` for both ways at once.
+    pub fn parse(
+        start_index: Option<&str>,
+        count: Option<&str>,
+        cursor: Option<&str>,
+    ) -> Result<Paging, Error> {
+        let start_index = start_index
+            .map(|text| integer("startIndex", text))
+            .transpose()?;
+        let count = count.map(|text| integer("count", text)).transpose();
+        Paging::of(start_index, count, cursor)
+    }
+
+    pub(crate) fn of(
+        start_index: Option<u64>,
+        count: Result<Option<u64>, Error>,
+        cursor: Option<&str>,
+    ) -> Result<Paging, Error> {
+        let within = |count: Option<u64>| count.unwrap_or(DEFAULT_COUNT).min(MAX_COUNT);
+        let Some(cursor) = cursor else {
+            return Ok(Paging::Index(Page {
+                start_index: start_index.unwrap_or(1).max(1),
+                count: within(count?),
+            }));
+        };
+        if start_index.is_some() {
+            return Err(Error::invalid_value(
+                "startIndex",
+                "cannot stand beside a cursor; a list is read by one of the two",
+            ));
+        }
+        let count = count.map_err(|error| {
+            Error::new(400, Some(ScimType::InvalidCount), error.detail().to_owned())
+        })?;
+        Ok(Paging::Cursor {
+            cursor: (!cursor.is_empty()).then(|| cursor.to_owned()),
+            count: within(count),
+        })
+    }
+
+    /// The number of resources at most.
+    pub fn count(&self) -> u64 {
+        match self {
+            Paging::Index(page) => page.count,
+            Paging::Cursor { count, .. } => *count,
+        }
+    }
+}
+
+/// A page by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The number of the first resource, from 1.
@@ -32,25 +109,9 @@ impl Default for Page {
     }
 }
 
-impl Page {
-    /// Reads the query parameters (P1, P2): a `startIndex` below 1 is 1, a
-    /// negative `count` is 0, one above the maximum is the maximum. What is no
-    /// integer is 400 `invalidValue`.
-    pub fn parse(start_index: Option<&str>, count: Option<&str>) -> Result<Page, Error> {
-        let start_index = start_index
-            .map(|text| integer("startIndex", text))
-            .transpose()?;
-        let count = count.map(|text| integer("count", text)).transpose()?;
-        Ok(Page {
-            start_index: start_index.unwrap_or(1).max(1),
-            count: count.unwrap_or(DEFAULT_COUNT).min(MAX_COUNT),
-        })
-    }
-}
-
 /// An integer with every negative number as 0 and every number beyond 64 bits
 /// as the greatest: to a page they are all the same.
-fn integer(name: &str, text: &str) -> Result<u64, Error> {
+pub(crate) fn integer(name: &str, text: &str) -> Result<u64, Error> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
@@ -73,32 +134,48 @@ fn integer(name: &str, text: &str) -> Result<u64, Error> {
 }
 
 /// The answer to a list request or a search.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListResponse {
-    /// How many resources match, on all pages.
-    pub total_results: u64,
-    /// The number of the first resource of this page, from 1.
-    pub start_index: u64,
+    /// How many resources match, on all pages; pages by cursor may leave it out.
+    pub total_results: Option<u64>,
+    /// The number of the first resource of this page, from 1; `None` for a page by cursor.
+    pub start_index: Option<u64>,
+    /// What leads to the next page; `None` on the last one, and for pages by number.
+    pub next_cursor: Option<String>,
+    /// What leads to the page before, where that is to be had; never on the first one.
+    pub previous_cursor: Option<String>,
     /// The representations on this page.
     pub resources: Vec<Object>,
 }
 
 impl ListResponse {
+    /// A list that is given whole.
+    pub fn whole(resources: Vec<Object>) -> Self {
+        ListResponse {
+            total_results: Some(resources.len() as u64),
+            start_index: Some(1),
+            resources,
+            ..ListResponse::default()
+        }
+    }
+
     /// The message. `itemsPerPage` counts what is in this page (P3), and
     /// `Resources` is there when it is empty too (P4). All numbers are integers.
     pub fn to_object(self) -> Object {
         let mut object = Object::new();
-        object.insert(
-            "schemas".to_owned(),
-            Value::from(vec![LIST_RESPONSE_SCHEMA]),
-        );
-        object.insert("totalResults".to_owned(), Value::from(self.total_results));
-        object.insert("startIndex".to_owned(), Value::from(self.start_index));
-        object.insert("itemsPerPage".to_owned(), Value::from(self.resources.len()));
-        object.insert(
-            "Resources".to_owned(),
-            self.resources.into_iter().map(Value::Object).collect(),
-        );
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                object.insert(name.to_owned(), value);
+            }
+        };
+        put("schemas", Some(Value::from(vec![LIST_RESPONSE_SCHEMA])));
+        put("totalResults", self.total_results.map(Value::from));
+        put("startIndex", self.start_index.map(Value::from));
+        put("itemsPerPage", Some(Value::from(self.resources.len())));
+        put("nextCursor", self.next_cursor.map(Value::from));
+        put("previousCursor", self.previous_cursor.map(Value::from));
+        let resources = self.resources.into_iter().map(Value::Object).collect();
+        put("Resources", Some(resources));
         object
     }
 }
@@ -109,50 +186,59 @@ mod tests {
 
     use super::*;
 
-    #[track_caller]
-    fn page(start_index: Option<&str>, count: Option<&str>, expected: (u64, u64)) {
-        let page = Page::parse(start_index, count).unwrap();
-        assert_eq!((page.start_index, page.count), expected);
+    fn page(start_index: Option<&str>, count: Option<&str>) -> (u64, u64) {
+        match Paging::parse(start_index, count, None).unwrap() {
+            Paging::Index(page) => (page.start_index, page.count),
+            Paging::Cursor { .. } => panic!("a cursor that nobody asked for"),
+        }
     }
 
     #[test]
     fn p1_p2_numbers_out_of_range_are_moved_into_it() {
-        page(None, None, (1, DEFAULT_COUNT));
-        page(Some("1"), Some("2"), (1, 2));
-        page(Some("0"), Some("0"), (1, 0));
-        page(Some("-5"), Some("-1"), (1, 0));
-        page(Some("101"), Some("1000000"), (101, MAX_COUNT));
-        page(
-            Some("99999999999999999999999"),
-            Some("99999999999999999999999"),
-            (u64::MAX, MAX_COUNT),
-        );
-        page(Some("+7"), Some("007"), (7, 7));
+        assert_eq!(page(None, None), (1, DEFAULT_COUNT));
+        assert_eq!(page(Some("1"), Some("2")), (1, 2));
+        assert_eq!(page(Some("0"), Some("0")), (1, 0));
+        assert_eq!(page(Some("-5"), Some("-1")), (1, 0));
+        assert_eq!(page(Some("101"), Some("1000000")), (101, MAX_COUNT));
+        let huge = "99999999999999999999999";
+        assert_eq!(page(Some(huge), Some(huge)), (u64::MAX, MAX_COUNT));
+        assert_eq!(page(Some("+7"), Some("007")), (7, 7));
     }
 
     #[test]
     fn what_is_no_integer_is_refused_by_name() {
         for text in ["", "a", "1.5", "1e3", "-", " 1", "٣"] {
-            let error = Page::parse(Some(text), None).unwrap_err();
-            assert_eq!(error.scim_type(), Some(crate::ScimType::InvalidValue));
+            let error = Paging::parse(Some(text), None, None).unwrap_err();
+            assert_eq!(error.scim_type(), Some(ScimType::InvalidValue));
             assert!(
                 error
                     .detail()
                     .starts_with("startIndex: expected an integer")
             );
-            assert!(Page::parse(None, Some(text)).is_err());
+            let error = Paging::parse(None, Some(text), None).unwrap_err();
+            assert_eq!(error.scim_type(), Some(ScimType::InvalidValue));
+            let error = Paging::parse(None, Some(text), Some("")).unwrap_err();
+            assert_eq!(error.scim_type(), Some(ScimType::InvalidCount));
         }
     }
 
     #[test]
-    fn p4_an_empty_list_has_its_resources() {
-        let list = ListResponse {
-            total_results: 0,
-            start_index: 1,
-            resources: Vec::new(),
+    fn p8_a_cursor_may_be_empty_and_stands_alone() {
+        let by_cursor = |cursor: Option<&str>, count| Paging::Cursor {
+            cursor: cursor.map(str::to_owned),
+            count,
         };
+        let parse = |count, cursor| Paging::parse(None, count, Some(cursor)).unwrap();
+        assert_eq!(parse(None, ""), by_cursor(None, DEFAULT_COUNT));
+        assert_eq!(parse(Some("-1"), "abc"), by_cursor(Some("abc"), 0));
+        assert_eq!(parse(Some("999"), "abc"), by_cursor(Some("abc"), MAX_COUNT));
+        assert!(Paging::parse(Some("1"), None, Some("")).is_err());
+    }
+
+    #[test]
+    fn p4_an_empty_list_has_its_resources() {
         assert_eq!(
-            Value::Object(list.to_object()),
+            Value::Object(ListResponse::whole(Vec::new()).to_object()),
             json!({
                 "schemas": [LIST_RESPONSE_SCHEMA],
                 "totalResults": 0,
@@ -166,12 +252,26 @@ mod tests {
     #[test]
     fn p3_items_per_page_counts_this_page() {
         let list = ListResponse {
-            total_results: 500,
-            start_index: 401,
+            total_results: Some(500),
+            start_index: Some(401),
             resources: vec![Object::new(); 3],
+            ..ListResponse::default()
         };
         let object = list.to_object();
         assert_eq!(object["itemsPerPage"], json!(3));
         assert_eq!(object["totalResults"], json!(500));
+        assert!(object.get("nextCursor").is_none());
+    }
+
+    #[test]
+    fn p8_a_page_by_cursor_has_no_number() {
+        let list = ListResponse {
+            next_cursor: Some("abc".to_owned()),
+            ..ListResponse::default()
+        };
+        assert_eq!(
+            Value::Object(list.to_object()),
+            json!({"schemas": [LIST_RESPONSE_SCHEMA], "itemsPerPage": 0, "nextCursor": "abc", "Resources": []})
+        );
     }
 }

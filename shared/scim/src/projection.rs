@@ -53,14 +53,20 @@ impl Projection {
         excluded: Option<&str>,
         ty: &ResourceType,
     ) -> Result<Projection, Error> {
-        let split = |names: Option<&str>| -> Vec<String> {
-            let names = names.unwrap_or_default().split(',').map(str::trim);
-            names
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect()
-        };
-        Projection::from_lists(&split(attributes), &split(excluded), ty)
+        Projection::from_lists(
+            &Projection::names(attributes),
+            &Projection::names(excluded),
+            ty,
+        )
+    }
+
+    /// The names in a query parameter.
+    pub(crate) fn names(parameter: Option<&str>) -> Vec<String> {
+        let names = parameter.unwrap_or_default().split(',').map(str::trim);
+        names
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Reads the lists of a search request (RFC 7644 §3.4.3); an empty list is none.

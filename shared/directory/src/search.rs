@@ -1,0 +1,331 @@
+//! Searches over all types at once (RFC 7644 §3.4.2.1, Q2): the users that match, and then the groups.
+
+use std::collections::HashMap;
+
+use futures_util::future::try_join;
+use scim::{Page, Paging, SortKey};
+
+use crate::cursor::Place;
+use crate::directory::Caller;
+use crate::error::Error;
+use crate::group::Group;
+use crate::id::ResourceId;
+use crate::kind::{GROUP, Kind, USER};
+use crate::query::{Found, Part, Query, fitting, window};
+use crate::store::{Store, Stored};
+
+/// A resource of any type.
+#[derive(Clone, Debug)]
+pub enum AnyResource {
+    /// A user.
+    User(Stored),
+    /// A group.
+    Group(Group),
+}
+
+/// What is asked of each type. Both have the same paging, and one binding of their own list.
+#[derive(Clone, Copy)]
+pub struct Queries<'a> {
+    /// Of users; `None` if the filter leaves none of them.
+    pub users: Option<Query<'a>>,
+    /// Of groups.
+    pub groups: Option<Query<'a>>,
+}
+
+impl<'a> Queries<'a> {
+    fn of(&self, kind: &Kind) -> Option<Query<'a>> {
+        match kind.letter == USER.letter {
+            true => self.users,
+            false => self.groups,
+        }
+    }
+}
+
+/// A page of both types, not yet with the members of its groups.
+#[derive(Default)]
+struct Mixed {
+    total: Option<u64>,
+    users: Part,
+    groups: Part,
+}
+
+impl Store {
+    /// The resources of all types that a query asks for, with the members of
+    /// groups if `members` is more than 0, as [`Store::groups`] has them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::users`] and [`Store::groups`].
+    pub async fn search(
+        &self,
+        caller: &Caller,
+        queries: Queries<'_>,
+        members: u64,
+    ) -> Result<Found<AnyResource>, Error> {
+        let Some(any) = queries.users.or(queries.groups) else {
+            return Ok(Found::none());
+        };
+        if any.sort.is_some() {
+            return self.search_sorted(caller, queries, any, members).await;
+        }
+        let mut mixed = match any.paging {
+            Paging::Index(page) => self.mixed_by_number(caller, queries, *page).await?,
+            Paging::Cursor { count: 0, .. } => {
+                let none = Page {
+                    start_index: 1,
+                    count: 0,
+                };
+                self.mixed_by_number(caller, queries, none).await?
+            }
+            Paging::Cursor { cursor, count } => {
+                self.mixed_by_cursor(caller, queries, cursor.as_deref(), *count)
+                    .await?
+            }
+        };
+        let room = members_that_fit(
+            &mixed.groups.resources,
+            members,
+            mixed.users.resources.len(),
+        );
+        mixed.groups.truncate(room, any.paging);
+        let users = mixed.users.resources.drain(..).map(AnyResource::User);
+        let mut resources: Vec<AnyResource> = users.collect();
+        let groups = std::mem::take(&mut mixed.groups.resources);
+        resources.extend(self.shown(caller, groups, members).await?);
+        let cursor = |part: Part, kind| match queries.of(kind) {
+            Some(query) => part.found(caller, kind, &query, |none| none),
+            None => Ok(Found::none()),
+        };
+        let next = cursor(mixed.users, &USER)?.next;
+        Ok(Found {
+            total: mixed.total,
+            next: next.or(cursor(mixed.groups, &GROUP)?.next),
+            previous: None,
+            resources,
+        })
+    }
+
+    /// The part of one type, nothing if nothing is asked of it.
+    async fn part_of(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        query: Option<Query<'_>>,
+        paging: &Paging,
+    ) -> Result<Part, Error> {
+        let Some(query) = query else {
+            return Ok(Part::default());
+        };
+        let query = Query { paging, ..query };
+        let matching = match kind.letter == USER.letter {
+            true => self.users_matching(caller, query.filter).await?,
+            false => self.groups_matching(caller, query.filter).await?,
+        };
+        self.part(caller, kind, matching, &query).await
+    }
+
+    async fn mixed_by_number(
+        &self,
+        caller: &Caller,
+        queries: Queries<'_>,
+        page: Page,
+    ) -> Result<Mixed, Error> {
+        let users = self
+            .part_of(caller, &USER, queries.users, &Paging::Index(page))
+            .await?;
+        let total = users.total.unwrap_or(0);
+        let shown = users.resources.len() as u64;
+        // Groups begin where users end, and not where a page of users was cut.
+        let ended = page.start_index.saturating_sub(1).saturating_add(shown) >= total;
+        let rest = Page {
+            start_index: page.start_index.saturating_sub(total).max(1),
+            count: match ended {
+                true => page.count.saturating_sub(shown),
+                false => 0,
+            },
+        };
+        let groups = self
+            .part_of(caller, &GROUP, queries.groups, &Paging::Index(rest))
+            .await?;
+        Ok(Mixed {
+            total: Some(total + groups.total.unwrap_or(0)),
+            users,
+            groups,
+        })
+    }
+
+    async fn mixed_by_cursor(
+        &self,
+        caller: &Caller,
+        queries: Queries<'_>,
+        cursor: Option<&str>,
+        count: u64,
+    ) -> Result<Mixed, Error> {
+        let from = |cursor: Option<&str>, count| Paging::Cursor {
+            cursor: cursor.map(str::to_owned),
+            count,
+        };
+        // A cursor belongs to one of the two lists.
+        let in_groups = match (cursor, queries.users) {
+            (Some(cursor), Some(users)) => !users.has_cursor(caller, &USER, cursor),
+            (cursor, users) => cursor.is_some() || users.is_none(),
+        };
+        if in_groups {
+            let paging = from(cursor, count);
+            let groups = self
+                .part_of(caller, &GROUP, queries.groups, &paging)
+                .await?;
+            return match queries.groups {
+                Some(_) => Ok(Mixed {
+                    total: groups.total,
+                    groups,
+                    ..Mixed::default()
+                }),
+                None => Err(crate::cursor::expired()),
+            };
+        }
+        let paging = from(cursor, count);
+        let users = self.part_of(caller, &USER, queries.users, &paging).await?;
+        let left = count.saturating_sub(users.resources.len() as u64);
+        if users.next.is_some() || queries.groups.is_none() {
+            let total = users.total.filter(|_| queries.groups.is_none());
+            return Ok(Mixed {
+                total,
+                users,
+                ..Mixed::default()
+            });
+        }
+        if left == 0 {
+            // All groups are on the pages that follow.
+            let groups = Part {
+                next: Some(Place::After(ResourceId::FIRST)),
+                ..Part::default()
+            };
+            return Ok(Mixed {
+                total: None,
+                users,
+                groups,
+            });
+        }
+        let paging = from(None, left);
+        let groups = self
+            .part_of(caller, &GROUP, queries.groups, &paging)
+            .await?;
+        let total = users.total.zip(groups.total);
+        Ok(Mixed {
+            total: total.map(|(users, groups)| users + groups),
+            users,
+            groups,
+        })
+    }
+
+    /// All that match, in one order of both types.
+    async fn search_sorted(
+        &self,
+        caller: &Caller,
+        queries: Queries<'_>,
+        any: Query<'_>,
+        members: u64,
+    ) -> Result<Found<AnyResource>, Error> {
+        let keys = async |kind: &'static Kind| -> Result<Vec<_>, Error> {
+            let Some((query, sort)) = queries.of(kind).and_then(|q| Some((q, q.sort?))) else {
+                return Ok(vec![]);
+            };
+            let matching = match kind.letter == USER.letter {
+                true => self.users_matching(caller, query.filter).await?,
+                false => self.groups_matching(caller, query.filter).await?,
+            };
+            let (keys, _) = self.keys(caller, kind, matching, sort).await?;
+            Ok(keys
+                .into_iter()
+                .map(|(key, id)| (key, id, kind.letter))
+                .collect())
+        };
+        let (users, groups) = try_join(keys(&USER), keys(&GROUP)).await?;
+        let mut all: Vec<(SortKey, ResourceId, &str)> = users.into_iter().chain(groups).collect();
+        all.sort_unstable();
+        if any.sort.is_some_and(|sort| sort.descending) {
+            all.reverse();
+        }
+        let total = all.len() as u64;
+        let (offset, count) = match any.paging {
+            Paging::Index(page) => (page.start_index.saturating_sub(1), page.count),
+            Paging::Cursor { cursor, count } => {
+                let number = cursor
+                    .as_deref()
+                    .map(|cursor| any.number(caller, &USER, cursor));
+                (number.transpose()?.unwrap_or(0), *count)
+            }
+        };
+        let page = Page {
+            start_index: offset.saturating_add(1),
+            count,
+        };
+        let all = window(all, page);
+        let of = |letter: &str| -> Vec<ResourceId> {
+            let of = all.iter().filter(|(_, _, of)| *of == letter);
+            of.map(|(_, id, _)| *id).collect()
+        };
+        let directory = caller.directory().id;
+        let (users, groups) = (of(USER.letter), of(GROUP.letter));
+        let (users, groups) = try_join(
+            self.read_all(directory, &USER, &users),
+            self.read_all(directory, &GROUP, &groups),
+        )
+        .await?;
+        let read = users.into_iter().chain(groups);
+        let mut read: HashMap<ResourceId, Stored> = read.map(|of| (of.id, of)).collect();
+        let mut shown: Vec<(&str, Stored)> = all
+            .iter()
+            .filter_map(|(_, id, letter)| Some((*letter, read.remove(id)?)))
+            .collect();
+        let resources: Vec<Stored> = shown.iter().map(|(_, stored)| stored.clone()).collect();
+        let room = fitting(&resources).min(members_that_fit(&resources, members, 0));
+        shown.truncate(room);
+        let end = offset + shown.len() as u64;
+        let mut found = vec![];
+        for (letter, stored) in shown {
+            match letter == USER.letter {
+                true => found.push(AnyResource::User(stored)),
+                false => found.extend(self.shown(caller, vec![stored], members).await?),
+            }
+        }
+        let by_cursor = matches!(any.paging, Paging::Cursor { .. }) && count > 0;
+        let cursor = |place| any.cursor(caller, &USER, place);
+        let next = (by_cursor && end < total).then(|| cursor(Place::Number(end)));
+        let previous =
+            (by_cursor && offset > 0).then(|| cursor(Place::Number(offset.saturating_sub(count))));
+        Ok(Found {
+            total: Some(total),
+            next: next.transpose()?,
+            previous: previous.transpose()?,
+            resources: found,
+        })
+    }
+
+    /// Groups with their members, if those are to be shown.
+    async fn shown(
+        &self,
+        caller: &Caller,
+        groups: Vec<Stored>,
+        members: u64,
+    ) -> Result<Vec<AnyResource>, Error> {
+        let groups = self.with_their_members(caller, groups, members).await?;
+        Ok(groups.into_iter().map(AnyResource::Group).collect())
+    }
+}
+
+/// How many of these an answer holds with all their members: one at least, unless something is before them.
+pub(crate) fn members_that_fit(resources: &[Stored], members: u64, before: usize) -> usize {
+    if members == 0 {
+        return resources.len();
+    }
+    let mut left = members;
+    let fit = resources.iter().enumerate().take_while(|(n, stored)| {
+        let size = stored.group.members.unwrap_or(0);
+        let fits = size <= left || *n + before == 0;
+        left = left.saturating_sub(size);
+        fits
+    });
+    fit.count()
+}

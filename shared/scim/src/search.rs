@@ -1,0 +1,275 @@
+//! What a list is asked for: by query parameters, or in the body of a search
+//! request (RFC 7644 §3.4.2, §3.4.3).
+
+use serde_json::Value;
+
+use crate::Object;
+use crate::door::take;
+use crate::error::{Error, describe};
+use crate::filter::{Filter, MAX_FILTER_BYTES};
+use crate::list::{Paging, integer};
+use crate::projection::Projection;
+use crate::quirks;
+use crate::schema::ResourceType;
+use crate::sort::Sort;
+use crate::value::is_unassigned;
+
+/// The URI of the search message (RFC 7644 §3.4.3).
+pub const SEARCH_REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
+
+/// A filter in a body may be this many times as long as one in a URL (F17).
+const LONGER: usize = 8;
+
+/// What a list is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SearchRequest {
+    /// Which resources.
+    pub filter: Option<Filter>,
+    /// In which order.
+    pub sort: Option<Sort>,
+    /// Which part of the list.
+    pub paging: Paging,
+    /// Which attributes.
+    pub attributes: Vec<String>,
+    /// Which attributes not.
+    pub excluded_attributes: Vec<String>,
+}
+
+impl SearchRequest {
+    /// Reads query parameters; `get` gives the value of one.
+    ///
+    /// # Errors
+    ///
+    /// 400, which names the parameter.
+    pub fn from_query<'q>(get: impl Fn(&str) -> Option<&'q str>) -> Result<Self, Error> {
+        Ok(SearchRequest {
+            filter: get("filter").map(Filter::parse).transpose()?,
+            sort: Sort::parse(get("sortBy"), get("sortOrder"))?,
+            paging: Paging::parse(get("startIndex"), get("count"), get("cursor"))?,
+            attributes: Projection::names(get("attributes")),
+            excluded_attributes: Projection::names(get("excludedAttributes")),
+        })
+    }
+
+    /// Reads the body of a search request (Q1). Members that say nothing, and
+    /// unknown ones, are ignored as they are in a query (H9).
+    ///
+    /// # Errors
+    ///
+    /// 400, which names the member.
+    pub fn from_body(mut body: Object) -> Result<Self, Error> {
+        if let Some(schemas) = member(&mut body, "schemas") {
+            let named = quirks::single_value_for_list(schemas).iter().any(|uri| {
+                uri.as_str()
+                    .is_some_and(|uri| uri.eq_ignore_ascii_case(SEARCH_REQUEST_SCHEMA))
+            });
+            if !named {
+                return Err(Error::invalid_syntax(format_args!(
+                    "schemas: a search body has {SEARCH_REQUEST_SCHEMA}"
+                )));
+            }
+        }
+        let filter = text(&mut body, "filter")?;
+        let filter = filter.map(|text| Filter::parse_within(&text, LONGER * MAX_FILTER_BYTES));
+        let (by, order) = (text(&mut body, "sortBy")?, text(&mut body, "sortOrder")?);
+        let start_index = number(&mut body, "startIndex")?;
+        let count = number(&mut body, "count");
+        // Here null is no cursor, and the empty text is the first one.
+        let cursor = match take(&mut body, "cursor") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(cursor)) => Some(cursor),
+            Some(value) => return Err(unfit("cursor", "a string", &value)),
+        };
+        Ok(SearchRequest {
+            filter: filter.transpose()?,
+            sort: Sort::parse(by.as_deref(), order.as_deref())?,
+            paging: Paging::of(start_index, count, cursor.as_deref())?,
+            attributes: names(&mut body, "attributes")?,
+            excluded_attributes: names(&mut body, "excludedAttributes")?,
+        })
+    }
+
+    /// Binds the attributes to a resource type.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidSyntax` when both lists are given (J2).
+    pub fn projection(&self, ty: &ResourceType) -> Result<Projection, Error> {
+        Projection::from_lists(&self.attributes, &self.excluded_attributes, ty)
+    }
+
+    /// What a cursor is bound to: the same list in the same order (RFC 9865).
+    pub fn binding(&self) -> String {
+        let filter = self.filter.as_ref().map(Filter::to_string);
+        let sort = self.sort.as_ref();
+        let sort = sort.map(|sort| (sort.by.to_ascii_lowercase(), sort.descending));
+        format!("{filter:?} {sort:?}")
+    }
+}
+
+fn member(body: &mut Object, name: &str) -> Option<Value> {
+    take(body, name).filter(|value| !is_unassigned(value))
+}
+
+fn unfit(name: &str, expected: &str, value: &Value) -> Error {
+    Error::invalid_value(
+        name,
+        format_args!("expected {expected}, got {}", describe(value)),
+    )
+}
+
+fn text(body: &mut Object, name: &str) -> Result<Option<String>, Error> {
+    match member(body, name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(value) => Err(unfit(name, "a string", &value)),
+    }
+}
+
+/// A number, also as text; a negative one is 0.
+fn number(body: &mut Object, name: &str) -> Result<Option<u64>, Error> {
+    match member(body, name) {
+        None => Ok(None),
+        Some(Value::Number(number)) => integer(name, &number.to_string()).map(Some),
+        Some(Value::String(text)) => integer(name, &text).map(Some),
+        Some(value) => Err(unfit(name, "an integer", &value)),
+    }
+}
+
+/// A list of names, or one text with commas as in a query.
+fn names(body: &mut Object, name: &str) -> Result<Vec<String>, Error> {
+    let mut names = vec![];
+    for value in member(body, name)
+        .map(quirks::single_value_for_list)
+        .unwrap_or_default()
+    {
+        match value {
+            Value::String(text) => names.extend(Projection::names(Some(&text))),
+            value => return Err(unfit(name, "names of attributes", &value)),
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Page, ScimType};
+
+    fn body(value: Value) -> Result<SearchRequest, Error> {
+        SearchRequest::from_body(value.as_object().unwrap().clone())
+    }
+
+    /// RFC 7644 §3.4.3, figure 4, and the same as a query.
+    #[test]
+    fn q1_a_body_asks_what_a_query_asks() {
+        let filter = r#"displayName sw "smith""#;
+        let asked = body(json!({
+            "schemas": [SEARCH_REQUEST_SCHEMA], "attributes": ["displayName", "userName"],
+            "filter": filter, "startIndex": 1, "count": 10, "sortby": "userName", "sortOrder": "descending"}))
+        .unwrap();
+        let query = SearchRequest::from_query(|name| match name {
+            "attributes" => Some("displayName, userName"),
+            "filter" => Some(filter),
+            "startIndex" => Some("1"),
+            "count" => Some("10"),
+            "sortBy" => Some("userName"),
+            "sortOrder" => Some("descending"),
+            _ => None,
+        });
+        assert_eq!(asked, query.unwrap());
+        assert!(asked.sort.as_ref().unwrap().descending);
+    }
+
+    #[test]
+    fn q1_members_that_say_nothing_are_left_out() {
+        for nothing in [
+            json!({}),
+            json!({"filter": null, "attributes": [], "count": null, "cursor": null, "sortBy": "", "fnord": 1}),
+        ] {
+            assert_eq!(body(nothing).unwrap(), SearchRequest::default());
+        }
+        let first = body(json!({"startIndex": -3, "count": "7"})).unwrap();
+        let page = Page {
+            start_index: 1,
+            count: 7,
+        };
+        assert_eq!(first.paging, Paging::Index(page));
+        let first = body(json!({"cursor": ""})).unwrap().paging;
+        assert!(matches!(first, Paging::Cursor { cursor: None, .. }));
+    }
+
+    #[test]
+    fn q1_what_does_not_fit_is_named() {
+        for (wrong, scim_type, begins) in [
+            (
+                json!({"filter": 7}),
+                ScimType::InvalidValue,
+                "filter: expected a string",
+            ),
+            (
+                json!({"filter": "userName"}),
+                ScimType::InvalidFilter,
+                "filter: ",
+            ),
+            (
+                json!({"count": 1.5}),
+                ScimType::InvalidValue,
+                "count: expected an integer",
+            ),
+            (
+                json!({"count": true, "cursor": ""}),
+                ScimType::InvalidCount,
+                "count: expected an integer",
+            ),
+            (
+                json!({"startIndex": 1, "cursor": ""}),
+                ScimType::InvalidValue,
+                "startIndex: ",
+            ),
+            (json!({"cursor": 7}), ScimType::InvalidValue, "cursor: "),
+            (
+                json!({"attributes": [7]}),
+                ScimType::InvalidValue,
+                "attributes: ",
+            ),
+            (
+                json!({"sortBy": "a", "sortOrder": "up"}),
+                ScimType::InvalidValue,
+                "sortOrder: ",
+            ),
+            (
+                json!({"schemas": ["urn:x"]}),
+                ScimType::InvalidSyntax,
+                "schemas: ",
+            ),
+        ] {
+            let error = body(wrong).unwrap_err();
+            assert_eq!(error.scim_type(), Some(scim_type), "{begins}");
+            assert!(error.detail().starts_with(begins), "{}", error.detail());
+        }
+    }
+
+    #[test]
+    fn f17_a_body_carries_a_longer_filter() {
+        let long = format!("userName eq \"{}\"", "a".repeat(2 * MAX_FILTER_BYTES));
+        assert!(body(json!({"filter": long})).is_ok());
+        assert!(SearchRequest::from_query(|name| (name == "filter").then_some(&long)).is_err());
+        let longer = format!("userName eq \"{}\"", "a".repeat(9 * MAX_FILTER_BYTES));
+        assert!(body(json!({"filter": longer})).is_err());
+    }
+
+    #[test]
+    fn a_binding_is_the_list_and_its_order() {
+        let of = |filter: &str, by: &str| {
+            body(json!({"filter": filter, "sortBy": by, "count": 3}))
+                .unwrap()
+                .binding()
+        };
+        assert_eq!(of("title  PR", "title"), of("title pr", "TITLE"));
+        assert_ne!(of("title pr", "title"), of("title pr", "userName"));
+        assert_ne!(of("title pr", "title"), of("nickName pr", "title"));
+    }
+}
