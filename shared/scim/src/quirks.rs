@@ -80,6 +80,19 @@ pub(crate) fn remove_with_value_list(attribute: &Attribute, value: Option<Value>
     }
 }
 
+/// Clients written after the example of RFC 7644 §3.7.3, which is no JSON:
+/// `"data": {[{"op": "remove", …}]}`. They send the list. Legal: `{"Operations": [{"op": "remove", …}]}`.
+pub(crate) fn operations_for_patch_message(data: Value) -> Value {
+    match data {
+        Value::Array(operations) => {
+            let mut message = Object::new();
+            message.insert("Operations".to_owned(), Value::Array(operations));
+            Value::Object(message)
+        }
+        data => data,
+    }
+}
+
 /// Okta renames a group by `{"op": "replace", "value": {"id": "…",
 /// "displayName": "New"}}`, and other clients send back in the same way all
 /// that they have read: `schemas`, `meta`, `groups` (X5). Legal: leave out what
