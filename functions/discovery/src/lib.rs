@@ -8,8 +8,13 @@ use axum::routing::get;
 use directory::{CURSOR_TIMEOUT, Caller};
 use gateway::{Authenticated, Error, Gateway, Params, list, not_found, object};
 use http::StatusCode;
-use scim::discovery::{Capabilities, Pagination, resource_type, schema, service_provider_config};
-use scim::{DEFAULT_COUNT, ListResponse, MAX_COUNT, Object, ResourceType, Schema};
+use scim::discovery::{
+    Bulk, Capabilities, Pagination, resource_type, schema, service_provider_config,
+};
+use scim::{
+    DEFAULT_COUNT, ListResponse, MAX_BULK_BYTES, MAX_BULK_OPERATIONS, MAX_COUNT, Object,
+    ResourceType, Schema,
+};
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
@@ -52,6 +57,10 @@ async fn config(Authenticated(caller): Authenticated, params: Params) -> Result<
             default_page_size: Some(DEFAULT_COUNT),
             max_page_size: Some(MAX_COUNT),
             cursor_timeout: Some(CURSOR_TIMEOUT.into()),
+        }),
+        bulk: Some(Bulk {
+            max_operations: MAX_BULK_OPERATIONS as u64,
+            max_payload_size: MAX_BULK_BYTES as u64,
         }),
         ..Capabilities::default()
     };

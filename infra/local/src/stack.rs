@@ -223,6 +223,7 @@ fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Err
     match function.package.as_str() {
         "users" => Ok(users::router(gateway)),
         "groups" => Ok(groups::router(gateway)),
+        "bulk" => Ok(bulk::router(gateway)),
         "discovery" => Ok(discovery::router(gateway)),
         package => Err(Error::Template(format!(
             "builds {id} from {package}, which the local runner does not know"

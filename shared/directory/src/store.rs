@@ -145,7 +145,8 @@ impl Store {
     }
 
     /// An id that no resource has had.
-    pub(crate) fn new_id(&self) -> ResourceId {
+    #[must_use]
+    pub fn new_id(&self) -> ResourceId {
         self.ids.next()
     }
 

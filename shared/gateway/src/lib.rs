@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use auth::Tokens;
 
 pub use auth::{Authenticated, BearerToken};
-pub use request::{At, Body, MAX_BODY_BYTES, Params, Wishes, parse_id, routes};
+pub use request::{At, Body, JsonBytes, MAX_BODY_BYTES, Params, Wishes, parse_id, routes};
 pub use response::{
     Error, created, list, named, no_content, not_found, object, resource, unmodified, updated,
 };
@@ -102,6 +102,15 @@ impl Gateway {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The same, with the ids of new resources from elsewhere.
+    #[must_use]
+    pub fn with_ids(&self, ids: Ids) -> Self {
+        Self {
+            store: self.store.clone().with_ids(ids),
+            ..self.clone()
+        }
     }
 
     /// The time.

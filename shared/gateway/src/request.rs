@@ -65,7 +65,7 @@ async fn unknown_endpoint(request: Request) -> Error {
         if other_version {
             return scim::Error::invalid_vers("This service speaks SCIM 2.0, at /scim/v2/.").into();
         }
-        if version == Some("v2") && matches!(endpoint, Some("Me" | "Bulk" | ".search")) {
+        if version == Some("v2") && matches!(endpoint, Some("Me" | ".search")) {
             let endpoint = endpoint.unwrap_or_default();
             return scim::Error::new(501, None, format!("/{endpoint} is not supported.")).into();
         }
@@ -176,6 +176,18 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let JsonBytes(bytes) = JsonBytes::<MAX_BODY_BYTES>::from_request(request, state).await?;
+        Ok(Self(scim::json::parse(&bytes)?))
+    }
+}
+
+/// A body of a type of JSON that is not read yet, of at most `MAX` bytes.
+pub struct JsonBytes<const MAX: usize>(pub Bytes);
+
+impl<S: Send + Sync, const MAX: usize> FromRequest<S> for JsonBytes<MAX> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         if let Some(media_type) = request.headers().get(CONTENT_TYPE) {
             let media_type = media_type.to_str().unwrap_or_default();
             let essence = media_type.split(';').next().unwrap_or_default().trim();
@@ -191,14 +203,16 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 .into());
             }
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|_| {
-            Error::Scim(scim::Error::new(
-                413,
-                None,
-                format!("The body is larger than {MAX_BODY_BYTES} bytes."),
-            ))
-        })?;
-        Ok(Self(scim::json::parse(&bytes)?))
+        // What the router takes at most is an error here.
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) if bytes.len() <= MAX => Ok(Self(bytes)),
+            Ok(_) | Err(_) => {
+                Err(
+                    scim::Error::new(413, None, format!("The body is larger than {MAX} bytes."))
+                        .into(),
+                )
+            }
+        }
     }
 }
 

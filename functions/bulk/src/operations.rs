@@ -1,0 +1,252 @@
+//! One operation of a bulk request, as the request of its own that it stands for.
+//!
+//! It goes to the router of the users or of the groups function, which are the
+//! code that would have served it. So its token check, its rules, its event and
+//! its errors are the same, and there is nothing here that could differ.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::response::Response;
+use directory::{Caller, Ids, ResourceId};
+use gateway::Gateway;
+use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use lambda_http::request::RequestContext;
+use scim::{BulkOperation, BulkOutcome, Error, Id, Object, Target};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use tower::ServiceExt;
+
+/// When an operation is not waited for any more, from the beginning of the
+/// request. Lambda ends the function at 29 seconds and API Gateway waits for
+/// 30, and what the other operations did must be answered before that.
+const LONGEST: Duration = Duration::from_secs(28);
+
+/// What begins so says something about the body or the versions of the bulk
+/// request itself, and nothing about its operations.
+const OF_THE_WHOLE: [&str; 4] = ["content-", "if-", "accept-encoding", "transfer-encoding"];
+
+/// Sends operations to the functions that they are for, as the client that sent the bulk request.
+pub(crate) struct Sender {
+    gateway: Gateway,
+    caller: Caller,
+    headers: HeaderMap,
+    context: Option<RequestContext>,
+    deadline: Instant,
+}
+
+/// An operation that is ready to be sent.
+pub(crate) struct Call {
+    router: Router,
+    request: Request<Body>,
+    /// Where the resource is, if that is known beforehand.
+    location: Option<String>,
+}
+
+impl Sender {
+    pub(crate) fn new(gateway: Gateway, caller: Caller, parts: Parts, begun: Instant) -> Self {
+        let mut headers = parts.headers;
+        let names: Vec<HeaderName> = headers.keys().cloned().collect();
+        for name in names {
+            if OF_THE_WHOLE.iter().any(|of| name.as_str().starts_with(of)) {
+                headers.remove(name);
+            }
+        }
+        Self {
+            gateway,
+            caller,
+            headers,
+            context: parts.extensions.get().cloned(),
+            deadline: begun + LONGEST,
+        }
+    }
+
+    /// The call for an operation on a resource whose id is known, or that is to have this one.
+    ///
+    /// # Errors
+    ///
+    /// Why it would not reach a function that changes something.
+    pub(crate) fn call(
+        &self,
+        operation: &BulkOperation,
+        id: &str,
+        data: Option<Value>,
+    ) -> Result<Call, Error> {
+        let target = operation.target()?;
+        let endpoint = target.endpoint();
+        let router = router(operation)?;
+        let query = operation.query().map(|query| format!("?{query}"));
+        let query = query.unwrap_or_default();
+        let method = Method::from_bytes(operation.method.as_bytes());
+        let method = method.map_err(|_| Error::invalid_value("method", "is none of HTTP"))?;
+        let (router, id, location) = match target {
+            Target::New { .. } => {
+                let id: ResourceId = id.parse().map_err(|_| no_address())?;
+                let ids = Ids::from_fn(move || id);
+                (router(self.gateway.with_ids(ids)), String::new(), None)
+            }
+            Target::Resource { .. } => {
+                let location = self.location(endpoint, id);
+                (
+                    router(self.gateway.clone()),
+                    format!("/{id}"),
+                    Some(location),
+                )
+            }
+        };
+        let path = self.path(&format!("{endpoint}{id}{query}"))?;
+        let mut request = self.request(method, path, data);
+        if let Some(version) = &operation.version {
+            let version = HeaderValue::from_str(version)
+                .map_err(|_| Error::invalid_value("version", "is no entity tag"))?;
+            request.headers_mut().insert(IF_MATCH, version);
+        }
+        Ok(Call {
+            router,
+            request,
+            location,
+        })
+    }
+
+    /// The call that deletes what an operation has created.
+    pub(crate) fn undo(&self, operation: &BulkOperation, id: ResourceId) -> Result<Call, Error> {
+        let endpoint = operation.target()?.endpoint();
+        let path = self.path(&format!("{endpoint}/{id}"))?;
+        Ok(Call {
+            router: router(operation)?(self.gateway.clone()),
+            request: self.request(Method::DELETE, path, None),
+            location: Some(self.location(endpoint, &id.to_string())),
+        })
+    }
+
+    fn path(&self, below: &str) -> Result<Uri, Error> {
+        let directory = self.caller.directory().id;
+        let path = format!("/scim/v2/{directory}/{below}");
+        path.parse().map_err(|_| no_address())
+    }
+
+    fn location(&self, endpoint: &str, id: &str) -> String {
+        format!("{}/{endpoint}/{id}", self.caller.base_url())
+    }
+
+    fn request(&self, method: Method, uri: Uri, data: Option<Value>) -> Request<Body> {
+        let body = data.map(|data| data.to_string()).unwrap_or_default();
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers.clone();
+        let json = HeaderValue::from_static("application/scim+json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        if let Some(context) = &self.context {
+            request.extensions_mut().insert(context.clone());
+        }
+        request
+    }
+
+    /// Performs an operation and says what became of it.
+    pub(crate) async fn send(&self, operation: &BulkOperation, call: Call) -> BulkOutcome {
+        let answer = call.router.oneshot(call.request);
+        match timeout_at(self.deadline, answer).await {
+            Ok(Ok(response)) => outcome(operation, call.location, response).await,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                let what = "It is not known whether this operation was carried out: the time of the request was up. \
+                            Look before you send it again.";
+                failed(operation, call.location, &Error::new(503, None, what))
+            }
+        }
+    }
+
+    /// The outcome of an operation that was not sent.
+    pub(crate) fn refused(&self, operation: &BulkOperation, error: &Error) -> BulkOutcome {
+        let location = match operation.target() {
+            Ok(Target::Resource {
+                endpoint,
+                id: Id::Known(id),
+            }) => Some(self.location(endpoint, id)),
+            _ => None,
+        };
+        failed(operation, location, error)
+    }
+}
+
+fn no_address() -> Error {
+    Error::invalid_value("path", "is no address of a resource")
+}
+
+/// The function that an operation is for.
+fn router(operation: &BulkOperation) -> Result<fn(Gateway) -> Router, Error> {
+    match operation.target()?.endpoint() {
+        "Users" => Ok(users::router),
+        "Groups" => Ok(groups::router),
+        "Me" => Err(Error::new(501, None, "/Me is not supported.")),
+        "Bulk" => Err(Error::invalid_value(
+            "path",
+            "an operation of a bulk request cannot be a bulk request",
+        )),
+        ".search" | "ServiceProviderConfig" | "ResourceTypes" | "Schemas" => Err(Error::new(
+            405,
+            None,
+            "There is nothing to change here: the operations of a bulk request are on /Users and /Groups.",
+        )),
+        _ => Err(Error::new(
+            404,
+            None,
+            "There is no such endpoint: the operations of a bulk request are on /Users and /Groups.",
+        )),
+    }
+}
+
+/// What an answer says (RFC 7644 §3.7.3): the address and the version, and the body only of an error.
+async fn outcome(
+    operation: &BulkOperation,
+    location: Option<String>,
+    response: Response,
+) -> BulkOutcome {
+    let (head, body) = response.into_parts();
+    let header = |name: HeaderName| {
+        let value = head.headers.get(name)?.to_str().ok()?;
+        Some(value.to_owned())
+    };
+    let status = head.status.as_u16();
+    if head.status.is_success() {
+        return BulkOutcome {
+            location: header(LOCATION).or(location),
+            version: header(ETAG),
+            status,
+            ..blank(operation)
+        };
+    }
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let error: Option<Object> = serde_json::from_slice(&body).ok();
+    let plain = || Error::new(status, None, "The request of this operation was refused.");
+    BulkOutcome {
+        location,
+        status,
+        response: Some(error.unwrap_or_else(|| plain().to_object())),
+        ..blank(operation)
+    }
+}
+
+fn failed(operation: &BulkOperation, location: Option<String>, error: &Error) -> BulkOutcome {
+    BulkOutcome {
+        location,
+        status: error.status(),
+        response: Some(error.to_object()),
+        ..blank(operation)
+    }
+}
+
+fn blank(operation: &BulkOperation) -> BulkOutcome {
+    BulkOutcome {
+        method: operation.method.clone(),
+        bulk_id: operation.bulk_id.clone(),
+        location: None,
+        version: None,
+        status: 0,
+        response: None,
+    }
+}

@@ -1,0 +1,419 @@
+//! `POST /Bulk` (RFC 7644 §3.7): the operations of a request, in the order that they need.
+//!
+//! Whoever refers to another resource of the request by its `bulkId` comes
+//! after it (`scim::Plan`); ids are chosen before anything is created. An
+//! operation that refers to what is not there, because there is no such
+//! `bulkId` or because its operation failed, is a 409 and does nothing.
+//!
+//! Users who refer to each other in a circle, as each other's manager, are
+//! created with each other's ids. They are created all or none: if one of them
+//! fails, those that were created before it are deleted again and every one of
+//! them is an error, so that nobody has a manager who does not exist, and the
+//! same request can be sent again once it is put right. (It is the one thing
+//! that shows as `user.created` and `user.deleted` of one request.) Groups that
+//! would be members of each other are a 400, as they are one by one.
+//!
+//! What cannot meet goes side by side: creations of users under different
+//! names, and PATCHes of different users that leave their names alone. All
+//! else waits for what came before it. Nothing begins that would not have begun
+//! one after the other: after `failOnErrors` errors, counted as if everything
+//! under way failed, nothing does.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use directory::ResourceId;
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
+use gateway::{Authenticated, Error, Gateway, JsonBytes, object};
+use http::StatusCode;
+use http::request::Parts;
+use scim::{
+    BulkOperation, BulkOutcome, BulkRequest, BulkResponse, Id, MAX_BULK_BYTES, Plan, Step, Target,
+    fold, unresolved,
+};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::operations::{Call, Sender};
+
+/// When no operation is begun any more, from the beginning of the request. API Gateway waits 30 seconds.
+const IN_ALL: Duration = Duration::from_secs(24);
+
+/// How many operations are under way at once.
+const SIDE_BY_SIDE: usize = 8;
+
+/// Why a name stands for nothing.
+const FAILED: &str = "the operation that was to create it failed";
+
+/// Performs a bulk request. All of it is read before any of it is done (B5).
+pub(crate) async fn bulk(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    parts: Parts,
+    JsonBytes(bytes): JsonBytes<MAX_BULK_BYTES>,
+) -> Result<Response, Error> {
+    let begun = Instant::now();
+    let request = BulkRequest::parse(scim::json::parse(&bytes)?)?;
+    let plan = request.plan(is_group);
+    let mut ids = HashMap::new();
+    for (index, operation) in request.operations.iter().enumerate() {
+        if let (Some(name), Ok(Target::New { .. })) = (&operation.bulk_id, operation.target()) {
+            ids.insert(name.as_str(), (index, gateway.store().new_id()));
+        }
+    }
+    let bulk = Bulk {
+        sender: Sender::new(gateway, caller, parts, begun),
+        request: &request,
+        plan: &plan,
+        ids,
+        begun,
+    };
+    let mut done = Done {
+        outcomes: vec![None; request.operations.len()],
+        errors: 0,
+        most_errors: request.fail_on_errors.unwrap_or(u64::MAX),
+        late: false,
+    };
+    bulk.perform(&mut done).await;
+    let response = BulkResponse {
+        operations: done.outcomes.into_iter().flatten().collect(),
+    };
+    Ok(object(StatusCode::OK, response.to_object()))
+}
+
+/// Members must exist when a group gets them; a manager need not.
+fn is_group(operation: &BulkOperation) -> bool {
+    operation
+        .target()
+        .is_ok_and(|target| target.endpoint() == "Groups")
+}
+
+/// What has been done so far.
+struct Done {
+    /// By the places of the operations in the request; an operation that was not run has none.
+    outcomes: Vec<Option<BulkOutcome>>,
+    errors: u64,
+    most_errors: u64,
+    /// Whether an operation was not begun because the time was up.
+    late: bool,
+}
+
+impl Done {
+    fn of(&self, operation: usize) -> Option<&BulkOutcome> {
+        self.outcomes.get(operation)?.as_ref()
+    }
+
+    fn is_created(&self, operation: usize) -> bool {
+        self.of(operation)
+            .is_some_and(|outcome| !outcome.is_error())
+    }
+
+    fn has_failed(&self, operation: usize) -> bool {
+        self.of(operation).is_some_and(BulkOutcome::is_error)
+    }
+
+    /// Notes an outcome, in place of an earlier one if there is one.
+    fn note(&mut self, operation: usize, outcome: BulkOutcome) {
+        let new = outcome.is_error() && !self.has_failed(operation);
+        self.errors += u64::from(new);
+        self.leave(operation, outcome);
+    }
+
+    /// Notes an outcome that says nothing about the request, and so does not count for `failOnErrors`.
+    fn leave(&mut self, operation: usize, outcome: BulkOutcome) {
+        if let Some(entry) = self.outcomes.get_mut(operation) {
+            *entry = Some(outcome);
+        }
+    }
+
+    /// Whether nothing may be begun while so many others are under way, of which each may fail (B3).
+    fn is_over(&self, under_way: usize) -> bool {
+        self.errors.saturating_add(under_way as u64) >= self.most_errors
+    }
+}
+
+/// What an operation may meet.
+#[derive(PartialEq)]
+enum Touches<'a> {
+    /// A user who is new, by the name that no other user has.
+    Name(String),
+    /// A user whose name stays.
+    User(Id<'a>),
+    /// Anything.
+    Anything,
+}
+
+impl<'a> Touches<'a> {
+    fn new(operation: &'a BulkOperation) -> Self {
+        let data = operation.data.as_ref();
+        match (operation.method.as_str(), operation.target()) {
+            ("POST", Ok(Target::New { endpoint: "Users" })) => {
+                let data = data.and_then(Value::as_object).into_iter().flatten();
+                let mut names = data.filter(|(key, _)| key.eq_ignore_ascii_case("userName"));
+                match names.next() {
+                    Some((_, Value::String(name))) => Self::Name(fold(name)),
+                    _ => Self::Anything,
+                }
+            }
+            ("PATCH", Ok(Target::Resource { endpoint, id })) if endpoint == "Users" => {
+                let text = data.map(Value::to_string).unwrap_or_default();
+                match text.to_ascii_lowercase().contains("username") {
+                    true => Self::Anything,
+                    false => Self::User(id),
+                }
+            }
+            _ => Self::Anything,
+        }
+    }
+}
+
+type Sent<'a> = Pin<Box<dyn Future<Output = (usize, BulkOutcome)> + Send + 'a>>;
+
+/// The operations that are under way.
+#[derive(Default)]
+struct UnderWay<'a> {
+    sent: FuturesUnordered<Sent<'a>>,
+    touches: HashMap<usize, Touches<'a>>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn admits(&self, touches: &Touches<'a>) -> bool {
+        let mut others = self.touches.values();
+        let free = |other: &Touches<'a>| *other != Touches::Anything && other != touches;
+        self.sent.is_empty()
+            || self.sent.len() < SIDE_BY_SIDE && *touches != Touches::Anything && others.all(free)
+    }
+
+    /// Waits for one of them, if there is one.
+    async fn wait(&mut self, done: &mut Done) {
+        if let Some((operation, outcome)) = self.sent.next().await {
+            self.touches.remove(&operation);
+            done.note(operation, outcome);
+        }
+    }
+
+    async fn wait_for_all(&mut self, done: &mut Done) {
+        while !self.sent.is_empty() {
+            self.wait(done).await;
+        }
+    }
+}
+
+/// A bulk request that is being performed.
+struct Bulk<'a> {
+    sender: Sender,
+    request: &'a BulkRequest,
+    plan: &'a Plan,
+    /// What the names stand for: the operation that creates it, and the id that it will have.
+    ids: HashMap<&'a str, (usize, ResourceId)>,
+    begun: Instant,
+}
+
+impl<'a> Bulk<'a> {
+    async fn perform(&self, done: &mut Done) {
+        let mut under_way = UnderWay::default();
+        let alone = HashSet::new();
+        for step in &self.plan.steps {
+            match step {
+                Step::One(operation) => self.begin(*operation, &alone, &mut under_way, done).await,
+                Step::Circle(circle) => {
+                    under_way.wait_for_all(done).await;
+                    self.circle(circle, &mut under_way, done).await;
+                }
+                Step::Knot(knot) => {
+                    under_way.wait_for_all(done).await;
+                    self.knot(knot, done);
+                }
+            }
+            if done.is_over(0) {
+                break;
+            }
+        }
+        under_way.wait_for_all(done).await;
+    }
+
+    /// Begins an operation as soon as nothing that is under way can meet it.
+    /// The ids of those in its own circle may be used before they are there.
+    async fn begin<'b>(
+        &'b self,
+        index: usize,
+        circle: &HashSet<usize>,
+        under_way: &mut UnderWay<'b>,
+        done: &mut Done,
+    ) {
+        let Some(operation) = self.request.operations.get(index) else {
+            return;
+        };
+        let touches = Touches::new(operation);
+        while !under_way.admits(&touches)
+            || !under_way.sent.is_empty() && done.is_over(under_way.sent.len())
+            || self
+                .needs(index)
+                .any(|needed| under_way.touches.contains_key(needed) && !circle.contains(needed))
+        {
+            under_way.wait(done).await;
+        }
+        if done.is_over(0) || circle.iter().any(|one| done.has_failed(*one)) {
+            return;
+        }
+        if self.begun.elapsed() >= IN_ALL {
+            done.late = true;
+            done.leave(index, self.too_late(operation));
+            return;
+        }
+        match self.call(index, operation, circle, done) {
+            Ok(call) => {
+                under_way.touches.insert(index, touches);
+                let sent = async move { (index, self.sender.send(operation, call).await) };
+                under_way.sent.push(Box::pin(sent));
+            }
+            Err(error) => done.note(index, self.sender.refused(operation, &error)),
+        }
+    }
+
+    fn needs(&self, operation: usize) -> impl Iterator<Item = &usize> {
+        self.plan.needs.get(operation).into_iter().flatten()
+    }
+
+    /// The call for an operation, with ids in the place of names.
+    fn call(
+        &self,
+        index: usize,
+        operation: &BulkOperation,
+        circle: &HashSet<usize>,
+        done: &Done,
+    ) -> Result<Call, scim::Error> {
+        let id_of = |name: &str| match self.ids.get(name) {
+            None => Err(unresolved(
+                name,
+                "no operation of this request creates a resource under this bulkId",
+            )),
+            Some((maker, id))
+                if *maker == index || circle.contains(maker) || done.is_created(*maker) =>
+            {
+                Ok(id.to_string())
+            }
+            Some(_) => Err(unresolved(name, FAILED)),
+        };
+        let id = match operation.target()? {
+            Target::New { .. } => id_of(operation.bulk_id.as_deref().unwrap_or_default())?,
+            Target::Resource { id, .. } => match id {
+                Id::Known(id) => id.to_owned(),
+                Id::Named(name) => id_of(name)?,
+            },
+        };
+        let data = operation.resolve(&id_of)?;
+        self.sender.call(operation, &id, data)
+    }
+
+    /// Performs operations that refer to each other, all of them or none.
+    async fn circle<'b>(
+        &'b self,
+        operations: &[usize],
+        under_way: &mut UnderWay<'b>,
+        done: &mut Done,
+    ) {
+        let circle = operations.iter().copied().collect();
+        for operation in operations {
+            self.begin(*operation, &circle, under_way, done).await;
+        }
+        under_way.wait_for_all(done).await;
+        let mut failed = operations.iter().filter(|one| done.has_failed(**one));
+        let Some(name) = failed.next().and_then(|one| self.name(*one)) else {
+            return;
+        };
+        // What was created, and what may have been in spite of its error.
+        let left = operations.iter().rev().copied().filter(|one| {
+            done.of(*one)
+                .is_some_and(|outcome| !outcome.is_error() || outcome.status >= 500)
+        });
+        let left: Vec<usize> = left.collect();
+        let undone = stream::iter(left).map(|one| async move { (one, self.undo(one).await) });
+        let undone = undone.buffer_unordered(SIDE_BY_SIDE);
+        let undone: HashMap<usize, bool> = undone.collect().await;
+        for index in operations {
+            let Some(operation) = self.request.operations.get(*index) else {
+                continue;
+            };
+            match done.of(*index) {
+                // Its own error is its answer.
+                Some(outcome) if outcome.is_error() => {}
+                Some(outcome) if undone.get(index) == Some(&false) => {
+                    let why = "the operation that was to create it failed. What this operation has created could not be taken back: delete it";
+                    let location = outcome.location.clone();
+                    let outcome = self.sender.refused(operation, &unresolved(name, why));
+                    done.note(
+                        *index,
+                        BulkOutcome {
+                            location,
+                            ..outcome
+                        },
+                    );
+                }
+                None if done.is_over(0) => {}
+                _ if done.late => done.leave(*index, self.too_late(operation)),
+                _ => {
+                    let why = "the operation that was to create it failed, and those that refer to each other in a circle are done all or none";
+                    done.note(
+                        *index,
+                        self.sender.refused(operation, &unresolved(name, why)),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Deletes what an operation has created. True if it is gone.
+    async fn undo(&self, index: usize) -> bool {
+        let Some(operation) = self.request.operations.get(index) else {
+            return false;
+        };
+        let id = self.name(index).and_then(|name| self.ids.get(name));
+        let call = id.map(|(_, id)| self.sender.undo(operation, *id));
+        match call {
+            Some(Ok(call)) => {
+                let outcome = self.sender.send(operation, call).await;
+                !outcome.is_error() || outcome.status == 404
+            }
+            Some(Err(_)) | None => false,
+        }
+    }
+
+    /// Answers operations of which none can be the first: groups that would be members of each other.
+    fn knot(&self, operations: &[usize], done: &mut Done) {
+        for index in operations {
+            let Some(operation) = self.request.operations.get(*index) else {
+                continue;
+            };
+            if done.is_over(0) {
+                return;
+            }
+            let error = match is_group(operation) {
+                true => scim::Error::invalid_value(
+                    "members.value",
+                    "the group would be a member of itself, be it through other groups that this request creates. Nothing was changed.",
+                ),
+                false => {
+                    let mut needs = self.needs(*index);
+                    let name = needs.find_map(|needed| self.name(*needed));
+                    unresolved(name.unwrap_or_default(), FAILED)
+                }
+            };
+            done.note(*index, self.sender.refused(operation, &error));
+        }
+    }
+
+    fn name(&self, operation: usize) -> Option<&'a str> {
+        self.request.operations.get(operation)?.bulk_id.as_deref()
+    }
+
+    fn too_late(&self, operation: &BulkOperation) -> BulkOutcome {
+        let what =
+            "This operation was not carried out: the time of the request was up. Send it again.";
+        let error = scim::Error::new(429, None, what);
+        self.sender.refused(operation, &error)
+    }
+}
