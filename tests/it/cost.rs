@@ -21,6 +21,8 @@ pub struct Cost {
 pub async fn cost(world: &World, request: impl Future<Output = Answer>) -> (Answer, Cost) {
     world.get("/Users?count=0").await.expect(200);
     world.get("/Groups?count=0").await.expect(200);
+    let nothing = json!({"Operations": []});
+    world.post("/Bulk", &nothing).await.expect(200);
     world.cloud.take_requests();
     let answer = request.await;
     let asked: Requests = world.cloud.take_requests();

@@ -262,6 +262,39 @@ async fn the_users_function_answers_under_lambda() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_bulk_function_answers_under_lambda() {
+    let world = World::new().await;
+    let mut bulk = Function::start(&world, "bulk", "BulkFunction").await;
+    let ann = json!({"userName": "ann.secret@example.com", "password": "t1meMa$heen"});
+    let group = json!({"displayName": "Secret", "members": [{"value": "bulkId:ann"}]});
+    let request = json!({"Operations": [
+        {"method": "POST", "path": "/Groups", "bulkId": "g", "data": group},
+        {"method": "POST", "path": "/Users", "bulkId": "ann", "data": ann},
+        {"method": "POST", "path": "/Users", "bulkId": "again", "data": ann},
+    ]});
+    let answer = bulk
+        .call(api_event(&world, "POST", "/Bulk", "", Some(&request)))
+        .await;
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    let outcomes = body["Operations"].as_array().unwrap();
+    let statuses: Vec<&Value> = outcomes.iter().map(|outcome| &outcome["status"]).collect();
+    assert_eq!(statuses, ["201", "201", "409"], "{body}");
+    let location = outcomes[1]["location"].as_str().unwrap();
+    let base = format!("https://{HOST}{}/Users/", world.base());
+    assert!(location.starts_with(&base), "{location}");
+    assert_eq!(world.events().await.len(), 3);
+
+    // A line for the request and one for each operation, and nothing in it of what they said.
+    let log = bulk.stop().await;
+    let answered = log.lines().filter(|line| line.contains("\"answered\""));
+    assert_eq!(answered.count(), 4, "{log}");
+    for secret in ["secret", "Secret", "t1meMa", "rollcall_", "bulkId"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_publisher_publishes_under_lambda() {
     let world = World::new().await;
     let mut publisher = Function::start(&world, "publisher", "PublisherFunction").await;

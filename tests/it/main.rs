@@ -1,5 +1,6 @@
 //! The whole product, driven as its users drive it: requests through the routes of `template.yaml`, events from the bus.
 
+mod bulk;
 mod cost;
 mod events;
 mod group_cost;

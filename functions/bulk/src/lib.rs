@@ -3,14 +3,40 @@
 mod operations;
 mod perform;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::routing::post;
 use gateway::Gateway;
 
+/// How long a bulk request may take, from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// When no operation is begun any more.
+    pub begin: Duration,
+    /// When those under way are not waited for any more: what became of the others must be answered.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    /// Lambda ends the function at 29 seconds, and API Gateway waits for 30.
+    fn default() -> Self {
+        Self {
+            begin: Duration::from_secs(24),
+            answer: Duration::from_secs(28),
+        }
+    }
+}
+
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
-    gateway::routes(
-        gateway,
-        [("/scim/v2/{directory}/Bulk", post(perform::bulk))],
-    )
+    router_with(gateway, Patience::default())
+}
+
+/// The same, with another patience.
+pub fn router_with(gateway: Gateway, patience: Patience) -> Router {
+    let bulk = post(move |gateway, caller, head, body| {
+        perform::bulk(gateway, caller, head, body, patience)
+    });
+    gateway::routes(gateway, [("/scim/v2/{directory}/Bulk", bulk)])
 }

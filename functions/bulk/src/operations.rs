@@ -4,8 +4,6 @@
 //! code that would have served it. So its token check, its rules, its event and
 //! its errors are the same, and there is nothing here that could differ.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
@@ -19,11 +17,6 @@ use scim::{BulkOperation, BulkOutcome, Error, Id, Object, Target};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
-
-/// When an operation is not waited for any more, from the beginning of the
-/// request. Lambda ends the function at 29 seconds and API Gateway waits for
-/// 30, and what the other operations did must be answered before that.
-const LONGEST: Duration = Duration::from_secs(28);
 
 /// What begins so says something about the body or the versions of the bulk
 /// request itself, and nothing about its operations.
@@ -47,7 +40,7 @@ pub(crate) struct Call {
 }
 
 impl Sender {
-    pub(crate) fn new(gateway: Gateway, caller: Caller, parts: Parts, begun: Instant) -> Self {
+    pub(crate) fn new(gateway: Gateway, caller: Caller, parts: Parts, deadline: Instant) -> Self {
         let mut headers = parts.headers;
         let names: Vec<HeaderName> = headers.keys().cloned().collect();
         for name in names {
@@ -60,7 +53,7 @@ impl Sender {
             caller,
             headers,
             context: parts.extensions.get().cloned(),
-            deadline: begun + LONGEST,
+            deadline,
         }
     }
 

@@ -21,7 +21,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -37,10 +36,8 @@ use scim::{
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::Patience;
 use crate::operations::{Call, Sender};
-
-/// When no operation is begun any more, from the beginning of the request. API Gateway waits 30 seconds.
-const IN_ALL: Duration = Duration::from_secs(24);
 
 /// How many operations are under way at once.
 const SIDE_BY_SIDE: usize = 8;
@@ -54,6 +51,7 @@ pub(crate) async fn bulk(
     Authenticated(caller): Authenticated,
     parts: Parts,
     JsonBytes(bytes): JsonBytes<MAX_BULK_BYTES>,
+    patience: Patience,
 ) -> Result<Response, Error> {
     let begun = Instant::now();
     let request = BulkRequest::parse(scim::json::parse(&bytes)?)?;
@@ -65,11 +63,11 @@ pub(crate) async fn bulk(
         }
     }
     let bulk = Bulk {
-        sender: Sender::new(gateway, caller, parts, begun),
+        sender: Sender::new(gateway, caller, parts, begun + patience.answer),
         request: &request,
         plan: &plan,
         ids,
-        begun,
+        last_beginning: begun + patience.begin,
     };
     let mut done = Done {
         outcomes: vec![None; request.operations.len()],
@@ -209,7 +207,8 @@ struct Bulk<'a> {
     plan: &'a Plan,
     /// What the names stand for: the operation that creates it, and the id that it will have.
     ids: HashMap<&'a str, (usize, ResourceId)>,
-    begun: Instant,
+    /// When nothing is begun any more.
+    last_beginning: Instant,
 }
 
 impl<'a> Bulk<'a> {
@@ -259,7 +258,7 @@ impl<'a> Bulk<'a> {
         if done.is_over(0) || circle.iter().any(|one| done.has_failed(*one)) {
             return;
         }
-        if self.begun.elapsed() >= IN_ALL {
+        if Instant::now() >= self.last_beginning {
             done.late = true;
             done.leave(index, self.too_late(operation));
             return;
