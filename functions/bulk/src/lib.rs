@@ -1,12 +1,13 @@
-//! What is about users and groups at once: `/Bulk` (RFC 7644 §3.7).
+//! What is about users and groups at once: `/Bulk` (RFC 7644 §3.7), and searches over both (§3.4.2.1, §3.4.3).
 
 mod operations;
 mod perform;
+mod search;
 
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{get, post};
 use gateway::Gateway;
 
 /// How long a bulk request may take, from its beginning.
@@ -38,5 +39,12 @@ pub fn router_with(gateway: Gateway, patience: Patience) -> Router {
     let bulk = post(move |gateway, caller, head, body| {
         perform::bulk(gateway, caller, head, body, patience)
     });
-    gateway::routes(gateway, [("/scim/v2/{directory}/Bulk", bulk)])
+    gateway::routes(
+        gateway,
+        [
+            ("/scim/v2/{directory}/Bulk", bulk),
+            ("/scim/v2/{directory}", get(search::by_query)),
+            ("/scim/v2/{directory}/.search", post(search::by_body)),
+        ],
+    )
 }

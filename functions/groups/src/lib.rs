@@ -194,7 +194,7 @@ async fn delete(
 }
 
 /// How many members an answer holds; none if it does not show them (G8).
-fn most_members(caller: &Caller, projection: &Projection) -> u64 {
+pub fn most_members(caller: &Caller, projection: &Projection) -> u64 {
     if !projection.wants("members") {
         return 0;
     }
@@ -206,7 +206,7 @@ fn most_members(caller: &Caller, projection: &Projection) -> u64 {
 /// # Errors
 ///
 /// 400 `tooMany` for a group whose members do not fit one answer, which says how to read them.
-fn answerable(group: &Group, most: u64) -> Result<(), Error> {
+pub fn answerable(group: &Group, most: u64) -> Result<(), Error> {
     if most == 0 || group.members.is_some() || group.size() == 0 {
         return Ok(());
     }
@@ -219,6 +219,7 @@ fn answerable(group: &Group, most: u64) -> Result<(), Error> {
     .into())
 }
 
-fn show(caller: &Caller, group: &Group, projection: &Projection) -> Object {
+/// A group as an answer shows it.
+pub fn show(caller: &Caller, group: &Group, projection: &Projection) -> Object {
     projection.apply(group.represent(caller), &caller.types().group)
 }

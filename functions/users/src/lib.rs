@@ -171,7 +171,13 @@ async fn delete(
     Ok(no_content())
 }
 
-fn show(caller: &Caller, user: &Stored, groups: &Memberships, projection: &Projection) -> Object {
+/// A user as an answer shows it.
+pub fn show(
+    caller: &Caller,
+    user: &Stored,
+    groups: &Memberships,
+    projection: &Projection,
+) -> Object {
     let ty = &caller.types().user;
     let groups = groups.elements(caller, user.id);
     let mut computed = Object::new();

@@ -23,7 +23,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::{try_join, try_join_all};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use scim::{ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, SortKey};
+use scim::{ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, SortKey};
 use tokio::time::Instant;
 
 use crate::change::patiently;
@@ -190,8 +190,23 @@ impl Query<'_> {
     }
 
     /// Whether a cursor is one of this list.
-    pub(crate) fn has_cursor(&self, caller: &Caller, kind: &Kind, cursor: &str) -> bool {
-        self.place(caller, kind, cursor).is_ok()
+    ///
+    /// # Errors
+    ///
+    /// 400 `expiredCursor` if it was one.
+    pub(crate) fn has_cursor(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        cursor: &str,
+    ) -> Result<bool, Error> {
+        match self.place(caller, kind, cursor) {
+            Ok(_) => Ok(true),
+            Err(Error::Scim(error)) if error.scim_type() == Some(ScimType::InvalidCursor) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// How many come before the page of a cursor of this list, which is sorted.

@@ -167,7 +167,7 @@ impl Store {
         };
         // A cursor belongs to one of the two lists.
         let in_groups = match (cursor, queries.users) {
-            (Some(cursor), Some(users)) => !users.has_cursor(caller, &USER, cursor),
+            (Some(cursor), Some(users)) => !users.has_cursor(caller, &USER, cursor)?,
             (cursor, users) => cursor.is_some() || users.is_none(),
         };
         if in_groups {

@@ -65,9 +65,8 @@ async fn unknown_endpoint(request: Request) -> Error {
         if other_version {
             return scim::Error::invalid_vers("This service speaks SCIM 2.0, at /scim/v2/.").into();
         }
-        if version == Some("v2") && matches!(endpoint, Some("Me" | ".search")) {
-            let endpoint = endpoint.unwrap_or_default();
-            return scim::Error::new(501, None, format!("/{endpoint} is not supported.")).into();
+        if version == Some("v2") && endpoint == Some("Me") {
+            return scim::Error::new(501, None, "/Me is not supported.").into();
         }
     }
     scim::Error::new(

@@ -1,0 +1,101 @@
+//! Searches over all types: `GET /` and `POST /.search` below a base URL (RFC 7644 §3.4.2.1, §3.4.3, Q1, Q2).
+//!
+//! Users come first, and then groups, unless the list is sorted. What a filter
+//! or an order says of an attribute that one of the types does not have is
+//! taken as of one without a value.
+
+use axum::extract::State;
+use axum::response::Response;
+use directory::{AnyResource, Caller, Queries, Query, ResourceId};
+use gateway::{Authenticated, Body, Error, Gateway, Params, list};
+use jiff::Timestamp;
+use scim::{ResolvedFilter, ResolvedSort, ResourceType, SearchRequest};
+
+pub(crate) async fn by_query(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    params: Params,
+) -> Result<Response, Error> {
+    found(&gateway, &caller, &params.search()?).await
+}
+
+pub(crate) async fn by_body(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Body(body): Body,
+) -> Result<Response, Error> {
+    found(&gateway, &caller, &SearchRequest::from_body(body)?).await
+}
+
+/// What a search asks of one type.
+struct Asked<'a> {
+    filter: Option<ResolvedFilter<'a>>,
+    sort: Option<ResolvedSort<'a>>,
+}
+
+impl<'a> Asked<'a> {
+    /// `None` if the filter leaves nothing of the type.
+    fn of(ty: &'a ResourceType, asked: &SearchRequest) -> Result<Option<Self>, Error> {
+        let filter = asked.filter.as_ref().map(|filter| filter.resolve_among(ty));
+        let sort = asked.sort.as_ref().map(|sort| sort.resolve_among(ty));
+        let (filter, sort) = (filter.transpose()?, sort.transpose()?);
+        let wanted = filter.as_ref();
+        let wanted = wanted.and_then(|filter| filter.demands("meta.resourceType"));
+        let left = wanted.is_none_or(|wanted| wanted == ty.name);
+        Ok(left.then_some(Self { filter, sort }))
+    }
+
+    fn query<'q>(
+        &'q self,
+        asked: &'q SearchRequest,
+        binding: &'q str,
+        now: Timestamp,
+    ) -> Query<'q> {
+        Query {
+            filter: self.filter.as_ref(),
+            sort: self.sort.as_ref(),
+            paging: &asked.paging,
+            binding,
+            now,
+        }
+    }
+}
+
+async fn found(
+    gateway: &Gateway,
+    caller: &Caller,
+    asked: &SearchRequest,
+) -> Result<Response, Error> {
+    let (user, group) = (&caller.types().user, &caller.types().group);
+    if let Some(sort) = &asked.sort {
+        // An order that no type knows is none (S2).
+        sort.resolve(user).or_else(|_| sort.resolve(group))?;
+    }
+    let (of_user, of_group) = (asked.projection(user)?, asked.projection(group)?);
+    let (users, groups) = (Asked::of(user, asked)?, Asked::of(group, asked)?);
+    let binding = format!("/ {}", asked.binding());
+    let now = gateway.now();
+    let queries = Queries {
+        users: users.as_ref().map(|of| of.query(asked, &binding, now)),
+        groups: groups.as_ref().map(|of| of.query(asked, &binding, now)),
+    };
+    let store = gateway.store();
+    let most = groups::most_members(caller, &of_group);
+    let found = store.search(caller, queries, most).await?;
+    let mut ids: Vec<ResourceId> = vec![];
+    for resource in &found.resources {
+        match resource {
+            AnyResource::User(user) => ids.push(user.id),
+            AnyResource::Group(group) => groups::answerable(group, most)?,
+        }
+    }
+    let memberships = match of_user.wants("groups") {
+        true => store.memberships(caller, &ids).await?,
+        false => Default::default(),
+    };
+    let show = |resource: &AnyResource| match resource {
+        AnyResource::User(user) => users::show(caller, user, &memberships, &of_user),
+        AnyResource::Group(group) => groups::show(caller, group, &of_group),
+    };
+    Ok(list(found.list(&asked.paging, show)))
+}
