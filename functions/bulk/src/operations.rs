@@ -11,12 +11,15 @@ use directory::{Caller, Ids, ResourceId};
 use gateway::Gateway;
 use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use lambda_http::request::RequestContext;
-use scim::{BulkOperation, BulkOutcome, Error, Id, Object, Target};
+use scim::bulk::{BulkOperation, BulkOutcome, Id, Target};
+use scim::{Error, Object};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
+
+const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
 
 /// What begins so says something about the body or the versions of the bulk
 /// request itself, and nothing about its operations.
@@ -70,35 +73,29 @@ impl Sender {
     ) -> Result<Call, Error> {
         let target = operation.target()?;
         let endpoint = target.endpoint();
-        let router = router(operation)?;
-        let query = operation.query().map(|query| format!("?{query}"));
-        let query = query.unwrap_or_default();
-        let method = Method::from_bytes(operation.method.as_bytes());
-        let method = method.map_err(|_| Error::invalid_value("method", "is none of HTTP"))?;
-        let (router, id, location) = match target {
+        let function = served_by(endpoint)?;
+        let (gateway, below, location) = match target {
             Target::New { .. } => {
                 let id: ResourceId = id.parse().map_err(|_| no_address())?;
-                let ids = Ids::from_fn(move || id);
-                (router(self.gateway.with_ids(ids)), String::new(), None)
+                let gateway = self.gateway.with_ids(Ids::from_fn(move || id));
+                (gateway, endpoint.to_owned(), None)
             }
             Target::Resource { .. } => {
                 let location = self.location(endpoint, id);
-                (
-                    router(self.gateway.clone()),
-                    format!("/{id}"),
-                    Some(location),
-                )
+                let below = format!("{endpoint}/{id}");
+                (self.gateway.clone(), below, Some(location))
             }
         };
-        let path = self.path(&format!("{endpoint}{id}{query}"))?;
-        let mut request = self.request(method, path, data);
+        let query = operation.query().map(|query| format!("?{query}"));
+        let path = below + &query.unwrap_or_default();
+        let mut request = self.request(&operation.method, &path, data)?;
         if let Some(version) = &operation.version {
             let version = HeaderValue::from_str(version)
                 .map_err(|_| Error::invalid_value("version", "is no entity tag"))?;
             request.headers_mut().insert(IF_MATCH, version);
         }
         Ok(Call {
-            router,
+            router: function(gateway),
             request,
             location,
         })
@@ -107,36 +104,37 @@ impl Sender {
     /// The call that deletes what an operation has created.
     pub(crate) fn undo(&self, operation: &BulkOperation, id: ResourceId) -> Result<Call, Error> {
         let endpoint = operation.target()?.endpoint();
-        let path = self.path(&format!("{endpoint}/{id}"))?;
         Ok(Call {
-            router: router(operation)?(self.gateway.clone()),
-            request: self.request(Method::DELETE, path, None),
-            location: Some(self.location(endpoint, &id.to_string())),
+            router: served_by(endpoint)?(self.gateway.clone()),
+            request: self.request("DELETE", &format!("{endpoint}/{id}"), None)?,
+            location: None,
         })
     }
 
-    fn path(&self, below: &str) -> Result<Uri, Error> {
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        data: Option<Value>,
+    ) -> Result<Request<Body>, Error> {
         let directory = self.caller.directory().id;
-        let path = format!("/scim/v2/{directory}/{below}");
-        path.parse().map_err(|_| no_address())
+        let body = data.map(|data| data.to_string()).unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/scim/v2/{directory}/{path}"))
+            .body(Body::from(body))
+            .map_err(|_| no_address())?;
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        headers.insert(CONTENT_TYPE, SCIM_JSON);
+        if let Some(context) = &self.context {
+            request.extensions_mut().insert(context.clone());
+        }
+        Ok(request)
     }
 
     fn location(&self, endpoint: &str, id: &str) -> String {
         format!("{}/{endpoint}/{id}", self.caller.base_url())
-    }
-
-    fn request(&self, method: Method, uri: Uri, data: Option<Value>) -> Request<Body> {
-        let body = data.map(|data| data.to_string()).unwrap_or_default();
-        let mut request = Request::new(Body::from(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers.clone();
-        let json = HeaderValue::from_static("application/scim+json");
-        request.headers_mut().insert(CONTENT_TYPE, json);
-        if let Some(context) = &self.context {
-            request.extensions_mut().insert(context.clone());
-        }
-        request
     }
 
     /// Performs an operation and says what became of it.
@@ -170,9 +168,9 @@ fn no_address() -> Error {
     Error::invalid_value("path", "is no address of a resource")
 }
 
-/// The function that an operation is for.
-fn router(operation: &BulkOperation) -> Result<fn(Gateway) -> Router, Error> {
-    match operation.target()?.endpoint() {
+/// The function that serves an endpoint, if there is something to change.
+fn served_by(endpoint: &str) -> Result<fn(Gateway) -> Router, Error> {
+    match endpoint {
         "Users" => Ok(users::router),
         "Groups" => Ok(groups::router),
         "Me" => Err(Error::new(501, None, "/Me is not supported.")),

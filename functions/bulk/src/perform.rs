@@ -29,9 +29,8 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use gateway::{Authenticated, Error, Gateway, JsonBytes, object};
 use http::StatusCode;
 use http::request::Parts;
-use scim::{
+use scim::bulk::{
     BulkOperation, BulkOutcome, BulkRequest, BulkResponse, Id, MAX_BULK_BYTES, Plan, Step, Target,
-    fold, unresolved,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -152,13 +151,22 @@ impl<'a> Touches<'a> {
                 let data = data.and_then(Value::as_object).into_iter().flatten();
                 let mut names = data.filter(|(key, _)| key.eq_ignore_ascii_case("userName"));
                 match names.next() {
-                    Some((_, Value::String(name))) => Self::Name(fold(name)),
+                    Some((_, Value::String(name))) => Self::Name(scim::fold(name)),
                     _ => Self::Anything,
                 }
             }
-            ("PATCH", Ok(Target::Resource { endpoint, id })) if endpoint == "Users" => {
+            (
+                "PATCH",
+                Ok(Target::Resource {
+                    endpoint: "Users",
+                    id,
+                }),
+            ) => {
                 let text = data.map(Value::to_string).unwrap_or_default();
-                match text.to_ascii_lowercase().contains("username") {
+                let renames = text.to_ascii_lowercase().contains("username");
+                // An id with an escape is another text for the same id.
+                let escaped = matches!(id, Id::Known(id) if id.contains('%'));
+                match renames || escaped {
                     true => Self::Anything,
                     false => Self::User(id),
                 }
@@ -286,7 +294,7 @@ impl<'a> Bulk<'a> {
         done: &Done,
     ) -> Result<Call, scim::Error> {
         let id_of = |name: &str| match self.ids.get(name) {
-            None => Err(unresolved(
+            None => Err(scim::Error::unresolved(
                 name,
                 "no operation of this request creates a resource under this bulkId",
             )),
@@ -295,7 +303,7 @@ impl<'a> Bulk<'a> {
             {
                 Ok(id.to_string())
             }
-            Some(_) => Err(unresolved(name, FAILED)),
+            Some(_) => Err(scim::Error::unresolved(name, FAILED)),
         };
         let id = match operation.target()? {
             Target::New { .. } => id_of(operation.bulk_id.as_deref().unwrap_or_default())?,
@@ -320,47 +328,48 @@ impl<'a> Bulk<'a> {
             self.begin(*operation, &circle, under_way, done).await;
         }
         under_way.wait_for_all(done).await;
-        let mut failed = operations.iter().filter(|one| done.has_failed(**one));
-        let Some(name) = failed.next().and_then(|one| self.name(*one)) else {
-            return;
-        };
+        let failed = operations.iter().find(|one| done.has_failed(**one));
+        if let Some(name) = failed.and_then(|one| self.name(*one)) {
+            self.take_back(operations, name, done).await;
+        }
+    }
+
+    /// Leaves nothing of a circle in which the operation of that name failed.
+    async fn take_back(&self, circle: &[usize], failed: &str, done: &mut Done) {
+        const ALL_OR_NONE: &str = "the operation that was to create it failed, and those that refer to each other in a circle are done all or none";
+        const STAYS: &str = "the operation that was to create it failed. What this operation has created could not be taken back: delete it";
         // What was created, and what may have been in spite of its error.
-        let left = operations.iter().rev().copied().filter(|one| {
-            done.of(*one)
-                .is_some_and(|outcome| !outcome.is_error() || outcome.status >= 500)
-        });
-        let left: Vec<usize> = left.collect();
-        let undone = stream::iter(left).map(|one| async move { (one, self.undo(one).await) });
-        let undone = undone.buffer_unordered(SIDE_BY_SIDE);
-        let undone: HashMap<usize, bool> = undone.collect().await;
-        for index in operations {
+        let may_be_there = |outcome: &BulkOutcome| !outcome.is_error() || outcome.status >= 500;
+        let there = circle.iter().rev().copied();
+        let there = there.filter(|one| done.of(*one).is_some_and(may_be_there));
+        let there: Vec<usize> = there.collect();
+        let gone: HashMap<usize, bool> = stream::iter(there)
+            .map(|one| async move { (one, self.undo(one).await) })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .collect()
+            .await;
+        for index in circle {
             let Some(operation) = self.request.operations.get(*index) else {
                 continue;
+            };
+            let refused = |why| {
+                let error = scim::Error::unresolved(failed, why);
+                self.sender.refused(operation, &error)
             };
             match done.of(*index) {
                 // Its own error is its answer.
                 Some(outcome) if outcome.is_error() => {}
-                Some(outcome) if undone.get(index) == Some(&false) => {
-                    let why = "the operation that was to create it failed. What this operation has created could not be taken back: delete it";
+                Some(outcome) if gone.get(index) == Some(&false) => {
                     let location = outcome.location.clone();
-                    let outcome = self.sender.refused(operation, &unresolved(name, why));
-                    done.note(
-                        *index,
-                        BulkOutcome {
-                            location,
-                            ..outcome
-                        },
-                    );
+                    let stays = BulkOutcome {
+                        location,
+                        ..refused(STAYS)
+                    };
+                    done.note(*index, stays);
                 }
                 None if done.is_over(0) => {}
                 _ if done.late => done.leave(*index, self.too_late(operation)),
-                _ => {
-                    let why = "the operation that was to create it failed, and those that refer to each other in a circle are done all or none";
-                    done.note(
-                        *index,
-                        self.sender.refused(operation, &unresolved(name, why)),
-                    );
-                }
+                _ => done.note(*index, refused(ALL_OR_NONE)),
             }
         }
     }
@@ -398,7 +407,7 @@ impl<'a> Bulk<'a> {
                 false => {
                     let mut needs = self.needs(*index);
                     let name = needs.find_map(|needed| self.name(*needed));
-                    unresolved(name.unwrap_or_default(), FAILED)
+                    scim::Error::unresolved(name.unwrap_or_default(), FAILED)
                 }
             };
             done.note(*index, self.sender.refused(operation, &error));

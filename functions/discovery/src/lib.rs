@@ -8,13 +8,11 @@ use axum::routing::get;
 use directory::{CURSOR_TIMEOUT, Caller};
 use gateway::{Authenticated, Error, Gateway, Params, list, not_found, object};
 use http::StatusCode;
+use scim::bulk::{MAX_BULK_BYTES, MAX_BULK_OPERATIONS};
 use scim::discovery::{
     Bulk, Capabilities, Pagination, resource_type, schema, service_provider_config,
 };
-use scim::{
-    DEFAULT_COUNT, ListResponse, MAX_BULK_BYTES, MAX_BULK_OPERATIONS, MAX_COUNT, Object,
-    ResourceType, Schema,
-};
+use scim::{DEFAULT_COUNT, ListResponse, MAX_COUNT, Object, ResourceType, Schema};
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {

@@ -275,10 +275,10 @@ impl BulkOperation {
         }
     }
 
-    /// The path without its query.
+    /// The path without its query and without what no server is told of.
     fn address(&self) -> &str {
         let path = self.path.strip_prefix('/').unwrap_or(&self.path);
-        path.split_once('?').map_or(path, |(address, _)| address)
+        path.split(['?', '#']).next().unwrap_or_default()
     }
 
     /// The query of the path, which counts as it does of a request of its own.
@@ -356,15 +356,16 @@ fn collect<'a>(value: &'a Value, names: &mut BTreeSet<&'a str>) {
     }
 }
 
-/// 409: the operation refers to a resource that is not there (RFC 7644 §3.7.2). `why` ends the sentence.
-#[must_use]
-pub fn unresolved(name: &str, why: &str) -> Error {
-    let reference = quote(&format!("{REFERENCE}{name}"));
-    Error::new(
-        409,
-        None,
-        format!("{reference} stands for no resource: {why}."),
-    )
+impl Error {
+    /// 409: an operation refers to a resource that is not there (RFC 7644 §3.7.2). `why` ends the sentence.
+    pub fn unresolved(name: &str, why: impl fmt::Display) -> Self {
+        let reference = quote(&format!("{REFERENCE}{name}"));
+        Error::new(
+            409,
+            None,
+            format!("{reference} stands for no resource: {why}."),
+        )
+    }
 }
 
 // ---- planning ----------------------------------------------------------
@@ -827,7 +828,13 @@ mod tests {
                 targets(method, path, Err(405));
             }
         }
-        for path in ["/Groups/1", "Groups/1", "/Groups/1/", "/Groups/1?a=b/c"] {
+        for path in [
+            "/Groups/1",
+            "Groups/1",
+            "/Groups/1/",
+            "/Groups/1?a=b/c",
+            "/Groups/1#a",
+        ] {
             targets("Patch", path, on("Groups", Id::Known("1")));
             targets("POST", path, Err(405));
         }
@@ -940,7 +947,7 @@ mod tests {
         );
         let none = |name: &str| match name {
             "x" => Ok(String::new()),
-            name => Err(unresolved(name, "it failed")),
+            name => Err(Error::unresolved(name, "it failed")),
         };
         let error = operation.resolve(&none).unwrap_err();
         assert_eq!((error.status(), error.scim_type()), (409, None));
@@ -1121,7 +1128,7 @@ mod tests {
             let operations = json!([{"method": method, "path": path, "bulkId": name, "data": [data]}]);
             if let Ok(request) = parse(json!({"Operations": operations})) {
                 check(&request, &request.plan(groups_wait))?;
-                let _ = request.operations[0].resolve(&|name| Err(unresolved(name, "no")));
+                let _ = request.operations[0].resolve(&|name| Err(Error::unresolved(name, "no")));
             }
         }
     }

@@ -40,7 +40,7 @@
 //! | 7644 | §3.4.2.5, §3.9 `attributes`, `excludedAttributes` | [`Projection`] |
 //! | 7644 | §3.5.1 PUT | [`ResourceType::read`] |
 //! | 7644 | §3.5.2 PATCH | [`PatchOp`], [`MemberChange`] |
-//! | 7644 | §3.7 bulk messages | [`BulkRequest`], [`Plan`], [`BulkResponse`] |
+//! | 7644 | §3.7 bulk messages, their order, their answer | [`bulk`] |
 //! | 7644 | §3.12 errors | [`Error`], [`ScimType`] |
 //! | 7644 | §3.14 versions | [`Meta::etag`] |
 //! | 7644 | §5 comparison of user names (RFC 8265) | [`fold`](fold()) |
@@ -49,7 +49,6 @@
 //! `quirks`; what the RFCs leave open is decided in the tables of
 //! [`ResourceType::read`] and [`PatchOp::apply`].
 
-mod bulk;
 mod door;
 mod error;
 mod filter;
@@ -67,13 +66,10 @@ mod sort;
 mod user;
 mod value;
 
+pub mod bulk;
 pub mod discovery;
 pub mod json;
 
-pub use bulk::{
-    BULK_REQUEST_SCHEMA, BULK_RESPONSE_SCHEMA, BulkOperation, BulkOutcome, BulkRequest,
-    BulkResponse, Id, MAX_BULK_BYTES, MAX_BULK_OPERATIONS, Plan, Step, Target, unresolved,
-};
 pub use error::{ERROR_SCHEMA, Error, ScimType};
 pub use filter::{
     Elements, Expression, Filter, Literal, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_TERMS,
