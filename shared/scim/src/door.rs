@@ -33,12 +33,34 @@ impl ResourceType {
     /// | C17 | two primary values in one attribute are refused |
     /// | C18 | a repeated `(type, value)` is dropped |
     /// | C21 | what no schema names is ignored |
-    /// | U2 | an attribute with a default has it after POST, and keeps its stored value otherwise |
+    /// | U2 | an attribute with a default has it after POST, and stays as it is stored when a PUT leaves it out |
     /// | X20 | one value for a list is a list of one |
     ///
     /// The result of reading a representation of a resource is that resource.
     pub fn read(&self, mut body: Object, keep: Option<&Resource>) -> Result<Resource, Error> {
         self.check_schemas(take(&mut body, "schemas"))?;
+        let origin = match keep {
+            None => Origin::New,
+            Some(_) => Origin::Replacement,
+        };
+        self.admit(body, keep, origin)
+    }
+
+    /// Reads the document that a PATCH made of a stored one.
+    pub(crate) fn read_patched(
+        &self,
+        document: Object,
+        stored: &Resource,
+    ) -> Result<Resource, Error> {
+        self.admit(document, Some(stored), Origin::Patch)
+    }
+
+    fn admit(
+        &self,
+        mut body: Object,
+        keep: Option<&Resource>,
+        origin: Origin,
+    ) -> Result<Resource, Error> {
         let mut resource = Object::new();
         let stored = keep.map(Resource::as_object);
         for attribute in self.attributes() {
@@ -48,14 +70,16 @@ impl ResourceType {
                 sub: None,
             };
             let given = take(&mut body, &attribute.name);
-            let stored = stored.and_then(|stored| stored.get(&attribute.name));
-            if let Some(value) = read_member(attribute, place, given, stored)? {
+            let reading = Reading::beside(stored, &attribute.name, origin);
+            if let Some(value) = read_member(attribute, place, given, reading)? {
                 resource.insert(attribute.name.clone(), value);
             }
         }
         for extension in &self.extensions {
             let schema = &extension.schema;
             let stored = stored.and_then(|stored| stored.get(&schema.id)?.as_object());
+            // A PATCH is not about what has been missing since before it was required.
+            let required = extension.required && (origin != Origin::Patch || stored.is_some());
             let mut given = match take(&mut body, &schema.id) {
                 Some(Value::Object(given)) => given,
                 Some(value) if !is_unassigned(&value) => {
@@ -67,7 +91,7 @@ impl ResourceType {
                 _ => Object::new(),
             };
             // What an absent extension requires is not missing.
-            let absent = given.is_empty() && !extension.required;
+            let absent = given.values().all(is_unassigned) && !required;
             let mut object = Object::new();
             for attribute in &schema.attributes {
                 let place = Place {
@@ -76,20 +100,27 @@ impl ResourceType {
                     sub: None,
                 };
                 let given = take(&mut given, &attribute.name);
-                let stored = stored.and_then(|stored| stored.get(&attribute.name));
-                if absent && stored.is_none() && attribute.default.is_none() {
+                let reading = Reading::beside(stored, &attribute.name, origin);
+                let stays =
+                    attribute.mutability == Mutability::Immutable || attribute.default.is_some();
+                if absent && !(stays && reading.stored.is_some()) {
                     continue;
                 }
-                if let Some(value) = read_member(attribute, place, given, stored)? {
+                if let Some(value) = read_member(attribute, place, given, reading)? {
                     object.insert(attribute.name.clone(), value);
                 }
             }
-            if !object.is_empty() {
-                resource.insert(schema.id.clone(), Value::Object(object));
-            } else if extension.required {
+            if object.is_empty() && required {
                 return Err(Error::invalid_value(&schema.id, "is required"));
             }
+            keep_unseen(&mut object, stored, |name| schema.attribute(name).is_some());
+            if !object.is_empty() {
+                resource.insert(schema.id.clone(), Value::Object(object));
+            }
         }
+        keep_unseen(&mut resource, stored, |name| {
+            self.attribute(name).is_some() || self.extension(name).is_some()
+        });
         Ok(Resource::from_door(resource))
     }
 
@@ -127,40 +158,113 @@ pub(crate) fn take(object: &mut Object, name: &str) -> Option<Value> {
         .map(|(_, value)| value.take())
 }
 
+/// How an object came to be that is read.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Origin {
+    /// There was nothing before.
+    New,
+    /// A client wrote all of it, in place of what is stored.
+    Replacement,
+    /// Some of what is stored was edited.
+    Patch,
+}
+
+/// What a value is read beside.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    origin: Origin,
+    stored: Option<&'a Value>,
+}
+
+impl<'a> Reading<'a> {
+    /// Of a value that nothing is known of.
+    pub(crate) const NEW: Reading<'static> = Reading {
+        origin: Origin::New,
+        stored: None,
+    };
+
+    /// Of a member of an object; what has no stored form is new.
+    fn beside(stored: Option<&'a Object>, name: &str, origin: Origin) -> Self {
+        match stored {
+            None => Reading::NEW,
+            Some(stored) => Reading {
+                origin,
+                stored: stored.get(name),
+            },
+        }
+    }
+}
+
+/// Values of a schema that the resource type does not have any more stay, and
+/// nobody sees them: who cannot see a value has not cleared it.
+fn keep_unseen(object: &mut Object, stored: Option<&Object>, is_known: impl Fn(&str) -> bool) {
+    for (name, value) in stored.into_iter().flatten() {
+        if !is_known(name) {
+            object.insert(name.clone(), value.clone());
+        }
+    }
+}
+
 /// Reads an attribute of a resource, an extension or a complex value, and
 /// applies what depends on what is stored.
 fn read_member(
     attribute: &Attribute,
     place: Place<'_>,
     given: Option<Value>,
-    stored: Option<&Value>,
+    reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
     if attribute.mutability == Mutability::ReadOnly {
         return Ok(None);
     }
+    let Reading { origin, stored } = reading;
+    // What a PATCH left alone passed the door when it was written. A schema that
+    // has changed since must not be a reason to refuse a deactivation.
+    if origin == Origin::Patch && given.as_ref() == stored {
+        return Ok(given);
+    }
     let mut value = match given {
-        Some(given) => read_value(attribute, place, given, stored)?,
+        Some(given) => read_value(attribute, place, given, reading)?,
         None => None,
     };
     match attribute.mutability {
         Mutability::WriteOnly => return Ok(None),
         Mutability::Immutable => match (&value, stored) {
-            (None, Some(stored)) => value = Some(stored.clone()),
-            (Some(value), Some(stored)) if value != stored => return Err(is_immutable(place)),
-            _ => {}
+            (None, Some(stored)) if origin != Origin::Patch => value = Some(stored.clone()),
+            (_, Some(stored)) if !is_same(attribute, value.as_ref(), stored) => {
+                return Err(is_immutable(place));
+            }
+            (_, Some(stored)) => value = Some(stored.clone()),
+            (_, None) => {}
         },
         _ => {}
     }
-    if value.is_none() {
-        value = attribute
-            .default
-            .as_ref()
-            .map(|default| stored.unwrap_or(default).clone());
+    if let (None, Some(default)) = (&value, &attribute.default) {
+        value = match (origin, stored) {
+            (Origin::New, _) => Some(default.clone()),
+            (Origin::Replacement, stored) => stored.cloned(),
+            // Removed. Without it the default counts, so nothing else may go.
+            (Origin::Patch, Some(stored)) if stored != default => {
+                return Err(Error::mutability(
+                    place,
+                    format_args!(
+                        "is {stored}; removing it would mean {default}: replace it instead"
+                    ),
+                ));
+            }
+            (Origin::Patch, _) => None,
+        };
     }
     if value.is_none() && attribute.required {
         return Err(Error::invalid_value(place, "is required"));
     }
     Ok(value)
+}
+
+/// Whether a value means the same as the stored one.
+fn is_same(attribute: &Attribute, value: Option<&Value>, stored: &Value) -> bool {
+    value.is_some_and(|value| {
+        value == stored || comparison_key(attribute, value) == comparison_key(attribute, stored)
+    })
 }
 
 pub(crate) fn is_immutable(place: Place<'_>) -> Error {
@@ -172,7 +276,7 @@ pub(crate) fn read_value(
     attribute: &Attribute,
     place: Place<'_>,
     value: Value,
-    stored: Option<&Value>,
+    reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
     if is_unassigned(&value) {
         return Ok(None);
@@ -183,7 +287,7 @@ pub(crate) fn read_value(
         at_most_one_primary(attribute, place, &elements)?;
         return Ok((!elements.is_empty()).then_some(Value::Array(elements)));
     }
-    read_one(attribute, place, value, stored)
+    read_one(attribute, place, value, reading)
 }
 
 /// Reads the elements of a multi-valued attribute one by one.
@@ -194,7 +298,7 @@ pub(crate) fn read_elements(
 ) -> Result<Vec<Value>, Error> {
     let mut elements = Vec::new();
     for element in quirks::single_value_for_list(value) {
-        elements.extend(read_one(attribute, place, element, None)?);
+        elements.extend(read_one(attribute, place, element, Reading::NEW)?);
     }
     Ok(elements)
 }
@@ -204,7 +308,7 @@ pub(crate) fn read_one(
     attribute: &Attribute,
     place: Place<'_>,
     value: Value,
-    stored: Option<&Value>,
+    reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
     if is_unassigned(&value) {
         return Ok(None);
@@ -219,12 +323,12 @@ pub(crate) fn read_one(
     if given.values().all(is_unassigned) {
         return Ok(None);
     }
-    let stored = stored.and_then(Value::as_object);
+    let stored = reading.stored.and_then(Value::as_object);
     let mut object = Object::new();
     for sub in &attribute.sub_attributes {
-        let stored = stored.and_then(|stored| stored.get(&sub.name));
         let given = take(&mut given, &sub.name);
-        if let Some(value) = read_member(sub, place.sub(&sub.name), given, stored)? {
+        let reading = Reading::beside(stored, &sub.name, reading.origin);
+        if let Some(value) = read_member(sub, place.sub(&sub.name), given, reading)? {
             object.insert(sub.name.clone(), value);
         }
     }

@@ -8,7 +8,8 @@
 //! (F13, F18).
 //!
 //! What the RFC leaves open: an attribute that is not there is different from
-//! every value, so `title ne "x"` matches without a title; on a multi-valued
+//! every value, so `title ne "x"` matches without a title, but where it has a
+//! default it is compared as that; on a multi-valued
 //! attribute `ne` matches when some element differs (F8), so not when there is
 //! none; `eq null` is `not (… pr)` (F9).
 
@@ -1004,6 +1005,11 @@ impl Node<'_> {
                     return !slots(target.attribute, value)
                         .any(|slot| sub_value(target.sub, slot).is_some_and(has_value));
                 }
+                // Without `active` an account is active (U2), so it is found as that.
+                let value = match test {
+                    Test::Present => value,
+                    _ => value.or(target.attribute.default.as_ref()),
+                };
                 slots(target.attribute, value).any(|slot| test.passes(sub_value(target.sub, slot)))
             }
             Node::Element(target, node) => {
@@ -1322,6 +1328,19 @@ mod tests {
             "emails.display eq NULL",
         ]);
         none_matches(&["userName eq null", "title ne null", "emails eq null"]);
+    }
+
+    #[test]
+    fn u2_without_active_a_user_is_found_as_active() {
+        let mut bob = ann();
+        bob.remove("active");
+        let matches = |filter: &str| {
+            let parsed = Filter::parse(filter).unwrap();
+            parsed.resolve(ResourceType::user()).unwrap().matches(&bob)
+        };
+        assert!(matches("active eq true") && matches("active ne false"));
+        assert!(!matches("active eq false") && !matches("active ne true"));
+        assert!(!matches("active pr") && !matches("active ne null") && matches("active eq null"));
     }
 
     #[test]

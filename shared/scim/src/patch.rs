@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::door::{
-    identity, in_schema_order, is_immutable, is_primary, read_elements, read_one, read_value, take,
-    two_primaries, value_key,
+    Reading, identity, in_schema_order, is_immutable, is_primary, read_elements, read_one,
+    read_value, take, two_primaries, value_key,
 };
 use crate::error::{Error, describe, quote};
 use crate::filter::{ElementNode, Expression, Filter, MAX_FILTER_BYTES, Parser, resolve_element};
@@ -390,7 +390,7 @@ impl<'a> Reader<'a> {
         if target.attribute.mutability == Mutability::WriteOnly
             || attribute.mutability == Mutability::WriteOnly
         {
-            read_value(attribute, place, value, None)?;
+            read_value(attribute, place, value, Reading::NEW)?;
             return Ok(());
         }
         if is_unassigned(&value) {
@@ -424,7 +424,7 @@ impl<'a> Reader<'a> {
                 Some(value) if value.is_array() && !attribute.multi_valued => {
                     return Err(crate::value::unexpected(attribute, place, &value));
                 }
-                Some(value) => read_one(attribute, place, value, None)?
+                Some(value) => read_one(attribute, place, value, Reading::NEW)?
                     .into_iter()
                     .collect(),
                 None => Vec::new(),
@@ -535,7 +535,7 @@ impl PatchOp {
     /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone, and an element of which only what selected it is left |
     /// | X17 | `remove` with values takes away the elements with the same `value` (and `type`, where both have one) |
     /// | X23, C17 | an operation that makes an element primary makes the others not primary; one that makes two primary is refused |
-    /// | U2 | an attribute with a default that is removed keeps its value: removing `active` neither lets in nor locks out |
+    /// | X15, U2 | an attribute with a default can be removed while it has that value, as nothing changes by it; else 400 `mutability`: removing `active: false` would let somebody in |
     pub fn apply(
         &self,
         ty: &ResourceType,
@@ -546,7 +546,7 @@ impl PatchOp {
         for operation in &self.operations {
             operation.apply(ty, &mut document, id)?;
         }
-        ty.read(document, Some(resource))
+        ty.read_patched(document, resource)
     }
 }
 
@@ -872,7 +872,7 @@ fn nothing_selected(place: Place<'_>) -> Error {
 /// leave them.
 fn element_of(attribute: &Attribute, place: Place<'_>, filter: &Expression) -> Option<Object> {
     let demanded = quirks::element_from_filter(filter)?;
-    match read_one(attribute, place, Value::Object(demanded), None) {
+    match read_one(attribute, place, Value::Object(demanded), Reading::NEW) {
         Ok(Some(Value::Object(element))) => Some(element),
         Ok(_) => Some(Object::new()),
         Err(_) => None,
@@ -1574,14 +1574,42 @@ mod tests {
     }
 
     #[test]
-    fn u2_removing_active_neither_lets_in_nor_locks_out() {
+    fn x15_u2_active_can_be_removed_while_nothing_changes_by_it() {
+        let remove = [
+            json!([{"op": "remove", "path": "active"}]),
+            json!([{"op": "replace", "path": "active", "value": null}]),
+            json!([{"op": "replace", "value": {"active": ""}}]),
+        ];
         let inactive = user(json!({"userName": "ann", "active": false}));
-        let result = apply(
-            &inactive,
-            json!({"Operations": [{"op": "remove", "path": "active"}]}),
-        )
-        .unwrap();
-        assert_eq!(result.boolean("active"), Some(false));
+        for operations in remove {
+            let active = patched(operations.clone()).unwrap();
+            assert_eq!(active.get("active"), None, "{operations}");
+            // Once more, and a PUT that does not have it: nothing is there, and nothing comes.
+            let again = apply(&active, json!({"Operations": operations})).unwrap();
+            assert_eq!(again, active);
+            let put = ResourceType::user()
+                .read(active.as_object().clone(), Some(&active))
+                .unwrap();
+            assert_eq!(put, active);
+            let off = json!([{"op": "replace", "path": "active", "value": false}]);
+            let off = apply(&active, json!({"Operations": off})).unwrap();
+            assert_eq!(off.boolean("active"), Some(false));
+
+            let error = apply(&inactive, json!({"Operations": operations})).unwrap_err();
+            assert_eq!(
+                (error.status(), error.scim_type(), error.detail()),
+                (
+                    400,
+                    Some(ScimType::Mutability),
+                    "active: is false; removing it would mean true: replace it instead"
+                ),
+                "{operations}"
+            );
+        }
+        // What counts is what is left after the last operation.
+        let both = json!([{"op": "remove", "path": "active"}, {"op": "add", "path": "active", "value": false}]);
+        let kept = apply(&inactive, json!({"Operations": both})).unwrap();
+        assert_eq!(kept, inactive);
     }
 
     #[test]

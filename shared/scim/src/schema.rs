@@ -151,8 +151,10 @@ pub struct Attribute {
     /// The parts of a complex attribute.
     pub sub_attributes: Vec<Attribute>,
     /// The value it gets when a created resource comes without (RFC 7643 §2.2
-    /// lets a service provider choose). A replacement or PATCH that leaves it
-    /// out keeps the stored value: whoever forgets it must not change it (U2).
+    /// lets a service provider choose), and that counts while it has none. A
+    /// replacement or PATCH that leaves it out keeps the stored value: whoever
+    /// forgets it must not change it (U2). It can be removed while it has this
+    /// value, and else only be replaced (X15).
     pub default: Option<Value>,
 }
 
