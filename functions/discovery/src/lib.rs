@@ -60,6 +60,7 @@ async fn config(Authenticated(caller): Authenticated, params: Params) -> Result<
             max_operations: MAX_BULK_OPERATIONS as u64,
             max_payload_size: MAX_BULK_BYTES as u64,
         }),
+        interop_profile_conformant: caller.directory().settings.strict,
         ..Capabilities::default()
     };
     Ok(object(

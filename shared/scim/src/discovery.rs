@@ -38,6 +38,9 @@ pub struct Capabilities {
     pub etag: bool,
     /// How lists are paged (RFC 9865 §5); left out where there is only `startIndex`.
     pub pagination: Option<Pagination>,
+    /// Whether all of the SCIM interoperability profile is held
+    /// ([`Profile::Strict`](crate::Profile::Strict)); nothing is said where it is not.
+    pub interop_profile_conformant: bool,
     /// How clients authenticate; the first is the preferred one.
     pub authentication_schemes: Vec<AuthenticationScheme>,
 }
@@ -53,6 +56,7 @@ impl Default for Capabilities {
             sort: true,
             etag: true,
             pagination: None,
+            interop_profile_conformant: false,
             authentication_schemes: vec![AuthenticationScheme::oauth_bearer_token()],
         }
     }
@@ -148,13 +152,19 @@ impl Members {
 
 /// A schema as `/Schemas` shows it (RFC 7643 §7).
 pub fn schema(schema: &Schema, base_url: &str) -> Object {
+    let mut members = Members::new().with_list("schemas", [SCHEMA_SCHEMA]);
+    members.0.extend(definition(schema));
+    members.with_meta("Schema", base_url, &format!("/Schemas/{}", schema.id))
+}
+
+/// What defines a schema; see [`Schema::to_definition`].
+pub(crate) fn definition(schema: &Schema) -> Object {
     Members::new()
-        .with_list("schemas", [SCHEMA_SCHEMA])
         .with("id", schema.id.as_str())
         .with("name", schema.name.as_str())
         .with("description", schema.description.as_str())
         .with_list("attributes", schema.attributes.iter().map(attribute))
-        .with_meta("Schema", base_url, &format!("/Schemas/{}", schema.id))
+        .0
 }
 
 /// An attribute with its characteristics. Those that say nothing of its type
@@ -278,6 +288,10 @@ pub fn service_provider_config(capabilities: &Capabilities, base_url: &str) -> O
         .with("sort", supported(capabilities.sort).0)
         .with("etag", supported(capabilities.etag).0)
         .with_some("pagination", pagination)
+        .with_some(
+            "interopProfileConformant",
+            capabilities.interop_profile_conformant.then_some(true),
+        )
         .with_list("authenticationSchemes", schemes)
         .with_meta("ServiceProviderConfig", base_url, "/ServiceProviderConfig")
 }

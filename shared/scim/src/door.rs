@@ -36,8 +36,14 @@ impl ResourceType {
     /// | U2 | an attribute with a default has it after POST, and stays as it is stored when a PUT leaves it out |
     /// | X20 | one value for a list is a list of one |
     ///
+    /// What [`Profile::Strict`](crate::Profile::Strict) refuses beyond that, it
+    /// refuses first.
+    ///
     /// The result of reading a representation of a resource is that resource.
     pub fn read(&self, mut body: Object, keep: Option<&Resource>) -> Result<Resource, Error> {
+        if self.is_strict() {
+            self.check_resource(&body)?;
+        }
         self.check_schemas(take(&mut body, "schemas"))?;
         let origin = match keep {
             None => Origin::New,
@@ -255,16 +261,25 @@ fn read_member(
         };
     }
     if value.is_none() && attribute.required {
-        return Err(Error::invalid_value(place, "is required"));
+        let removed = origin == Origin::Patch && stored.is_some();
+        return Err(match removed && place.extension.is_some() {
+            true => stays(place),
+            false => Error::invalid_value(place, "is required"),
+        });
     }
     Ok(value)
 }
 
 /// Whether a value means the same as the stored one.
-fn is_same(attribute: &Attribute, value: Option<&Value>, stored: &Value) -> bool {
+pub(crate) fn is_same(attribute: &Attribute, value: Option<&Value>, stored: &Value) -> bool {
     value.is_some_and(|value| {
         value == stored || comparison_key(attribute, value) == comparison_key(attribute, stored)
     })
+}
+
+/// The error for a required value that a PATCH removes (X15).
+pub(crate) fn stays(place: Place<'_>) -> Error {
+    Error::mutability(place, "is required and cannot be removed")
 }
 
 pub(crate) fn is_immutable(place: Place<'_>) -> Error {
@@ -645,6 +660,123 @@ mod tests {
                 "title: is immutable and has another value already"
             )
         );
+    }
+
+    const ACME: &str = "urn:acme:User";
+
+    /// Users with an extension of these attributes.
+    fn with(attributes: Value, required: bool) -> ResourceType {
+        let schema = object(json!({"id": ACME, "attributes": attributes}));
+        let schema = crate::Schema::parse(schema).unwrap();
+        let extension = crate::Extension { schema, required };
+        ResourceType::user().clone().extend(extension).unwrap()
+    }
+
+    fn patch(ty: &ResourceType, stored: &Resource, operation: Value) -> Result<Resource, Error> {
+        let body = object(json!({"Operations": [operation]}));
+        crate::PatchOp::parse(body, ty)?.apply(ty, stored, "2819")
+    }
+
+    #[test]
+    fn x8_x15_an_extension_goes_with_all_that_it_requires_or_stays() {
+        let ty = with(
+            json!([{"name": "badge", "required": true}, {"name": "hat"}]),
+            false,
+        );
+        let ann = json!({"userName": "ann", ACME: {"badge": "7", "hat": "60"}});
+        let ann = ty.read(object(ann), None).unwrap();
+        let gone = patch(&ty, &ann, json!({"op": "remove", "path": ACME})).unwrap();
+        assert_eq!(gone.get(ACME), None);
+        for (path, scim_type) in [
+            (format!("{ACME}:badge"), ScimType::Mutability),
+            ("userName".to_owned(), ScimType::Mutability),
+        ] {
+            let error = patch(&ty, &ann, json!({"op": "remove", "path": path})).unwrap_err();
+            assert_eq!(error.scim_type(), Some(scim_type));
+            assert!(
+                error
+                    .detail()
+                    .ends_with("is required and cannot be removed")
+            );
+        }
+        let put = json!({"userName": "ann"});
+        assert_eq!(ty.read(object(put), Some(&ann)).unwrap().get(ACME), None);
+        // Who begins an extension says all that it requires.
+        let add = json!({"op": "add", "path": ACME, "value": {"hat": "60"}});
+        let error = patch(&ty, &gone, add).unwrap_err();
+        assert_eq!(error.detail(), "urn:acme:User:badge: is required");
+    }
+
+    #[test]
+    fn a_schema_that_changes_is_no_reason_to_refuse_a_deactivation() {
+        let before = with(json!([{"name": "badge"}, {"name": "hat"}]), false);
+        let ann = json!({"userName": "ann", ACME: {"badge": "seven", "hat": "60"}});
+        let ann = before.read(object(ann), None).unwrap();
+        let bob = before
+            .read(object(json!({"userName": "bob"})), None)
+            .unwrap();
+        let off = || json!({"op": "replace", "path": "active", "value": false});
+        let after = [
+            with(
+                json!([{"name": "badge", "type": "integer"}, {"name": "room", "required": true}]),
+                true,
+            ),
+            ResourceType::user().clone(),
+        ];
+        for ty in &after {
+            for user in [&ann, &bob] {
+                let patched = patch(ty, user, off()).unwrap();
+                let changed = user.changed(&patched);
+                assert_eq!(changed.len(), 1, "{changed:?}");
+                assert_eq!(patched.get(ACME), user.get(ACME));
+            }
+        }
+        // What is not in the schema is not shown, and stays when what is shown is sent back.
+        let meta = crate::Meta {
+            resource_type: "User".to_owned(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            last_modified: jiff::Timestamp::UNIX_EPOCH,
+            version: 1,
+            location: "https://example.com/Users/1".to_owned(),
+        };
+        let narrow = with(json!([{"name": "badge"}]), false);
+        let shown = ann.represent(&narrow, "1", &meta, Object::new());
+        assert_eq!(shown[ACME], json!({"badge": "seven"}));
+        assert_eq!(narrow.read(shown, Some(&ann)).unwrap(), ann);
+        let shown = ann.represent(ResourceType::user(), "1", &meta, Object::new());
+        assert!(!shown.contains_key(ACME));
+        assert_eq!(ResourceType::user().read(shown, Some(&ann)).unwrap(), ann);
+    }
+
+    #[test]
+    fn c11_what_is_immutable_may_be_sent_again_and_not_taken_away() {
+        let ty = with(
+            json!([{"name": "serial", "mutability": "immutable"}, {"name": "keys", "multiValued": true, "mutability": "immutable"}]),
+            false,
+        );
+        let ann = json!({"userName": "ann", ACME: {"serial": "S-1", "keys": ["a", "b"]}});
+        let ann = ty.read(object(ann), None).unwrap();
+        let path = |name: &str| format!("{ACME}:{name}");
+        let set =
+            |name: &str, value: Value| json!({"op": "replace", "path": path(name), "value": value});
+        // C14: case does not count here, and the stored form stays.
+        assert_eq!(patch(&ty, &ann, set("serial", json!("s-1"))).unwrap(), ann);
+        for operation in [
+            set("serial", json!("S-2")),
+            set("serial", json!(null)),
+            set("keys", json!(["a"])),
+            json!({"op": "remove", "path": path("serial")}),
+            json!({"op": "remove", "path": path("keys")}),
+            json!({"op": "remove", "path": path("keys[value eq \"a\"]")}),
+            json!({"op": "add", "path": path("keys"), "value": ["c"]}),
+        ] {
+            let error = patch(&ty, &ann, operation.clone()).unwrap_err();
+            assert_eq!(error.scim_type(), Some(ScimType::Mutability), "{operation}");
+        }
+        let bare = ty
+            .read(object(json!({"userName": "ann"})), Some(&ann))
+            .unwrap();
+        assert_eq!(bare, ann);
     }
 
     fn any_user() -> impl Strategy<Value = Object> {

@@ -165,6 +165,14 @@ impl Error {
         Error::new(409, Some(ScimType::Uniqueness), format!("{path}: {what}"))
     }
 
+    /// The same error about a part of something larger: what its sentence
+    /// begins with is below `path`.
+    #[must_use]
+    pub fn below(mut self, path: impl fmt::Display) -> Self {
+        self.detail.insert_str(0, &format!("{path}."));
+        self
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         self.status

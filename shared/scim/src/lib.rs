@@ -49,6 +49,7 @@
 //! `quirks`; what the RFCs leave open is decided in the tables of
 //! [`ResourceType::read`] and [`PatchOp::apply`].
 
+mod definition;
 mod door;
 mod error;
 mod filter;
@@ -63,6 +64,7 @@ mod resource;
 mod schema;
 mod search;
 mod sort;
+mod strict;
 mod user;
 mod value;
 
@@ -70,6 +72,7 @@ pub mod bulk;
 pub mod discovery;
 pub mod json;
 
+pub use definition::MAX_EXTENSION_ATTRIBUTES;
 pub use error::{ERROR_SCHEMA, Error, ScimType};
 pub use filter::{
     Elements, Expression, Filter, Literal, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_TERMS,

@@ -17,14 +17,15 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::door::{
-    Reading, identity, in_schema_order, is_immutable, is_primary, read_elements, read_one,
-    read_value, take, two_primaries, value_key,
+    Reading, identity, in_schema_order, is_immutable, is_primary, is_same, read_elements, read_one,
+    read_value, stays, take, two_primaries, value_key,
 };
 use crate::error::{Error, describe, quote};
 use crate::filter::{ElementNode, Expression, Filter, MAX_FILTER_BYTES, Parser, resolve_element};
 use crate::quirks::{self, RemovedValues};
 use crate::resource::Resource;
 use crate::schema::{Attribute, Located, Mutability, Place, ResourceType, Schema, Target};
+use crate::strict::{check_value, unknown};
 use crate::value::{comparison_key, is_unassigned};
 
 /// The URI of the PATCH message (RFC 7644 §3.5.2).
@@ -144,7 +145,7 @@ impl PatchOp {
     /// The value of a writeOnly attribute is checked and its operation dropped
     /// (C12): nothing after this can show a password.
     pub fn parse(mut body: Object, ty: &ResourceType) -> Result<PatchOp, Error> {
-        check_schema(take(&mut body, "schemas"))?;
+        check_schema(take(&mut body, "schemas"), ty)?;
         let operations = match take(&mut body, "Operations") {
             Some(Value::Array(operations)) => operations,
             Some(value) => {
@@ -182,16 +183,16 @@ impl PatchOp {
     }
 }
 
-/// X1: a message without `schemas` is taken for what it is sent as; one that
-/// says it is something else is refused.
-fn check_schema(schemas: Option<Value>) -> Result<(), Error> {
-    let Some(schemas) = schemas.filter(|schemas| !is_unassigned(schemas)) else {
-        return Ok(());
+/// X1: a message without `schemas` is taken for what it is sent as, but under
+/// the strict profile; one that says it is something else is refused.
+fn check_schema(schemas: Option<Value>, ty: &ResourceType) -> Result<(), Error> {
+    let named = match schemas.filter(|schemas| !is_unassigned(schemas)) {
+        None => !ty.is_strict(),
+        Some(schemas) => quirks::single_value_for_list(schemas).iter().any(|uri| {
+            uri.as_str()
+                .is_some_and(|uri| uri.eq_ignore_ascii_case(PATCH_OP_SCHEMA))
+        }),
     };
-    let named = quirks::single_value_for_list(schemas).iter().any(|uri| {
-        uri.as_str()
-            .is_some_and(|uri| uri.eq_ignore_ascii_case(PATCH_OP_SCHEMA))
-    });
     if named {
         return Ok(());
     }
@@ -236,6 +237,9 @@ impl<'a> Reader<'a> {
         };
         let value = take(&mut operation, "value");
         match take(&mut operation, "path").filter(|path| !is_unassigned(path)) {
+            None if self.ty.is_strict() => Err(Error::invalid_syntax(
+                "path is missing: each operation of this directory names its attribute",
+            )),
             None => self.without_path(op, value),
             Some(Value::String(path)) => self.with_path(op, &path, value),
             Some(value) => Err(Error::invalid_syntax(format_args!(
@@ -264,11 +268,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The members of an object without path or under the URI of an extension.
-    /// Keys may be dotted or have a URI (X6); unknown ones are ignored (C21).
+    /// Keys may be dotted or have a URI (X6); unknown ones are ignored (C21),
+    /// but under the strict profile.
     fn members(&mut self, prefix: &str, op: Op, object: Object) -> Result<(), Error> {
         for (key, value) in object {
             let selected = match self.select(&format!("{prefix}{key}")) {
                 Ok(selected) => selected,
+                Err(_) if self.ty.is_strict() => {
+                    let owner = prefix.strip_suffix(':').unwrap_or(&self.ty.name);
+                    return Err(unknown(owner, &key));
+                }
                 Err(_) => continue,
             };
             match selected {
@@ -343,8 +352,11 @@ impl<'a> Reader<'a> {
                 match quirks::remove_with_value_list(target.attribute, value) {
                     RemovedValues::All => self.push(Op::Remove, target, None, Vec::new()),
                     RemovedValues::Named(values) => {
-                        let values =
-                            read_elements(target.attribute, target.place(), Value::Array(values))?;
+                        let values = Value::Array(values);
+                        if self.ty.is_strict() {
+                            check_value(target.attribute, target.place(), &values)?;
+                        }
+                        let values = read_elements(target.attribute, target.place(), values)?;
                         if !values.is_empty() {
                             self.push(Op::Remove, target, None, values);
                         }
@@ -399,6 +411,9 @@ impl<'a> Reader<'a> {
             }
             return Ok(());
         }
+        if self.ty.is_strict() {
+            check_value(attribute, place, &value)?;
+        }
         let values = if attribute.multi_valued && filter.is_none() {
             read_elements(attribute, place, value)?
         } else if attribute.is_complex() && !attribute.multi_valued {
@@ -406,7 +421,13 @@ impl<'a> Reader<'a> {
                 Value::Object(object) => object,
                 value => return Err(crate::value::unexpected(attribute, place, &value)),
             };
-            return self.parts(op, target, object);
+            if op == Op::Add || !self.ty.is_strict() {
+                return self.parts(op, target, object);
+            }
+            // X14: the interoperability profile replaces the whole of it.
+            read_one(attribute, place, Value::Object(object), Reading::NEW)?
+                .into_iter()
+                .collect()
         } else {
             // A single value, or the one value that all selected elements get.
             let mut values = match value {
@@ -531,7 +552,7 @@ impl PatchOp {
     /// | X11 | `add` to `attr[filter]` or `attr[filter].sub` without match creates the element from the `eq` terms, unless the result would not match: 400 `noTarget` |
     /// | X12 | `replace` with a filter that selects nothing is 400 `noTarget` |
     /// | X13 | `replace` of what is not there adds it |
-    /// | X14 | a complex value sets the sub-attributes it names; a selected *element* is replaced as a whole, but keeps what its filter's `eq` terms say |
+    /// | X14 | a complex value sets the sub-attributes it names (under the strict profile it is replaced as a whole); a selected *element* is replaced as a whole, but keeps what its filter's `eq` terms say |
     /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone, and an element of which only what selected it is left |
     /// | X17 | `remove` with values takes away the elements with the same `value` (and `type`, where both have one) |
     /// | X23, C17 | an operation that makes an element primary makes the others not primary; one that makes two primary is refused |
@@ -573,11 +594,10 @@ impl Operation {
         if self.op == Op::Remove {
             let removed = target.sub.unwrap_or(target.attribute);
             let whole = self.path.filter.is_none() || target.sub.is_some();
-            if removed.required && whole && self.values.is_empty() {
-                return Err(Error::mutability(
-                    place,
-                    "is required and cannot be removed",
-                ));
+            // An extension may go with all that it requires, so the door decides.
+            let with_all = target.extension.is_some() && target.sub.is_none();
+            if removed.required && whole && !with_all && self.values.is_empty() {
+                return Err(stays(place));
             }
         }
         match target.extension {
@@ -666,8 +686,11 @@ impl Operation {
         let old = object
             .get(&attribute.name)
             .filter(|old| !is_unassigned(old));
-        if attribute.mutability == Mutability::Immutable && old.is_some() && old != new.as_ref() {
-            return Err(is_immutable(place));
+        if let (Mutability::Immutable, Some(old)) = (attribute.mutability, old) {
+            return match is_same(attribute, new.as_ref(), old) {
+                true => Ok(()),
+                false => Err(is_immutable(place)),
+            };
         }
         object.insert(attribute.name.clone(), new.unwrap_or(Value::Null));
         Ok(())
@@ -807,9 +830,10 @@ impl Operation {
                         let new = replaced
                             .entry(sub.name.as_str())
                             .or_insert_with(|| old.clone());
-                        if new != old {
+                        if !is_same(sub, Some(new), old) {
                             return Err(is_immutable(place.sub(&sub.name)));
                         }
+                        new.clone_from(old);
                     }
                 }
                 in_schema_order(attribute, &mut replaced);

@@ -156,8 +156,9 @@ impl Projection {
         };
         let mut shown = Object::new();
         for (name, value) in object {
-            let attribute = attributes.iter().find(|attribute| attribute.name == name)?;
-            if let Some(value) = self.project(Some(uri), attribute, value) {
+            let attribute = attributes.iter().find(|attribute| attribute.name == name);
+            let value = attribute.and_then(|of| self.project(Some(uri), of, value));
+            if let Some(value) = value {
                 shown.insert(name, value);
             }
         }

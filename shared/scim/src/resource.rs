@@ -135,10 +135,13 @@ impl Resource {
         let mut extensions = Object::new();
         for extension in &ty.extensions {
             let uri = &extension.schema.id;
-            let mut object = match self.0.get(uri) {
-                Some(Value::Object(object)) => object.clone(),
-                _ => Object::new(),
-            };
+            let mut object = Object::new();
+            for attribute in &extension.schema.attributes {
+                let value = self.0.get(uri).and_then(|of| of.get(&attribute.name));
+                if let Some(value) = value.filter(|_| attribute.returned != Returned::Never) {
+                    object.insert(attribute.name.clone(), value.clone());
+                }
+            }
             if let Some(Value::Object(computed)) = read_only.get_mut(uri) {
                 merge(&mut object, std::mem::take(computed));
             }

@@ -440,6 +440,28 @@ impl fmt::Display for Place<'_> {
 }
 
 impl ResourceType {
+    /// The type, read as `profile` has it.
+    ///
+    /// The interoperability profile wants each `type` in a list to suggest its
+    /// values, as clients use no others. One that has none gets the usual ones.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> ResourceType {
+        self.profile = profile;
+        if profile == Profile::Strict {
+            let own = self.extensions.iter_mut().map(|of| &mut of.schema);
+            std::iter::once(&mut self.schema)
+                .chain(own)
+                .flat_map(|schema| &mut schema.attributes)
+                .filter(|attribute| attribute.multi_valued)
+                .flat_map(|attribute| &mut attribute.sub_attributes)
+                .filter(|sub| sub.name == "type" && sub.canonical_values.is_empty())
+                .for_each(|sub| {
+                    sub.canonical_values = ["work", "home", "other"].map(str::to_owned).to_vec();
+                });
+        }
+        self
+    }
+
     /// The extension with this URI, in any case (H7).
     pub fn extension(&self, uri: &str) -> Option<&Schema> {
         self.extensions

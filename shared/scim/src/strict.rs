@@ -1,0 +1,405 @@
+//! What [`Profile::Strict`] refuses and [`Profile::Tolerant`] lets pass.
+//!
+//! The SCIM 2.0 interoperability profile (draft-zollner-scim-interop-profile)
+//! takes away what the RFCs leave to each side. Here is all of it that is about
+//! bodies, as checks that come before anything is read; the rest of the crate
+//! asks for the profile in two places: the PATCH reader, for operations without
+//! a path, and for a complex value that is replaced.
+//!
+//! | row | what is 400 `invalidSyntax` |
+//! |---|---|
+//! | C1 | a resource without `schemas`, without its base schema in it, with a URI twice or of another type |
+//! | C2 | data of an extension that `schemas` does not name: RFC 7643 §3 says it names what is present |
+//! | C21 | an attribute, sub-attribute or extension that no schema has, in a resource and in the value of a PATCH |
+//! | X1 | a PATCH without `schemas` |
+//! | X5 | a PATCH operation without `path` |
+//!
+//! A `path` that names no attribute stays 400 `invalidPath`, and a filter that
+//! does stays `invalidFilter`: the RFC has words for them. What is readOnly is
+//! ignored with all that is in it, as RFC 7644 §3.5.1 wants it.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::Object;
+use crate::error::{Error, quote};
+use crate::schema::{Attribute, Mutability, Place, Profile, ResourceType, Schema};
+use crate::value::is_unassigned;
+
+impl ResourceType {
+    /// Whether it is read as [`Profile::Strict`] has it.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.profile == Profile::Strict
+    }
+
+    /// Refuses a whole resource that the profile does not let pass.
+    pub(crate) fn check_resource(&self, body: &Object) -> Result<(), Error> {
+        let named = self.check_named_schemas(body)?;
+        for (name, value) in body {
+            if let Some(schema) = self.extension(name) {
+                let Value::Object(object) = value else {
+                    continue;
+                };
+                let says = object.values().any(|value| !is_unassigned(value));
+                if says && !named.contains(&schema.id.to_ascii_lowercase()) {
+                    return Err(Error::invalid_syntax(format_args!(
+                        "schemas: there are attributes of {}, which it does not name",
+                        schema.id
+                    )));
+                }
+                self.check_extension(schema, object)?;
+            } else if let Some(attribute) = self.attribute(name) {
+                let place = Place {
+                    extension: None,
+                    attribute: &attribute.name,
+                    sub: None,
+                };
+                check_value(attribute, place, value)?;
+            } else {
+                return Err(unknown(&self.name, name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an object of attributes of an extension.
+    pub(crate) fn check_extension(&self, schema: &Schema, object: &Object) -> Result<(), Error> {
+        for (name, value) in object {
+            let Some(attribute) = schema.attribute(name) else {
+                return Err(unknown(&schema.id, name));
+            };
+            let place = Place {
+                extension: Some(&schema.id),
+                attribute: &attribute.name,
+                sub: None,
+            };
+            check_value(attribute, place, value)?;
+        }
+        Ok(())
+    }
+
+    /// C1. Gives the URIs that it names, in lower case.
+    fn check_named_schemas(&self, body: &Object) -> Result<HashSet<String>, Error> {
+        let schemas = body
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("schemas"))
+            .map(|(_, value)| value);
+        let mut named = HashSet::new();
+        for uri in uris(schemas) {
+            if !uri.eq_ignore_ascii_case(&self.schema.id) && self.extension(uri).is_none() {
+                return Err(Error::invalid_syntax(format_args!(
+                    "schemas: {} is no schema of {}",
+                    quote(uri),
+                    self.name
+                )));
+            }
+            if !named.insert(uri.to_ascii_lowercase()) {
+                return Err(Error::invalid_syntax(format_args!(
+                    "schemas: {} stands twice",
+                    quote(uri)
+                )));
+            }
+        }
+        match named.contains(&self.schema.id.to_ascii_lowercase()) {
+            true => Ok(named),
+            false => Err(Error::invalid_syntax(format_args!(
+                "schemas: a {} has {}",
+                self.name, self.schema.id
+            ))),
+        }
+    }
+}
+
+/// The error for a name that a schema or a resource type does not have.
+pub(crate) fn unknown(owner: &str, name: &str) -> Error {
+    Error::invalid_syntax(format_args!("{owner} has no attribute {}", quote(name)))
+}
+
+/// The texts in `schemas`; what is none is refused where it is read.
+fn uris(schemas: Option<&Value>) -> impl Iterator<Item = &str> {
+    let (list, single) = match schemas {
+        Some(Value::Array(uris)) => (uris.as_slice(), None),
+        single => ([].as_slice(), single),
+    };
+    list.iter().chain(single).filter_map(Value::as_str)
+}
+
+/// Refuses a value with sub-attributes that its attribute does not have.
+pub(crate) fn check_value(
+    attribute: &Attribute,
+    place: Place<'_>,
+    value: &Value,
+) -> Result<(), Error> {
+    if attribute.mutability == Mutability::ReadOnly || !attribute.is_complex() {
+        return Ok(());
+    }
+    let elements = match value {
+        Value::Array(elements) => elements.as_slice(),
+        value => std::slice::from_ref(value),
+    };
+    for name in elements
+        .iter()
+        .filter_map(Value::as_object)
+        .flat_map(Object::keys)
+    {
+        if attribute.sub_attribute(name).is_none() {
+            return Err(Error::invalid_syntax(format_args!(
+                "{place} has no sub-attribute {}",
+                quote(name)
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        ENTERPRISE_USER_SCHEMA, PATCH_OP_SCHEMA, PatchOp, Resource, ScimType, USER_SCHEMA,
+    };
+
+    static USER: LazyLock<ResourceType> =
+        LazyLock::new(|| ResourceType::user().clone().with_profile(Profile::Strict));
+
+    fn object(value: Value) -> Object {
+        value.as_object().unwrap().clone()
+    }
+
+    /// Refused under the profile with this sentence, and taken without it.
+    #[track_caller]
+    fn refused(body: Value, detail: &str) {
+        let error = USER.read(object(body.clone()), None).unwrap_err();
+        assert_eq!(
+            (error.status(), error.scim_type(), error.detail()),
+            (400, Some(ScimType::InvalidSyntax), detail),
+            "{body}"
+        );
+        if let Err(error) = ResourceType::user().read(object(body.clone()), None) {
+            assert_eq!(error.scim_type(), Some(ScimType::InvalidValue), "{body}");
+        }
+    }
+
+    fn ann() -> Resource {
+        let ann = json!({"schemas": [USER_SCHEMA], "userName": "ann", "name": {"familyName": "Archer", "givenName": "Ann"},
+            "emails": [{"value": "a@work", "type": "work"}]});
+        USER.read(object(ann), None).unwrap()
+    }
+
+    fn patch(operations: Value) -> Result<Resource, Error> {
+        let body = json!({"schemas": [PATCH_OP_SCHEMA], "Operations": operations});
+        PatchOp::parse(object(body), &USER)?.apply(&USER, &ann(), "2819")
+    }
+
+    #[track_caller]
+    fn patch_refused(operations: Value, scim_type: ScimType, detail: &str) {
+        let error = patch(operations.clone()).unwrap_err();
+        assert_eq!(
+            (error.status(), error.scim_type(), error.detail()),
+            (400, Some(scim_type), detail),
+            "{operations}"
+        );
+    }
+
+    #[test]
+    fn c1_c2_schemas_say_what_is_there() {
+        let has = format!("schemas: a User has {USER_SCHEMA}");
+        refused(json!({"userName": "ann"}), &has);
+        refused(json!({"schemas": [], "userName": "ann"}), &has);
+        refused(
+            json!({"schemas": [ENTERPRISE_USER_SCHEMA], "userName": "ann"}),
+            &has,
+        );
+        refused(
+            json!({"schemas": [USER_SCHEMA, "urn:x"], "userName": "ann"}),
+            "schemas: \"urn:x\" is no schema of User",
+        );
+        let upper = USER_SCHEMA.to_uppercase();
+        refused(
+            json!({"schemas": [USER_SCHEMA, upper], "userName": "ann"}),
+            &format!("schemas: \"{}\" stands twice", shortened(&upper)),
+        );
+        refused(
+            json!({"schemas": [USER_SCHEMA], "userName": "ann", ENTERPRISE_USER_SCHEMA: {"department": "d"}}),
+            &format!(
+                "schemas: there are attributes of {ENTERPRISE_USER_SCHEMA}, which it does not name"
+            ),
+        );
+        for fine in [
+            json!({"SCHEMAS": [USER_SCHEMA.to_uppercase(), ENTERPRISE_USER_SCHEMA], "userName": "ann"}),
+            json!({"schemas": USER_SCHEMA, "userName": "ann", ENTERPRISE_USER_SCHEMA: {"department": null}}),
+            json!({"schemas": [USER_SCHEMA], "userName": "ann", ENTERPRISE_USER_SCHEMA: null}),
+        ] {
+            assert!(USER.read(object(fine.clone()), None).is_ok(), "{fine}");
+        }
+    }
+
+    fn shortened(text: &str) -> String {
+        match text.char_indices().nth(60) {
+            None => text.to_owned(),
+            Some((end, _)) => format!("{}…", &text[..end]),
+        }
+    }
+
+    #[test]
+    fn c21_what_no_schema_names_is_refused_by_name() {
+        let user = |more: Value| {
+            let mut user = object(
+                json!({"schemas": [USER_SCHEMA, ENTERPRISE_USER_SCHEMA], "userName": "ann"}),
+            );
+            user.extend(object(more));
+            Value::Object(user)
+        };
+        for (more, detail) in [
+            (
+                json!({"shoeSize": 44}),
+                "User has no attribute \"shoeSize\"".to_owned(),
+            ),
+            (
+                json!({"shoeSize": null}),
+                "User has no attribute \"shoeSize\"".to_owned(),
+            ),
+            (
+                json!({"name.givenName": "Ann"}),
+                "User has no attribute \"name.givenName\"".to_owned(),
+            ),
+            (
+                json!({"urn:acme:User": {"badge": 1}}),
+                "User has no attribute \"urn:acme:User\"".to_owned(),
+            ),
+            (
+                json!({"name": {"nick": "A"}}),
+                "name has no sub-attribute \"nick\"".to_owned(),
+            ),
+            (
+                json!({"emails": [{"value": "a"}, {"shoe": 1}]}),
+                "emails has no sub-attribute \"shoe\"".to_owned(),
+            ),
+            (
+                json!({ENTERPRISE_USER_SCHEMA: {"team": "x"}}),
+                format!("{ENTERPRISE_USER_SCHEMA} has no attribute \"team\""),
+            ),
+            (
+                json!({ENTERPRISE_USER_SCHEMA: {"manager": {"boss": "x"}}}),
+                format!("{ENTERPRISE_USER_SCHEMA}:manager has no sub-attribute \"boss\""),
+            ),
+        ] {
+            refused(user(more), &detail);
+        }
+    }
+
+    #[test]
+    fn c10_w2_what_is_read_only_may_be_sent_back() {
+        let meta = crate::Meta {
+            resource_type: "User".to_owned(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            last_modified: jiff::Timestamp::UNIX_EPOCH,
+            version: 1,
+            location: "https://example.com/Users/1".to_owned(),
+        };
+        let groups = object(json!({"groups": [{"value": "g", "note": "of a client"}]}));
+        let shown = ann().represent(&USER, "1", &meta, groups);
+        assert_eq!(USER.read(shown, Some(&ann())).unwrap(), ann());
+    }
+
+    #[test]
+    fn x1_x5_a_patch_says_what_it_is_and_each_operation_where() {
+        let body = json!({"Operations": [{"op": "add", "path": "title", "value": "x"}]});
+        let error = PatchOp::parse(object(body), &USER).unwrap_err();
+        assert_eq!(
+            (error.scim_type(), error.detail()),
+            (
+                Some(ScimType::InvalidSyntax),
+                "schemas: a PATCH body has urn:ietf:params:scim:api:messages:2.0:PatchOp"
+            )
+        );
+        for operation in [
+            json!({"op": "replace", "value": {"active": false}}),
+            json!({"op": "add", "path": "", "value": {"title": "x"}}),
+            json!({"op": "remove"}),
+        ] {
+            patch_refused(
+                json!([operation]),
+                ScimType::InvalidSyntax,
+                "path is missing: each operation of this directory names its attribute",
+            );
+        }
+    }
+
+    #[test]
+    fn c21_x8_unknown_names_in_a_patch() {
+        let value = |path: &str, value: Value| json!([{"op": "add", "path": path, "value": value}]);
+        let syntax = ScimType::InvalidSyntax;
+        patch_refused(
+            value("name", json!({"nick": "A"})),
+            syntax,
+            "name has no sub-attribute \"nick\"",
+        );
+        patch_refused(
+            value("emails", json!([{"shoe": 1}])),
+            syntax,
+            "emails has no sub-attribute \"shoe\"",
+        );
+        patch_refused(
+            value("emails[type eq \"work\"]", json!({"shoe": 1})),
+            syntax,
+            "emails has no sub-attribute \"shoe\"",
+        );
+        patch_refused(
+            value(ENTERPRISE_USER_SCHEMA, json!({"team": "x"})),
+            syntax,
+            &format!("{ENTERPRISE_USER_SCHEMA} has no attribute \"team\""),
+        );
+        patch_refused(
+            value(USER_SCHEMA, json!({"shoeSize": 1})),
+            syntax,
+            "User has no attribute \"shoeSize\"",
+        );
+        patch_refused(
+            json!([{"op": "remove", "path": "emails", "value": [{"shoe": 1}]}]),
+            syntax,
+            "emails has no sub-attribute \"shoe\"",
+        );
+        patch_refused(
+            value("shoeSize", json!(1)),
+            ScimType::InvalidPath,
+            "path \"shoeSize\": User has no such attribute",
+        );
+        patch_refused(
+            value("emails[shoe eq 1].value", json!("x")),
+            ScimType::InvalidFilter,
+            "filter: emails has no sub-attribute \"shoe\"",
+        );
+    }
+
+    #[test]
+    fn x14_replace_means_the_whole_and_add_a_part() {
+        let name = json!({"givenName": "Anna"});
+        let replaced = patch(json!([{"op": "replace", "path": "name", "value": name}])).unwrap();
+        assert_eq!(replaced.get("name"), Some(&name));
+        let added = patch(json!([{"op": "add", "path": "name", "value": name}])).unwrap();
+        assert_eq!(
+            added.get("name"),
+            Some(&json!({"familyName": "Archer", "givenName": "Anna"}))
+        );
+        let empty =
+            patch(json!([{"op": "replace", "path": "name", "value": {"givenName": ""}}])).unwrap();
+        assert_eq!(empty.get("name"), None);
+    }
+
+    #[test]
+    fn c19_each_type_in_a_list_suggests_its_values() {
+        let group = ResourceType::group().clone().with_profile(Profile::Strict);
+        let lists = USER.attributes().chain(group.attributes());
+        for attribute in lists.filter(|attribute| attribute.multi_valued) {
+            if let Some(sub) = attribute.sub_attribute("type") {
+                assert!(!sub.canonical_values.is_empty(), "{}", attribute.name);
+            }
+        }
+    }
+}
