@@ -12,6 +12,7 @@ mod program;
 mod publisher;
 mod races;
 mod runner;
+mod schemas;
 mod tokens;
 mod transcript;
 mod world;

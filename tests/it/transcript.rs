@@ -7,6 +7,8 @@
 //! The right token and Okta's media type are sent unless the file says otherwise; `-` sends no such header. `<` begins the answer,
 //! `!` each event's detail. Ids stand as `{id1}`, `{id2}` … in the order in which they were first seen, event ids as
 //! `{event1}` …, cursors as `{cursor1}` …, so that a later request can name what an earlier one made. The clock moves by one second a request.
+//!
+//! A file that begins with `@ settings` and JSON, up to an empty line, is played against a directory of those settings.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -74,7 +76,7 @@ fn first_difference(before: &str, after: &str) -> String {
 
 /// Plays the requests of a transcript, and gives the transcript of that.
 async fn play(transcript: &str) -> String {
-    let world = World::in_order().await;
+    let mut world = World::in_order().await;
     let mut names = Names::new(&world);
     let mut played = String::new();
     let mut lines = transcript.lines().peekable();
@@ -84,6 +86,16 @@ async fn play(transcript: &str) -> String {
         {
             played.push_str(line);
             played.push('\n');
+        } else if let Some(first) = line.strip_prefix("@ settings ") {
+            let mut settings = first.to_owned();
+            writeln!(played, "{line}").unwrap();
+            while let Some(more) = lines.next_if(|line| !line.is_empty()) {
+                settings.push_str(more);
+                writeln!(played, "{more}").unwrap();
+            }
+            let settings = serde_json::from_str(&settings).unwrap();
+            world = world.with_settings(settings).await;
+            names = Names::new(&world);
         } else if line.starts_with("> ") {
             let mut request = vec![line];
             while let Some(more) =

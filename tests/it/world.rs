@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use axum::body::Bytes;
-use directory::{Ids, NewDirectory};
+use directory::{Ids, NewDirectory, Provider, Settings};
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
 use local::{Cloud, CloudOptions, Stack, StackOptions};
@@ -121,6 +121,18 @@ impl World {
             seconds: self.seconds.clone(),
             ids: self.ids.clone(),
         }
+    }
+
+    /// Another directory of the same account, of which nothing but this was chosen.
+    pub async fn with_settings(&self, settings: Settings) -> World {
+        self.with_directory(NewDirectory {
+            tenant: "demo".to_owned(),
+            product: "demo".to_owned(),
+            name: "Demo".to_owned(),
+            provider: Provider::Okta,
+            settings,
+        })
+        .await
     }
 
     /// Another directory of the same account.

@@ -179,7 +179,7 @@ mod tests {
             provider: Provider::Okta,
             settings: Settings::default(),
         };
-        let directory = Directory::new(DirectoryId::random(), new, Timestamp::UNIX_EPOCH);
+        let directory = Directory::new(DirectoryId::random(), new, Timestamp::UNIX_EPOCH).unwrap();
         Caller::authenticated(directory.into(), "https://example.com")
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use scim::{Profile, ResourceType};
+use scim::{Extension, Object, Profile, ResourceType, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::cursor::CursorKey;
+use crate::error::Error;
 use crate::id::{DirectoryId, ResourceId};
 
 /// Which identity provider is at the other end.
@@ -48,7 +49,40 @@ pub struct Settings {
     pub unique_group_names: bool,
     /// Whether requests are read as the SCIM interoperability profile has it ([`Profile::Strict`]).
     pub strict: bool,
+    /// The schema extensions of this directory. They can be changed at any
+    /// time: values of one that is taken back stay with their resources, unseen.
+    pub schemas: Vec<CustomSchema>,
 }
+
+/// A schema extension of a directory's own, so that its customer's attributes
+/// arrive typed (RFC 7643 §3.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomSchema {
+    /// What it extends.
+    pub resource_type: Extends,
+    /// Whether each resource of the type must have it.
+    #[serde(default)]
+    pub required: bool,
+    /// The schema in the form in which /Schemas shows it (RFC 7643 §7).
+    pub schema: Object,
+}
+
+/// What a schema can extend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extends {
+    /// Users.
+    User,
+    /// Groups.
+    Group,
+}
+
+/// How many schema extensions a directory has at most.
+pub const MAX_CUSTOM_SCHEMAS: usize = 20;
+
+/// How many bytes of JSON they take at most. They are read with each token that
+/// a process meets, and an item holds 400 KB.
+pub const MAX_CUSTOM_SCHEMAS_BYTES: usize = 64 * 1024;
 
 /// The resource types of one directory.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,26 +96,71 @@ pub struct Types {
 impl Default for Types {
     /// Those of a directory of which nothing was chosen.
     fn default() -> Self {
-        Self::new(&Settings::default())
+        Self {
+            user: Arc::new(ResourceType::user().clone()),
+            group: Arc::new(ResourceType::group().clone()),
+        }
     }
 }
 
-impl Types {
-    fn new(settings: &Settings) -> Self {
-        let profile = match settings.strict {
+impl Settings {
+    /// What follows from the settings, with each schema as it was understood.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue`, with the path of what is wrong.
+    fn check(mut self) -> Result<(Self, Types), scim::Error> {
+        if self.schemas.len() > MAX_CUSTOM_SCHEMAS {
+            return Err(scim::Error::invalid_value(
+                "settings.schemas",
+                format_args!(
+                    "there are {}; {MAX_CUSTOM_SCHEMAS} at most are kept",
+                    self.schemas.len()
+                ),
+            ));
+        }
+        let mut user = ResourceType::user().clone();
+        let mut group = ResourceType::group().clone();
+        let mut bytes = 0;
+        for (index, custom) in self.schemas.iter_mut().enumerate() {
+            let wrong =
+                |error: scim::Error| error.below(format_args!("settings.schemas[{index}].schema"));
+            let schema = Schema::parse(std::mem::take(&mut custom.schema)).map_err(wrong)?;
+            custom.schema = schema.to_definition();
+            bytes += serde_json::to_string(&custom.schema).map_or(0, |text| text.len());
+            let (ty, other) = match custom.resource_type {
+                Extends::User => (&mut user, &group),
+                Extends::Group => (&mut group, &user),
+            };
+            if other.extension(&schema.id).is_some() {
+                return Err(wrong(scim::Error::invalid_value(
+                    "id",
+                    format_args!("\"{}\" is there already", schema.id),
+                )));
+            }
+            let extension = Extension {
+                schema,
+                required: custom.required,
+            };
+            *ty = ty.clone().extend(extension).map_err(wrong)?;
+        }
+        if bytes > MAX_CUSTOM_SCHEMAS_BYTES {
+            return Err(scim::Error::invalid_value(
+                "settings.schemas",
+                format_args!(
+                    "they take {bytes} bytes; {MAX_CUSTOM_SCHEMAS_BYTES} at most are kept"
+                ),
+            ));
+        }
+        let profile = match self.strict {
             true => Profile::Strict,
             false => Profile::Tolerant,
         };
-        let of = |ty: &ResourceType| {
-            Arc::new(ResourceType {
-                profile,
-                ..ty.clone()
-            })
+        let types = Types {
+            user: Arc::new(user.with_profile(profile)),
+            group: Arc::new(group.with_profile(profile)),
         };
-        Self {
-            user: of(ResourceType::user()),
-            group: of(ResourceType::group()),
-        }
+        Ok((self, types))
     }
 }
 
@@ -130,9 +209,13 @@ pub struct Directory {
 
 impl Directory {
     /// A new directory, active from the beginning.
-    #[must_use]
-    pub fn new(id: DirectoryId, new: NewDirectory, now: Timestamp) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue` for settings that cannot be held, with the path of what is wrong.
+    pub fn new(id: DirectoryId, new: NewDirectory, now: Timestamp) -> Result<Self, scim::Error> {
+        let (settings, types) = new.settings.check()?;
+        Ok(Self {
             id,
             tenant: new.tenant,
             product: new.product,
@@ -140,19 +223,31 @@ impl Directory {
             provider: new.provider,
             status: Status::Active,
             created: now,
-            types: Types::new(&new.settings),
-            settings: new.settings,
+            settings,
+            types,
             cursor_key: CursorKey::random(),
-        }
+        })
+    }
+
+    /// The directory with other settings.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Directory::new`].
+    pub fn with_settings(self, settings: Settings) -> Result<Self, scim::Error> {
+        let (settings, types) = settings.check()?;
+        Ok(Self {
+            settings,
+            types,
+            ..self
+        })
     }
 
     /// Reads what the table keeps.
-    pub(crate) fn from_stored(document: &str) -> Result<Self, serde_json::Error> {
-        let directory: Self = serde_json::from_str(document)?;
-        Ok(Self {
-            types: Types::new(&directory.settings),
-            ..directory
-        })
+    pub(crate) fn from_stored(document: &str) -> Result<Self, Error> {
+        let mut directory: Self = serde_json::from_str(document).map_err(Error::broken)?;
+        let settings = std::mem::take(&mut directory.settings);
+        directory.with_settings(settings).map_err(Error::broken)
     }
 
     /// Its resource types.
@@ -219,4 +314,107 @@ impl Caller {
 /// The address of a resource below a SCIM base URL.
 pub(crate) fn location(base_url: &str, endpoint: &str, id: ResourceId) -> String {
     format!("{base_url}{endpoint}/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn settings(schemas: Value) -> Settings {
+        serde_json::from_value(json!({"schemas": schemas})).unwrap()
+    }
+
+    fn directory(settings: Settings) -> Result<Directory, scim::Error> {
+        let new = NewDirectory {
+            tenant: "acme".to_owned(),
+            product: "crm".to_owned(),
+            name: "Acme".to_owned(),
+            provider: Provider::Okta,
+            settings,
+        };
+        let id = "d0000000-0000-4000-8000-000000000000".parse().unwrap();
+        Directory::new(id, new, Timestamp::UNIX_EPOCH)
+    }
+
+    fn badge(resource_type: &str, id: &str) -> Value {
+        json!({"resourceType": resource_type, "schema": {"id": id, "attributes": [{"name": "badge"}]}})
+    }
+
+    #[test]
+    fn d7_what_is_kept_comes_back_with_its_types() {
+        let kept = directory(settings(json!([
+            badge("User", "urn:acme:User"),
+            badge("Group", "urn:acme:Group")
+        ])));
+        let kept = kept.unwrap();
+        let document = serde_json::to_string(&kept).unwrap();
+        assert_eq!(Directory::from_stored(&document).unwrap(), kept);
+        assert!(kept.types().user.extension("URN:acme:user").is_some());
+        assert!(kept.types().user.extension("urn:acme:Group").is_none());
+        let none = kept.with_settings(Settings::default()).unwrap();
+        assert_eq!(none.types(), &Types::default());
+        // A directory of before there were settings.
+        let old = document.replace("\"settings\"", "\"before\"");
+        assert_eq!(
+            Directory::from_stored(&old).unwrap().settings,
+            Settings::default()
+        );
+    }
+
+    #[test]
+    fn a_schema_is_kept_without_what_says_where_it_was_read() {
+        let mut shown = badge("User", "urn:acme:User");
+        shown["schema"]["meta"] = json!({"location": "https://example.com"});
+        let kept = directory(settings(json!([shown]))).unwrap();
+        let kept = serde_json::to_value(&kept.settings.schemas).unwrap();
+        assert!(kept[0]["schema"].get("meta").is_none());
+        assert_eq!(kept[0]["schema"]["attributes"][0]["type"], "string");
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_refused_with_its_path() {
+        let wide: Vec<Value> = (0..200)
+            .map(|n| json!({"name": format!("a{n}"), "description": "x".repeat(400)}))
+            .collect();
+        for (schemas, detail) in [
+            (
+                json!([badge("User", "urn:acme:User"), {"resourceType": "User", "schema": {"id": "urn:b:c", "attributes": [{"name": "x", "type": "text"}]}}]),
+                "settings.schemas[1].schema.attributes[0].type: expected string, ",
+            ),
+            (
+                json!([
+                    badge("User", "urn:acme:User"),
+                    badge("Group", "URN:acme:user")
+                ]),
+                "settings.schemas[1].schema.id: \"URN:acme:user\" is there already",
+            ),
+            (
+                json!([badge("User", "https://acme.example")]),
+                "settings.schemas[0].schema.id: \"https://acme.example\" is not accepted",
+            ),
+            (
+                json!(
+                    (0..21)
+                        .map(|n| badge("User", &format!("urn:acme:{n}")))
+                        .collect::<Vec<_>>()
+                ),
+                "settings.schemas: there are 21; 20 at most are kept",
+            ),
+            (
+                json!([{"resourceType": "User", "schema": {"id": "urn:acme:User", "attributes": wide}}]),
+                "settings.schemas: they take ",
+            ),
+        ] {
+            let error = directory(settings(schemas.clone())).unwrap_err();
+            assert_eq!(error.scim_type(), Some(scim::ScimType::InvalidValue));
+            assert!(error.detail().starts_with(detail), "{}", error.detail());
+            // Nor is it believed when it stands in the table.
+            let mut stored = serde_json::to_value(directory(Settings::default()).unwrap()).unwrap();
+            stored["settings"]["schemas"] = schemas;
+            let broken = Directory::from_stored(&stored.to_string());
+            assert!(matches!(broken, Err(Error::Broken(_))));
+        }
+    }
 }

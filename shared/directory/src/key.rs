@@ -249,7 +249,7 @@ mod tests {
             provider: Provider::Okta,
             settings: Settings::default(),
         };
-        let directory = Directory::new(id, new, Timestamp::UNIX_EPOCH);
+        let directory = Directory::new(id, new, Timestamp::UNIX_EPOCH).unwrap();
         Caller::authenticated(directory.into(), "https://example.com")
     }
 

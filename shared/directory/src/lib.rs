@@ -28,7 +28,10 @@ mod store;
 mod user;
 
 pub use cursor::CURSOR_TIMEOUT;
-pub use directory::{Caller, Directory, NewDirectory, Provider, Settings, Status, Types};
+pub use directory::{
+    Caller, CustomSchema, Directory, Extends, MAX_CUSTOM_SCHEMAS, MAX_CUSTOM_SCHEMAS_BYTES,
+    NewDirectory, Provider, Settings, Status, Types,
+};
 pub use error::Error;
 pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
 pub use group::Group;

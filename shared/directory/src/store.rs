@@ -184,9 +184,7 @@ impl Store {
         let Some(item) = self.item(Key::directory(id)).await? else {
             return Ok(None);
         };
-        Directory::from_stored(item::text(&item, DIRECTORY)?)
-            .map(Some)
-            .map_err(Error::broken)
+        Directory::from_stored(item::text(&item, DIRECTORY)?).map(Some)
     }
 
     /// Keeps a new directory.

@@ -123,12 +123,12 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// When DynamoDB or Secrets Manager fails.
+    /// 400 for settings that cannot be held; when DynamoDB or Secrets Manager fails.
     pub async fn create_directory(
         &self,
         new: NewDirectory,
     ) -> Result<(Directory, BearerToken), Error> {
-        let directory = Directory::new(DirectoryId::random(), new, self.now());
+        let directory = Directory::new(DirectoryId::random(), new, self.now())?;
         // The directory first: a token without one would be refused, a directory without one is only idle.
         self.store.create_directory(&directory).await?;
         let token = self.tokens.issue(directory.id).await?;
