@@ -197,6 +197,20 @@ impl Filter {
     }
 }
 
+impl Expression {
+    /// How many comparisons it takes at most to tell whether something matches.
+    pub(crate) fn comparisons(&self) -> usize {
+        match self {
+            Expression::Compare { .. } | Expression::Present(_) => 1,
+            Expression::Element { filter, .. } => filter.comparisons(),
+            Expression::And(terms) | Expression::Or(terms) => {
+                terms.iter().map(Expression::comparisons).sum()
+            }
+            Expression::Not(term) => term.comparisons(),
+        }
+    }
+}
+
 // ---- text --------------------------------------------------------------
 
 impl fmt::Display for Filter {

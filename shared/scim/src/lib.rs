@@ -55,6 +55,8 @@ mod error;
 mod filter;
 mod fold;
 mod group;
+#[cfg(test)]
+mod hostile;
 mod list;
 mod members;
 mod patch;
@@ -82,7 +84,7 @@ pub use fold::fold;
 pub use group::GROUP_SCHEMA;
 pub use list::{DEFAULT_COUNT, LIST_RESPONSE_SCHEMA, ListResponse, MAX_COUNT, Page, Paging};
 pub use members::MemberChange;
-pub use patch::{MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA, PatchOp, Path};
+pub use patch::{MAX_COMPARISONS, MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA, PatchOp, Path};
 pub use projection::Projection;
 pub use resource::{ChangedAttribute, Meta, Resource};
 pub use schema::{

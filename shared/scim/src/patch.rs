@@ -35,6 +35,11 @@ pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp
 /// number of values (X25).
 pub const MAX_OPERATIONS: usize = 1_000;
 
+/// How often the operations of one message may compare an element of a list,
+/// in all. A thousand operations on a list of a thousand elements need no more
+/// than that; without an end to it, a body of 5 MB could ask for an hour.
+pub const MAX_COMPARISONS: usize = 4_000_000;
+
 /// A PATCH message, reduced to operations on one attribute each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PatchOp {
@@ -556,6 +561,7 @@ impl PatchOp {
     /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone, and an element of which only what selected it is left |
     /// | X17 | `remove` with values takes away the elements with the same `value` (and `type`, where both have one) |
     /// | X23, C17 | an operation that makes an element primary makes the others not primary; one that makes two primary is refused |
+    /// | X25 | any number of values in one operation; what would take more than [`MAX_COMPARISONS`] is 400 `tooMany` |
     /// | X15, U2 | an attribute with a default can be removed while it has that value, as nothing changes by it; else 400 `mutability`: removing `active: false` would let somebody in |
     pub fn apply(
         &self,
@@ -564,15 +570,40 @@ impl PatchOp {
         id: &str,
     ) -> Result<Resource, Error> {
         let mut document = resource.as_object().clone();
+        let mut work = Work(MAX_COMPARISONS);
         for operation in &self.operations {
-            operation.apply(ty, &mut document, id)?;
+            operation.apply(ty, &mut document, id, &mut work)?;
         }
         ty.read_patched(document, resource)
     }
 }
 
+/// How many comparisons a message may still ask for.
+struct Work(usize);
+
+impl Work {
+    fn spend(&mut self, comparisons: usize) -> Result<(), Error> {
+        match self.0.checked_sub(comparisons) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => Err(Error::too_many(format_args!(
+                "the operations would compare elements of lists more than {MAX_COMPARISONS} times; \
+                 send them in several requests, or many values in one operation"
+            ))),
+        }
+    }
+}
+
 impl Operation {
-    fn apply(&self, ty: &ResourceType, document: &mut Object, id: &str) -> Result<(), Error> {
+    fn apply(
+        &self,
+        ty: &ResourceType,
+        document: &mut Object,
+        id: &str,
+        work: &mut Work,
+    ) -> Result<(), Error> {
         let target = self.target(ty)?;
         let place = target.place();
         if target.attribute.mutability == Mutability::ReadOnly {
@@ -601,13 +632,13 @@ impl Operation {
             }
         }
         match target.extension {
-            None => self.edit(target, document),
+            None => self.edit(target, document, work),
             Some(schema) => {
                 let extension = document
                     .entry(schema.id.as_str())
                     .or_insert_with(|| Value::Object(Object::new()));
                 match extension {
-                    Value::Object(extension) => self.edit(target, extension),
+                    Value::Object(extension) => self.edit(target, extension, work),
                     _ => Ok(()),
                 }
             }
@@ -642,13 +673,17 @@ impl Operation {
     }
 
     /// Edits the object that holds the attribute: the resource or an extension.
-    fn edit(&self, target: Target<'_>, holder: &mut Object) -> Result<(), Error> {
+    fn edit(&self, target: Target<'_>, holder: &mut Object, work: &mut Work) -> Result<(), Error> {
         let name = &target.attribute.name;
         if target.attribute.multi_valued {
             let mut elements = match holder.get_mut(name).map(Value::take) {
                 Some(Value::Array(elements)) => elements,
                 _ => Vec::new(),
             };
+            // Without a filter, elements are compared by their value and their type.
+            let filter = self.path.filter.as_ref();
+            let each = filter.map_or(2, |filter| filter.expression().comparisons());
+            work.spend((elements.len() + self.values.len()).saturating_mul(each))?;
             let touched = self.edit_elements(target, &mut elements)?;
             settle_primary(target, &mut elements, &touched)?;
             holder.insert(name.clone(), Value::Array(elements));

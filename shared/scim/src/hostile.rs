@@ -1,0 +1,488 @@
+//! What nobody means well by: nothing panics, nothing overflows the stack, and
+//! nothing takes longer than its size allows.
+//!
+//! The sizes are such that work which grows with their square would take
+//! minutes; the times are loose, so that a slow machine does not fail them.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::{
+    Error, Extension, Filter, Meta, Object, PatchOp, Profile, Projection, Resource, ResourceType,
+    Schema, ScimType, json,
+};
+
+const ACME: &str = "urn:acme:crm:1.0:User";
+
+fn object(value: Value) -> Object {
+    value.as_object().unwrap().clone()
+}
+
+/// Users with an extension that has an attribute of each type.
+fn acme(profile: Profile) -> ResourceType {
+    let types = [
+        "string",
+        "boolean",
+        "decimal",
+        "integer",
+        "dateTime",
+        "binary",
+        "reference",
+    ];
+    let one = types.map(|kind| json!({"name": kind, "type": kind}));
+    let many =
+        types.map(|kind| json!({"name": format!("{kind}s"), "type": kind, "multiValued": true}));
+    let complex = json!([
+        {"name": "badge", "type": "complex", "subAttributes": [{"name": "value"}, {"name": "serial", "mutability": "immutable"}]},
+        {"name": "sites", "type": "complex", "multiValued": true, "subAttributes": [{"name": "value", "type": "integer"}, {"name": "type"}, {"name": "primary", "type": "boolean"}]},
+        {"name": "pin", "mutability": "writeOnly"},
+        {"name": "key", "mutability": "immutable", "caseExact": true},
+    ]);
+    let attributes: Vec<Value> = one
+        .into_iter()
+        .chain(many)
+        .chain(complex.as_array().unwrap().clone())
+        .collect();
+    let schema = Schema::parse(object(json!({"id": ACME, "attributes": attributes}))).unwrap();
+    let required = false;
+    let user = ResourceType::user()
+        .clone()
+        .extend(Extension { schema, required });
+    user.unwrap().with_profile(profile)
+}
+
+/// Does it, and not for long.
+#[track_caller]
+fn soon<T>(work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let done = work();
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+    done
+}
+
+fn user_with(list: &str, values: usize) -> Resource {
+    let values: Vec<Value> = (0..values)
+        .map(|n| json!({"value": n.to_string()}))
+        .collect();
+    let user = json!({"userName": "ann", list: values});
+    ResourceType::user().read(object(user), None).unwrap()
+}
+
+fn patched(resource: &Resource, operations: Vec<Value>) -> Result<Resource, Error> {
+    let body = object(json!({"Operations": operations}));
+    PatchOp::parse(body, ResourceType::user())?.apply(ResourceType::user(), resource, "2819")
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T, Error>, scim_type: ScimType) {
+    let error = result.err().unwrap();
+    assert_eq!((error.status(), error.scim_type()), (400, Some(scim_type)));
+    assert!(error.detail().len() < 1_000, "{}", error.detail());
+}
+
+#[test]
+fn f13_f18_filters_that_nest_or_go_on() {
+    let filter = |text: String| Filter::parse_within(&text, usize::MAX);
+    let n = 10_000;
+    refused(Filter::parse(&"(".repeat(n)), ScimType::InvalidFilter);
+    for text in [
+        "(".repeat(n),
+        format!("{}a pr{}", "(".repeat(n), ")".repeat(n)),
+        "not (".repeat(n),
+        "a[".repeat(n),
+        "a[not (".repeat(n),
+        format!("{}a pr", "a pr or ".repeat(n)),
+        format!("{}a pr", "a pr and ".repeat(n)),
+        format!("a eq \"{}", "\\".repeat(5_000_001)),
+        format!("a eq \"{}\\\"", "\\u00e4".repeat(500_000)),
+        format!("a eq \"{}\\u", "x".repeat(5_000_000)),
+        format!("a eq {}", "9".repeat(200_000)),
+        format!("{} eq", "a".repeat(5_000_000)),
+        " ".repeat(5_000_000),
+        "\u{e4}".repeat(100_000),
+    ] {
+        let parsed = soon(|| filter(text));
+        if let Ok(parsed) = parsed {
+            refused(
+                parsed.resolve(ResourceType::user()),
+                ScimType::InvalidFilter,
+            );
+        }
+    }
+    // At the limits it works.
+    let or = vec!["emails.value eq \"x\""; 500].join(" or ");
+    let or = filter(or).unwrap();
+    let or = or.resolve(ResourceType::user()).unwrap();
+    let user = user_with("emails", 5_000);
+    assert!(!soon(|| or.matches(user.as_object())));
+    let nested = format!("{}title pr{}", "(".repeat(64), ")".repeat(64));
+    assert!(filter(nested).is_ok());
+}
+
+#[test]
+fn bodies_that_nest_or_go_on() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":", "}]")] {
+        let n = 100_000;
+        for text in [
+            format!("{{\"a\":{}", open.repeat(n)),
+            format!("{{\"a\":{}1{}}}", open.repeat(n), close.repeat(n)),
+        ] {
+            refused(
+                soon(|| json::parse(text.as_bytes())),
+                ScimType::InvalidSyntax,
+            );
+        }
+    }
+    for text in [
+        format!("{{\"a\":{}}}", "9".repeat(1_000_000)),
+        format!("{{\"a\":0.{}}}", "3".repeat(1_000_000)),
+        format!("{{\"a\":1{}.5e-300}}", "0".repeat(300)),
+        format!("{{\"a\":\"{}\"}}", "\\ud83d\\ude00".repeat(300_000)),
+    ] {
+        let _ = soon(|| json::parse(text.as_bytes()));
+    }
+    // Many members, and one of them twice.
+    let members: Vec<String> = (0..200_000).map(|n| format!("\"a{n}\":1")).collect();
+    let body = format!("{{{}}}", members.join(","));
+    let body = soon(|| json::parse(body.as_bytes())).unwrap();
+    let strict = acme(Profile::Strict);
+    refused(
+        soon(|| ResourceType::user().read(body.clone(), None)),
+        ScimType::InvalidValue,
+    );
+    refused(soon(|| strict.read(body, None)), ScimType::InvalidSyntax);
+    let twice = format!("{{{},\"A0\":1}}", members.join(","));
+    refused(
+        soon(|| json::parse(twice.as_bytes())),
+        ScimType::InvalidSyntax,
+    );
+}
+
+#[test]
+fn texts_that_are_costly_to_compare() {
+    let ty = acme(Profile::Tolerant);
+    for text in [
+        "\u{301}".repeat(300_000),
+        format!("a{}", "\u{323}\u{307}".repeat(150_000)),
+        "\u{1100}\u{1161}\u{11a8}".repeat(100_000),
+        "\u{fdfa}".repeat(100_000),
+        "ﾞ".repeat(300_000),
+        "İ".repeat(300_000),
+        "ς".repeat(300_000),
+    ] {
+        let body = json!({"userName": text, "emails": [{"value": text}, {"value": text}]});
+        let user = soon(|| ty.read(object(body), None)).unwrap();
+        assert_eq!(user.elements("emails").count(), 1);
+    }
+    for (name, text) in [
+        (
+            "dateTime",
+            format!("2026-01-31T09:30:00.{}Z", "1".repeat(1_000_000)),
+        ),
+        ("dateTime", "2026-01-31T09:30:00+".repeat(50_000)),
+        ("decimal", format!("0.{}", "1".repeat(1_000_000))),
+        ("integer", "1".repeat(1_000_000)),
+        ("binary", "=".repeat(1_000_000)),
+        ("boolean", "true".repeat(250_000)),
+    ] {
+        let body = json!({"userName": "ann", ACME: {name: text}});
+        let read = soon(|| ty.read(object(body), None));
+        if let Err(error) = read {
+            assert!(error.detail().len() < 300, "{}", error.detail());
+        }
+    }
+}
+
+#[test]
+fn x25_many_operations_on_many_elements() {
+    let user = user_with("roles", 1_000);
+    let n = 1_000;
+    for (operations, roles) in [
+        ((0..n).map(|i| json!({"op": "add", "path": "roles", "value": [{"value": format!("new{i}")}]})).collect::<Vec<_>>(), 2_000),
+        ((0..n).map(|i| json!({"op": "remove", "path": format!("roles[value eq \"{i}\"]")})).collect(), 0),
+        ((0..n).map(|i| json!({"op": "remove", "path": "roles", "value": [{"value": i.to_string()}]})).collect(), 0),
+        ((0..n).map(|i| json!({"op": "replace", "path": format!("roles[value eq \"{i}\"].display"), "value": "x"})).collect(), 1_000),
+        ((0..n).map(|i| json!({"op": "add", "path": format!("roles[value eq \"{i}\"].primary"), "value": true})).collect(), 1_000),
+    ] {
+        let patched = soon(|| patched(&user, operations)).unwrap();
+        assert_eq!(patched.elements("roles").count(), roles);
+    }
+}
+
+#[test]
+fn x25_more_than_a_request_may_ask_for() {
+    let user = user_with("roles", 5_000);
+    let long: Vec<String> = (0..500).map(|n| format!("value eq \"{n}\"")).collect();
+    let long = format!("roles[{}].display", long.join(" or "));
+    for operation in [
+        json!({"op": "add", "path": "roles", "value": [{"value": "1"}]}),
+        json!({"op": "add", "path": long, "value": "x"}),
+    ] {
+        let operations = vec![operation; 1_000];
+        refused(soon(|| patched(&user, operations)), ScimType::TooMany);
+    }
+    // Very many values in one operation are no such thing.
+    let values: Vec<Value> = (0..50_000)
+        .map(|n| json!({"value": format!("v{n}")}))
+        .collect();
+    for op in ["add", "replace", "remove"] {
+        let operations = vec![json!({"op": op, "path": "roles", "value": values})];
+        assert!(soon(|| patched(&user, operations)).is_ok(), "{op}");
+    }
+}
+
+#[test]
+fn long_lists_through_every_door() {
+    let emails: Vec<Value> = (0..5_000)
+        .map(|n| json!({"value": format!("{n}@example.com"), "type": "work", "primary": n == 0}))
+        .collect();
+    let mut turned = emails.clone();
+    turned.reverse();
+    let read = |emails: Vec<Value>| {
+        let body = json!({"userName": "ann", "emails": emails});
+        ResourceType::user().read(object(body), None).unwrap()
+    };
+    let user = soon(|| read(emails));
+    assert!(soon(|| user.changed(&read(turned))).is_empty());
+    let meta = Meta {
+        resource_type: "User".to_owned(),
+        created: jiff::Timestamp::UNIX_EPOCH,
+        last_modified: jiff::Timestamp::UNIX_EPOCH,
+        version: 1,
+        location: "https://example.com/Users/1".to_owned(),
+    };
+    let shown = user.represent(ResourceType::user(), "1", &meta, Object::new());
+    let mut names: Vec<String> = (0..10_000).map(|n| format!("name{n}")).collect();
+    names.push("emails.value".to_owned());
+    names.extend((0..10_000).map(|_| crate::USER_SCHEMA.to_owned()));
+    let projection = soon(|| Projection::from_lists(&names, &[], ResourceType::user())).unwrap();
+    assert!(soon(|| projection.wants("emails")));
+    let shown = soon(|| projection.apply(shown, ResourceType::user()));
+    assert_eq!(shown["emails"].as_array().unwrap().len(), 5_000);
+}
+
+#[test]
+fn definitions_that_go_on() {
+    let attributes: Vec<Value> = (0..100_000)
+        .map(|n| json!({"name": format!("a{n}")}))
+        .collect();
+    let schema = json!({"id": ACME, "attributes": attributes});
+    let schema = soon(|| Schema::parse(object(schema))).unwrap();
+    let required = false;
+    let extended = ResourceType::user()
+        .clone()
+        .extend(Extension { schema, required });
+    refused(extended, ScimType::InvalidValue);
+}
+
+/// Words of filters and paths, in no order.
+fn soup() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "userName",
+        "emails",
+        "emails.value",
+        "name",
+        "active",
+        "meta.created",
+        "title",
+        "value",
+        "type",
+        "primary",
+        "urn:acme:crm:1.0:User",
+        "urn:acme:crm:1.0:User:badge.serial",
+        "urn:acme:crm:1.0:User:sites",
+        "urn:acme:crm:1.0:User:strings",
+        "urn:ietf:params:scim:schemas:core:2.0:User",
+        "urn:",
+        ":",
+        "$ref",
+        "eq",
+        "ne",
+        "co",
+        "sw",
+        "ew",
+        "pr",
+        "gt",
+        "GE",
+        "lt",
+        "le",
+        "and",
+        "or",
+        "not",
+        "(",
+        ")",
+        "[",
+        "]",
+        ".",
+        "\"",
+        "\"a\"",
+        "\"\\\"\"",
+        "\"\\ud800\"",
+        "\"2026-01-01T00:00:00Z\"",
+        "7",
+        "-1.5e9",
+        "1e999",
+        "true",
+        "False",
+        "null",
+        " ",
+        "  ",
+        "\t",
+        "ä",
+        "\u{0}",
+    ]);
+    prop::collection::vec(word, 0..14).prop_map(|words| words.concat())
+}
+
+fn spaced_soup() -> impl Strategy<Value = String> {
+    prop_oneof![
+        soup(),
+        prop::collection::vec(soup(), 0..4).prop_map(|parts| parts.join(" "))
+    ]
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let name = prop::sample::select(vec![
+        "schemas",
+        "id",
+        "name",
+        "attributes",
+        "subAttributes",
+        "type",
+        "multiValued",
+        "required",
+        "mutability",
+        "returned",
+        "uniqueness",
+        "caseExact",
+        "canonicalValues",
+        "referenceTypes",
+        "userName",
+        "emails",
+        "value",
+        "primary",
+        "active",
+        "meta",
+        "members",
+        "Operations",
+        "op",
+        "path",
+        ACME,
+        "badge",
+        "serial",
+        "sites",
+        "strings",
+        "integer",
+        "dateTime",
+        "binary",
+        "reference",
+        "pin",
+        "key",
+        "NAME",
+        "x",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop::sample::select(vec![
+            "string",
+            "complex",
+            "integer",
+            "immutable",
+            "writeOnly",
+            "never",
+            "add",
+            "remove",
+            "replace",
+            "True",
+            "work",
+            ACME,
+            "7",
+            "2026-01-01T00:00:00Z",
+            ""
+        ])
+        .prop_map(Value::from),
+        soup().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((name.clone().prop_map(str::to_owned), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_object() -> impl Strategy<Value = Object> {
+    any_json().prop_filter_map("no object", |value| match value {
+        Value::Object(object) => Some(object),
+        _ => None,
+    })
+}
+
+fn ann(ty: &ResourceType) -> Resource {
+    let ann = json!({"schemas": [ty.schema.id, ACME], "userName": "ann", "emails": [{"value": "a", "type": "work", "primary": true}],
+        ACME: {"badge": {"value": "7", "serial": "S"}, "strings": ["a", "b"], "sites": [{"value": 1, "type": "office"}], "key": "K", "dateTime": "2026-01-01T00:00:00Z"}});
+    ty.read(object(ann), None).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn no_filter_makes_it_panic(text in spaced_soup()) {
+        let ty = acme(Profile::Tolerant);
+        if let Ok(filter) = Filter::parse(&text) {
+            prop_assert_eq!(&Filter::parse(&filter.to_string()).unwrap(), &filter);
+            if let Ok(filter) = filter.resolve(&ty) {
+                let _ = filter.matches(ann(&ty).as_object());
+            }
+        }
+    }
+
+    #[test]
+    fn no_operation_makes_it_panic_or_leaves_what_could_not_be_read(
+        op in prop::sample::select(vec!["add", "remove", "replace"]), path in spaced_soup(), value in any_json(), strict in any::<bool>(),
+    ) {
+        let ty = acme(if strict { Profile::Strict } else { Profile::Tolerant });
+        let ann = ann(&ty);
+        let body = json!({"schemas": [crate::PATCH_OP_SCHEMA], "Operations": [{"op": op, "path": path, "value": value}]});
+        if let Ok(patched) = PatchOp::parse(object(body), &ty).and_then(|patch| patch.apply(&ty, &ann, "2819")) {
+            let tolerant = acme(Profile::Tolerant);
+            let again = tolerant.read(patched.as_object().clone(), Some(&patched)).unwrap();
+            prop_assert_eq!(again, patched);
+        }
+    }
+
+    #[test]
+    fn no_resource_makes_it_panic(body in any_object(), extension in any_object(), strict in any::<bool>()) {
+        let ty = acme(if strict { Profile::Strict } else { Profile::Tolerant });
+        let mut body = body;
+        body.insert("userName".to_owned(), json!("ann"));
+        body.insert(ACME.to_owned(), Value::Object(extension));
+        let ann = ann(&ty);
+        for keep in [None, Some(&ann)] {
+            let _ = ty.read(body.clone(), keep);
+        }
+        let _ = PatchOp::parse(body, &ty);
+    }
+
+    #[test]
+    fn no_definition_makes_it_panic_and_what_is_read_is_read_again(definition in any_object(), attributes in prop::collection::vec(any_json(), 0..3)) {
+        let mut definition = definition;
+        definition.insert("id".to_owned(), json!("urn:acme:other"));
+        let whole = Schema::parse(definition.clone());
+        definition.insert("attributes".to_owned(), json!(attributes));
+        for schema in [whole, Schema::parse(definition)].into_iter().flatten() {
+            prop_assert_eq!(&Schema::parse(schema.to_definition()).unwrap(), &schema);
+            let required = false;
+            let _ = ResourceType::user().clone().extend(Extension { schema, required });
+        }
+    }
+}
