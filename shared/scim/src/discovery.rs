@@ -2,6 +2,24 @@
 //!
 //! Schemas and resource types are rendered from the tables that the engine
 //! works by, so that what is announced is what is done (D4).
+//!
+//! ```
+//! use scim::ResourceType;
+//! use scim::discovery::{Bulk, Capabilities, resource_type, schema, service_provider_config};
+//!
+//! let base_url = "https://example.com/scim/v2";
+//! let user = ResourceType::user();
+//! assert_eq!(resource_type(user, base_url)["endpoint"], "/Users");
+//! assert_eq!(schema(&user.schema, base_url)["attributes"][0]["name"], "userName");
+//!
+//! let capabilities = Capabilities {
+//!     bulk: Some(Bulk { max_operations: 100, max_payload_size: 1_000_000 }),
+//!     ..Capabilities::default()
+//! };
+//! let config = service_provider_config(&capabilities, base_url);
+//! assert_eq!(config["bulk"]["maxOperations"], 100);
+//! assert_eq!(config["patch"]["supported"], true);
+//! ```
 
 use serde_json::Value;
 

@@ -39,6 +39,24 @@ impl ResourceType {
     /// What [`Profile::Strict`](crate::Profile::Strict) refuses beyond that, it
     /// refuses first.
     ///
+    /// ```
+    /// use scim::ResourceType;
+    ///
+    /// let read = |body: &[u8], keep| ResourceType::user().read(scim::json::parse(body)?, keep);
+    /// let ann = read(br#"{"USERNAME": "ann", "id": "mine", "shoeSize": 44, "emails": "ann@example.com"}"#, None)?;
+    /// assert_eq!(ann.string("userName"), Some("ann"));
+    /// assert_eq!(ann.boolean("active"), Some(true));
+    /// assert_eq!(ann.primary("emails").unwrap()["value"], "ann@example.com");
+    /// assert!(ann.get("id").is_none() && ann.get("shoeSize").is_none());
+    ///
+    /// let replaced = read(br#"{"userName": "ann"}"#, Some(&ann))?;
+    /// assert!(replaced.get("emails").is_none());
+    ///
+    /// let error = read(br#"{"userName": "ann", "active": 7}"#, None).unwrap_err();
+    /// assert_eq!(error.detail(), "active: expected a Boolean, got the number 7");
+    /// # Ok::<(), scim::Error>(())
+    /// ```
+    ///
     /// The result of reading a representation of a resource is that resource.
     pub fn read(&self, mut body: Object, keep: Option<&Resource>) -> Result<Resource, Error> {
         if self.is_strict() {

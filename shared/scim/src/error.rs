@@ -76,6 +76,19 @@ impl fmt::Display for ScimType {
 }
 
 /// A SCIM error answer: status, `scimType` and `detail`.
+///
+/// ```
+/// use scim::{Error, ScimType};
+///
+/// let error = Error::uniqueness("userName", "\"ann\" is taken");
+/// assert_eq!((error.status(), error.scim_type()), (409, Some(ScimType::Uniqueness)));
+/// assert_eq!(error.to_object()["status"], "409");
+/// assert_eq!(error.to_object()["detail"], "userName: \"ann\" is taken");
+///
+/// // What only the HTTP edge knows has the same form.
+/// let error = Error::new(404, None, "there is no such user");
+/// assert!(!error.to_object().contains_key("scimType"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     status: u16,

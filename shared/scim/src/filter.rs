@@ -37,6 +37,23 @@ pub const MAX_FILTER_DEPTH: usize = 64;
 pub const MAX_FILTER_TERMS: usize = 500;
 
 /// A filter that is well-formed; what its names mean is not known yet.
+///
+/// ```
+/// use scim::{Filter, ResourceType};
+///
+/// let filter = Filter::parse(r#"userName eq "ANN" and not (emails[type eq "home" and value pr])"#)?;
+/// let filter = filter.resolve(ResourceType::user())?;
+/// let ann = scim::json::parse(br#"{"userName": "Ann", "emails": [{"value": "a", "type": "work"}]}"#)?;
+/// assert!(filter.matches(&ann));
+/// // A store with an index by name reads one user, not all.
+/// assert_eq!(filter.demands("userName"), Some("ANN"));
+///
+/// let error = Filter::parse("userName is \"ann\"").unwrap_err();
+/// assert_eq!(error.scim_type(), Some(scim::ScimType::InvalidFilter));
+/// let unknown = Filter::parse("shoeSize gt 40")?.resolve(ResourceType::user()).err().unwrap();
+/// assert_eq!(unknown.detail(), "filter: User has no attribute \"shoeSize\"");
+/// # Ok::<(), scim::Error>(())
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Filter {
     expression: Expression,

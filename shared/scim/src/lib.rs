@@ -1,10 +1,12 @@
 //! SCIM 2.0 as values: what RFC 7643 and RFC 7644 say about resources and
 //! messages, without a server around it. Nothing here waits, logs, reads a
-//! clock or knows of HTTP.
+//! clock or knows of HTTP, so it goes with any web framework and any store.
 //!
 //! A client's object goes through one door, [`ResourceType::read`], and comes
 //! out as a [`Resource`]: checked, canonical, without what only the service
-//! provider may write. Everything else works on that.
+//! provider may write. Everything else works on that. Attributes are data
+//! ([`ResourceType`], [`Schema`], [`Attribute`]): filters, PATCH, projection and
+//! discovery read the same tables and know no attribute of their own.
 //!
 //! ```
 //! use scim::{Filter, PatchOp, ResourceType};
@@ -24,30 +26,81 @@
 //! # Ok::<(), scim::Error>(())
 //! ```
 //!
-//! | RFC | section | where |
-//! |---|---|---|
-//! | 7643 | §2 attributes and their characteristics | [`Attribute`], [`Kind`], [`Mutability`], [`Returned`], [`Uniqueness`] |
-//! | 7643 | §2.3 data types | [`ResourceType::read`] |
-//! | 7643 | §3, §3.1 resources, common attributes | [`Resource`], [`Meta`], [`common_attributes`] |
-//! | 7643 | §4.1, §4.3 User and its enterprise extension | [`ResourceType::user`] |
-//! | 7643 | §4.2 Group | [`ResourceType::group`] |
-//! | 7643 | §5 to §7 service provider configuration, resource types, schemas | [`discovery`] |
-//! | 7644 | §3.4.2, §3.4.3 what a list is asked for | [`SearchRequest`] |
-//! | 7644 | §3.4.2, §3.4.2.4 lists and pages | [`ListResponse`], [`Paging`] |
-//! | 7644 | §3.4.2.3 sorting | [`Sort`] |
-//! | 9865 | pages by cursor; whoever stores resources makes the cursors | [`Paging`], [`ListResponse`] |
-//! | 7644 | §3.4.2.2 filters | [`Filter`], [`ResolvedFilter`] |
-//! | 7644 | §3.4.2.5, §3.9 `attributes`, `excludedAttributes` | [`Projection`] |
-//! | 7644 | §3.5.1 PUT | [`ResourceType::read`] |
-//! | 7644 | §3.5.2 PATCH | [`PatchOp`], [`MemberChange`] |
-//! | 7644 | §3.7 bulk messages, their order, their answer | [`bulk`] |
-//! | 7644 | §3.12 errors | [`Error`], [`ScimType`] |
-//! | 7644 | §3.14 versions | [`Meta::etag`] |
-//! | 7644 | §5 comparison of user names (RFC 8265) | [`fold`](fold()) |
+//! An answer is a representation: what is kept, with what the service provider
+//! knows, without what the client does not want to see.
+//!
+//! ```
+//! use scim::{ListResponse, Meta, Object, ResourceType, SearchRequest};
+//!
+//! let user = ResourceType::user();
+//! let ann = user.read(scim::json::parse(br#"{"userName": "ann", "title": "Engineer"}"#)?, None)?;
+//! let meta = Meta {
+//!     resource_type: "User".to_owned(),
+//!     created: "2026-01-01T09:00:00Z".parse().unwrap(),
+//!     last_modified: "2026-01-01T09:00:00Z".parse().unwrap(),
+//!     version: 1,
+//!     location: "https://example.com/Users/2819c223".to_owned(),
+//! };
+//! let asked = SearchRequest::from_query(|name| match name {
+//!     "attributes" => Some("userName,meta.version"),
+//!     "sortBy" => Some("title"),
+//!     _ => None,
+//! })?;
+//! let ann = ann.represent(user, "2819c223", &meta, Object::new());
+//! // Whoever has more than one sorts them by these.
+//! let _key = asked.sort.as_ref().unwrap().resolve(user)?.key(&ann);
+//! let list = ListResponse::whole(vec![asked.projection(user)?.apply(ann, user)]);
+//! let shown = &list.to_object()["Resources"][0];
+//! assert_eq!(shown["userName"], "ann");
+//! assert_eq!(shown["meta"]["version"], "W/\"1\"");
+//! assert!(shown.get("title").is_none());
+//! # Ok::<(), scim::Error>(())
+//! ```
+//!
+//! # What it covers
+//!
+//! | RFC | section | here | the caller's |
+//! |---|---|---|---|
+//! | 7643 | §2 attributes and their characteristics | [`Attribute`], [`Kind`], [`Mutability`], [`Returned`], [`Uniqueness`] | to enforce uniqueness |
+//! | 7643 | §2.3 data types | [`ResourceType::read`] | |
+//! | 7643 | §2.4 multi-valued attributes, `primary` | [`ResourceType::read`], [`PatchOp::apply`] | |
+//! | 7643 | §2.5 null, empty and missing | [`ResourceType::read`] | |
+//! | 7643 | §3, §3.1 resources, common attributes | [`Resource`], [`Meta`], [`common_attributes`] | ids, versions and times |
+//! | 7643 | §3.3 schema extensions | [`Schema::parse`], [`ResourceType::extend`] | to keep them |
+//! | 7643 | §4.1, §4.3 User and its enterprise extension | [`ResourceType::user`] | `groups`, `manager.displayName`; passwords are checked and dropped |
+//! | 7643 | §4.2 Group | [`ResourceType::group`], [`MemberChange`] | whether a member exists |
+//! | 7643 | §5 to §7 service provider configuration, resource types, schemas | [`discovery`] | |
+//! | 7644 | §2 authentication, §7 security | | all of it |
+//! | 7644 | §3.1, §3.8 HTTP, media types | [`json::parse`] for bodies | all else |
+//! | 7644 | §3.3 create, §3.5.1 replace | [`ResourceType::read`] | |
+//! | 7644 | §3.4.2, §3.4.3 what a list is asked for, by query or body | [`SearchRequest`] | |
+//! | 7644 | §3.4.2 lists, §3.4.2.4 pages | [`ListResponse`], [`Paging`] | a stable order |
+//! | 7644 | §3.4.2.1 searches over several types | [`Filter::resolve_among`], [`Sort::resolve_among`] | to put the lists together |
+//! | 7644 | §3.4.2.2 filters | [`Filter`], [`ResolvedFilter`] | to find without reading all: [`ResolvedFilter::alternatives`] |
+//! | 7644 | §3.4.2.3 sorting | [`Sort`], [`SortKey`] | |
+//! | 7644 | §3.4.2.5, §3.9 `attributes`, `excludedAttributes` | [`Projection`] | |
+//! | 7644 | §3.5.2 PATCH | [`PatchOp`], [`MemberChange`] | to write it as a whole |
+//! | 7644 | §3.7 bulk messages, their order, their answer | [`bulk`] | to perform them |
+//! | 7644 | §3.6 delete, §3.11 /Me, §3.13 versions of the protocol | | all of it |
+//! | 7644 | §3.10 names with URIs | [`Filter`], [`PatchOp`], [`Projection`] | |
+//! | 7644 | §3.12 errors | [`Error`], [`ScimType`] | 401, 404, 412 and other statuses of HTTP |
+//! | 7644 | §3.14 versions | [`Meta::etag`] | `If-Match`, `If-None-Match` |
+//! | 7644 | §4 discovery | [`discovery`] | the endpoints |
+//! | 7644 | §5 comparison of user names (RFC 8265) | [`fold`](fold()) | |
+//! | 9865 | pages by cursor, errors, configuration | [`Paging`], [`ListResponse`], [`ScimType`], [`discovery::Pagination`] | to make cursors |
 //!
 //! What identity providers send that the RFCs do not have is in one module,
-//! `quirks`; what the RFCs leave open is decided in the tables of
+//! `quirks`, and understood unless a resource type is read as
+//! [`Profile::Strict`]; what the RFCs leave open is decided in the tables of
 //! [`ResourceType::read`] and [`PatchOp::apply`].
+//!
+//! # What it never does
+//!
+//! It does not panic, whatever a client sends, and it does not recurse deeper
+//! than [`json::MAX_DEPTH`] and [`MAX_FILTER_DEPTH`]. What takes long is bounded
+//! ([`MAX_FILTER_TERMS`], [`MAX_OPERATIONS`], [`MAX_COMPARISONS`]), the rest is
+//! done in time that grows with the size of the message. `Debug` shows names of attributes
+//! and no values, and an [`Error`] quotes nothing that is never returned.
 
 mod definition;
 mod door;

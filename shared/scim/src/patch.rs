@@ -41,6 +41,25 @@ pub const MAX_OPERATIONS: usize = 1_000;
 pub const MAX_COMPARISONS: usize = 4_000_000;
 
 /// A PATCH message, reduced to operations on one attribute each.
+///
+/// ```
+/// use scim::{PatchOp, ResourceType};
+///
+/// let user = ResourceType::user();
+/// let ann = user.read(scim::json::parse(br#"{"userName": "ann", "title": "Engineer"}"#)?, None)?;
+/// let patch = |operation: &str| {
+///     let body = format!(r#"{{"schemas": ["{}"], "Operations": [{operation}]}}"#, scim::PATCH_OP_SCHEMA);
+///     PatchOp::parse(scim::json::parse(body.as_bytes())?, user)?.apply(user, &ann, "2819c223")
+/// };
+/// let patched = patch(r#"{"op": "replace", "value": {"active": false, "name.givenName": "Ann"}}"#)?;
+/// assert_eq!(patched.boolean("active"), Some(false));
+/// assert_eq!(patched.string("name.givenName"), Some("Ann"));
+/// assert_eq!(patched.string("title"), Some("Engineer"));
+///
+/// let error = patch(r#"{"op": "remove", "path": "userName"}"#).unwrap_err();
+/// assert_eq!(error.detail(), "userName: is required and cannot be removed");
+/// # Ok::<(), scim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PatchOp {
     /// The operations, in their order.

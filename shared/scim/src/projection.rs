@@ -13,6 +13,18 @@ use crate::error::Error;
 use crate::schema::{Attribute, Located, ResourceType, Returned};
 
 /// The attributes an answer shows.
+///
+/// ```
+/// use scim::{Projection, ResourceType};
+///
+/// let user = ResourceType::user();
+/// let shown = scim::json::parse(br#"{"id": "1", "userName": "ann", "name": {"givenName": "Ann"}, "groups": []}"#)?;
+/// let projection = Projection::parse(Some("name.givenName, nonsense"), None, user)?;
+/// assert!(!projection.wants("groups"));
+/// let shown = projection.apply(shown, user);
+/// assert_eq!(shown.keys().collect::<Vec<_>>(), ["id", "name"]);
+/// # Ok::<(), scim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projection {
     choice: Choice,
