@@ -13,7 +13,7 @@ use crate::discovery::definition;
 use crate::door::take;
 use crate::error::{Error, describe, quote};
 use crate::schema::{
-    Attribute, Extension, Kind, Mutability, Place, ResourceType, Returned, Schema, Uniqueness,
+    Attribute, Extension, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness,
 };
 use crate::user::ENTERPRISE_USER_SCHEMA;
 use crate::value::is_unassigned;
@@ -355,7 +355,7 @@ impl ResourceType {
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue`, which names the URI or the attribute.
+    /// 400 `invalidValue`, with the path in the definition of what is wrong.
     pub fn extend(mut self, extension: Extension) -> Result<ResourceType, Error> {
         let schema = &extension.schema;
         self.check_uri(&schema.id)?;
@@ -369,16 +369,13 @@ impl ResourceType {
                 ),
             ));
         }
-        for attribute in &schema.attributes {
-            let place = Place {
-                extension: Some(&schema.id),
-                attribute: &attribute.name,
-                sub: None,
-            };
-            check_characteristics(attribute, place)?;
-            for sub in &attribute.sub_attributes {
-                check_characteristics(sub, place.sub(&sub.name))?;
-                check_sub_attribute(sub, place.sub(&sub.name))?;
+        for (index, attribute) in schema.attributes.iter().enumerate() {
+            let at = format!("attributes[{index}]");
+            check_characteristics(attribute, &at)?;
+            for (index, sub) in attribute.sub_attributes.iter().enumerate() {
+                let at = format!("{at}.subAttributes[{index}]");
+                check_characteristics(sub, &at)?;
+                check_sub_attribute(sub, &at)?;
             }
         }
         self.extensions.push(extension);
@@ -434,40 +431,54 @@ impl ResourceType {
     }
 }
 
-fn check_characteristics(attribute: &Attribute, place: Place<'_>) -> Result<(), Error> {
-    let wrong = |what: &str| Err(Error::invalid_value(place, what));
+fn check_characteristics(attribute: &Attribute, at: &str) -> Result<(), Error> {
+    let wrong = |name: &str, what: &str| {
+        Err(Error::invalid_value(
+            format_args!("{at}.{name}"),
+            format_args!("{what} ({})", attribute.name),
+        ))
+    };
     let never = attribute.returned == Returned::Never;
     match attribute.mutability {
-        Mutability::ReadOnly => wrong("mutability is readOnly, so nobody could ever set it"),
+        Mutability::ReadOnly => wrong("mutability", "nobody could ever set what is readOnly"),
         Mutability::WriteOnly if !never => wrong(
-            "mutability is writeOnly, so returned must be never: values are checked and dropped",
+            "returned",
+            "must be never where mutability is writeOnly: values are checked and dropped",
         ),
         Mutability::WriteOnly if attribute.required => wrong(
-            "mutability is writeOnly, so it cannot be required: values are checked and dropped",
+            "required",
+            "cannot be true where mutability is writeOnly: values are checked and dropped",
         ),
-        Mutability::ReadWrite | Mutability::Immutable if never => {
-            wrong("returned is never, so mutability must be writeOnly: nobody could ever read it")
-        }
-        _ if attribute.uniqueness != Uniqueness::None => {
-            wrong("uniqueness must be none: no other is enforced for attributes of your own")
-        }
+        Mutability::ReadWrite | Mutability::Immutable if never => wrong(
+            "returned",
+            "can be never only where mutability is writeOnly: nobody could ever read it",
+        ),
+        _ if attribute.uniqueness != Uniqueness::None => wrong(
+            "uniqueness",
+            "must be none: no other is enforced for attributes of your own",
+        ),
         _ => Ok(()),
     }
 }
 
-fn check_sub_attribute(sub: &Attribute, place: Place<'_>) -> Result<(), Error> {
-    let wrong = |what: &str| Err(Error::invalid_value(place, what));
-    if sub.multi_valued {
-        return wrong("a sub-attribute cannot be multiValued here");
-    }
+fn check_sub_attribute(sub: &Attribute, at: &str) -> Result<(), Error> {
+    let wrong =
+        |name: &str, what: &str| Err(Error::invalid_value(format_args!("{at}.{name}"), what));
     let usual = USUAL_SUB_ATTRIBUTES
         .iter()
         .find(|usual| usual.eq_ignore_ascii_case(&sub.name));
     match usual {
-        Some(usual) if **usual != sub.name => wrong(&format!("is spelled {usual}")),
-        Some(&"primary") if sub.kind != Kind::Boolean => {
-            wrong("primary is a Boolean (RFC 7643 §2.4)")
+        _ if sub.multi_valued => wrong(
+            "multiValued",
+            "must be false: no path could name an element of a list within a list",
+        ),
+        Some(usual) if **usual != sub.name => {
+            wrong("name", &format!("{} is spelled {usual}", quote(&sub.name)))
         }
+        Some(&"primary") if sub.kind != Kind::Boolean => wrong(
+            "type",
+            "must be boolean: that is what primary is (RFC 7643 §2.4)",
+        ),
         _ => Ok(()),
     }
 }
@@ -640,43 +651,43 @@ mod tests {
 
     #[test]
     fn what_would_not_be_held_to_is_refused() {
-        let sub = |sub: Value| json!([{"name": "a", "type": "complex", "multiValued": true, "subAttributes": [sub]}]);
+        let sub = |sub: Value| json!([{"name": "a"}, {"name": "b", "type": "complex", "multiValued": true, "subAttributes": [{"name": "c"}, sub]}]);
         for (attributes, detail) in [
             (
                 json!([{"name": "a", "mutability": "readOnly"}]),
-                "urn:acme:User:a: mutability is readOnly",
+                "attributes[0].mutability: nobody could ever set what is readOnly (a)",
             ),
             (
                 json!([{"name": "a", "returned": "never"}]),
-                "urn:acme:User:a: returned is never",
+                "attributes[0].returned: can be never only where",
             ),
             (
                 json!([{"name": "a", "mutability": "writeOnly", "returned": "request"}]),
-                "urn:acme:User:a: mutability is writeOnly, so returned",
+                "attributes[0].returned: must be never",
             ),
             (
                 json!([{"name": "a", "mutability": "writeOnly", "required": true}]),
-                "urn:acme:User:a: mutability is writeOnly, so it cannot",
+                "attributes[0].required: cannot be true",
             ),
             (
                 json!([{"name": "a", "uniqueness": "server"}]),
-                "urn:acme:User:a: uniqueness must be none",
+                "attributes[0].uniqueness: must be none",
             ),
             (
-                sub(json!({"name": "b", "uniqueness": "global"})),
-                "urn:acme:User:a.b: uniqueness must be none",
+                sub(json!({"name": "d", "uniqueness": "global"})),
+                "attributes[1].subAttributes[1].uniqueness: must be none",
             ),
             (
-                sub(json!({"name": "b", "multiValued": true})),
-                "urn:acme:User:a.b: a sub-attribute cannot be multiValued",
+                sub(json!({"name": "d", "multiValued": true})),
+                "attributes[1].subAttributes[1].multiValued: must be false",
             ),
             (
                 sub(json!({"name": "Value"})),
-                "urn:acme:User:a.Value: is spelled value",
+                "attributes[1].subAttributes[1].name: \"Value\" is spelled value",
             ),
             (
                 sub(json!({"name": "primary"})),
-                "urn:acme:User:a.primary: primary is a Boolean",
+                "attributes[1].subAttributes[1].type: must be boolean",
             ),
             (
                 json!(
