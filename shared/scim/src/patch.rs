@@ -35,8 +35,8 @@ pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp
 /// number of values (X25).
 pub const MAX_OPERATIONS: usize = 1_000;
 
-/// How often the operations of one message may compare an element of a list,
-/// in all. A thousand operations on a list of a thousand elements need no more
+/// How often the operations of one message may compare an element of a list
+/// (one with long texts counts as several), in all. A thousand operations on a list of a thousand elements need no more
 /// than that; without an end to it, a body of 5 MB could ask for an hour.
 pub const MAX_COMPARISONS: usize = 4_000_000;
 
@@ -615,6 +615,19 @@ impl Work {
     }
 }
 
+/// How much there is to compare: the elements, and once more for every 64 bytes
+/// of their texts.
+fn weight(elements: &[Value]) -> usize {
+    let bytes = |value: &Value| value.as_str().map_or(0, str::len);
+    elements
+        .iter()
+        .map(|element| match element {
+            Value::Object(object) => 1 + object.values().map(bytes).sum::<usize>() / 64,
+            element => 1 + bytes(element) / 64,
+        })
+        .sum()
+}
+
 impl Operation {
     fn apply(
         &self,
@@ -702,7 +715,8 @@ impl Operation {
             // Without a filter, elements are compared by their value and their type.
             let filter = self.path.filter.as_ref();
             let each = filter.map_or(2, |filter| filter.expression().comparisons());
-            work.spend((elements.len() + self.values.len()).saturating_mul(each))?;
+            let weight = weight(&elements).saturating_add(weight(&self.values));
+            work.spend(weight.saturating_mul(each))?;
             let touched = self.edit_elements(target, &mut elements)?;
             settle_primary(target, &mut elements, &touched)?;
             holder.insert(name.clone(), Value::Array(elements));
@@ -965,8 +979,13 @@ fn add_elements(
 ) -> HashSet<usize> {
     let mut touched = HashSet::with_capacity(added.len());
     let mut known = Known::default();
+    // Most elements of a long list have nothing to do with what is added.
+    let value = |element: &Value| value_key(attribute, element.as_object()?);
+    let wanted: HashSet<Option<String>> = added.iter().map(value).collect();
     for (index, element) in elements.iter().enumerate() {
-        known.insert(attribute, element, index);
+        if wanted.contains(&value(element)) {
+            known.insert(attribute, element, index);
+        }
     }
     for new in added {
         let found = known.find(attribute, new);
@@ -1053,16 +1072,14 @@ fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, named: &[Value
         .filter_map(|element| value_key(attribute, element.as_object()?))
         .collect();
     elements.retain(|element| {
-        if identities.contains(&identity(attribute, element)) {
-            return false;
-        }
-        let Some(element) = element.as_object() else {
-            return true;
-        };
-        match value_key(attribute, element) {
-            None => true,
-            Some(value) if element.contains_key("type") => !values.contains(&value),
-            Some(value) => !untyped.contains(&value),
+        let object = element.as_object();
+        match object.and_then(|object| value_key(attribute, object)) {
+            Some(value) if !untyped.contains(&value) => true,
+            Some(value) if object.is_some_and(|object| object.contains_key("type")) => {
+                !values.contains(&value) && !identities.contains(&identity(attribute, element))
+            }
+            Some(_) => false,
+            None => !identities.contains(&identity(attribute, element)),
         }
     });
 }
