@@ -2,6 +2,7 @@
 
 mod bulk;
 mod cost;
+mod edge;
 mod events;
 mod group_cost;
 mod group_races;

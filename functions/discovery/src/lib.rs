@@ -6,13 +6,14 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
 use directory::{CURSOR_TIMEOUT, Caller};
-use gateway::{Authenticated, Error, Gateway, Params, list, not_found, object};
-use http::StatusCode;
+use gateway::{Authenticated, Error, Gateway, Params, Wishes, described, not_found};
 use scim::bulk::{MAX_BULK_BYTES, MAX_BULK_OPERATIONS};
 use scim::discovery::{
     Bulk, Capabilities, Pagination, resource_type, schema, service_provider_config,
 };
-use scim::{DEFAULT_COUNT, ListResponse, MAX_COUNT, Object, ResourceType, Schema};
+use scim::{
+    DEFAULT_COUNT, ListResponse, MAX_COUNT, Object, ResourceType, Schema, discovery_schemas,
+};
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
@@ -37,14 +38,19 @@ fn served(caller: &Caller) -> [&ResourceType; 2] {
     [&types.user, &types.group]
 }
 
-/// Every schema in use, extensions included (D4).
+/// Every schema in use, extensions included, and those of the answers here (D4).
 fn schemas_in_use(caller: &Caller) -> impl Iterator<Item = &Schema> {
-    served(caller).into_iter().flat_map(|ty| {
+    let resources = served(caller).into_iter().flat_map(|ty| {
         std::iter::once(&ty.schema).chain(ty.extensions.iter().map(|extension| &extension.schema))
-    })
+    });
+    resources.chain(discovery_schemas())
 }
 
-async fn config(Authenticated(caller): Authenticated, params: Params) -> Result<Response, Error> {
+async fn config(
+    Authenticated(caller): Authenticated,
+    params: Params,
+    wishes: Wishes,
+) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let capabilities = Capabilities {
         pagination: Some(Pagination {
@@ -63,58 +69,57 @@ async fn config(Authenticated(caller): Authenticated, params: Params) -> Result<
         interop_profile_conformant: caller.directory().settings.strict,
         ..Capabilities::default()
     };
-    Ok(object(
-        StatusCode::OK,
-        service_provider_config(&capabilities, caller.base_url()),
-    ))
+    let config = service_provider_config(&capabilities, caller.base_url());
+    Ok(described(config, &wishes))
 }
 
 async fn resource_types(
     Authenticated(caller): Authenticated,
     params: Params,
+    wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
-    Ok(whole(
-        served(&caller)
-            .into_iter()
-            .map(|ty| resource_type(ty, caller.base_url()))
-            .collect(),
-    ))
+    let types = served(&caller).into_iter();
+    let types = types.map(|ty| resource_type(ty, caller.base_url()));
+    Ok(described(whole(types.collect()), &wishes))
 }
 
 async fn one_resource_type(
     Authenticated(caller): Authenticated,
     Path((_, name)): Path<(String, String)>,
     params: Params,
+    wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let ty = served(&caller)
         .into_iter()
         .find(|ty| ty.name == name)
         .ok_or_else(|| not_found("ResourceType", &name))?;
-    Ok(object(StatusCode::OK, resource_type(ty, caller.base_url())))
+    Ok(described(resource_type(ty, caller.base_url()), &wishes))
 }
 
-async fn schemas(Authenticated(caller): Authenticated, params: Params) -> Result<Response, Error> {
+async fn schemas(
+    Authenticated(caller): Authenticated,
+    params: Params,
+    wishes: Wishes,
+) -> Result<Response, Error> {
     refuse_filter(&params)?;
-    Ok(whole(
-        schemas_in_use(&caller)
-            .map(|found| schema(found, caller.base_url()))
-            .collect(),
-    ))
+    let schemas = schemas_in_use(&caller).map(|found| schema(found, caller.base_url()));
+    Ok(described(whole(schemas.collect()), &wishes))
 }
 
 async fn one_schema(
     Authenticated(caller): Authenticated,
     Path((_, urn)): Path<(String, String)>,
     params: Params,
+    wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     // URIs of schemas have no case (H7).
     let found = schemas_in_use(&caller)
         .find(|schema| schema.id.eq_ignore_ascii_case(&urn))
         .ok_or_else(|| not_found("Schema", &urn))?;
-    Ok(object(StatusCode::OK, schema(found, caller.base_url())))
+    Ok(described(schema(found, caller.base_url()), &wishes))
 }
 
 /// Discovery cannot be filtered, and says so; paging and sorting are ignored (D5).
@@ -131,6 +136,6 @@ fn refuse_filter(params: &Params) -> Result<(), Error> {
 }
 
 /// A list that is always given whole.
-fn whole(resources: Vec<Object>) -> Response {
-    list(ListResponse::whole(resources))
+fn whole(resources: Vec<Object>) -> Object {
+    ListResponse::whole(resources).to_object()
 }

@@ -6,8 +6,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
-    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, named, no_content, not_found,
-    parse_id, resource, unmodified, updated,
+    At, Authenticated, Body, Error, Gateway, Params, Return, Wishes, created, named, no_content,
+    not_found, parse_id, resource, unmodified, updated,
 };
 use scim::{Object, PatchOp, Projection, SearchRequest};
 
@@ -81,8 +81,10 @@ async fn create(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
     params: Params,
+    wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
+    wishes.allow_creation()?;
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     let resource = ty.read(body, None)?;
@@ -90,13 +92,13 @@ async fn create(
     let mut group = store
         .create_group(&caller, &resource, gateway.now())
         .await?;
-    if group.size() > most_members(&caller, &projection) {
+    let most = most_members(&caller, &projection);
+    if group.size() > most {
         group.members = None;
     }
-    Ok(created(
-        show(&caller, &group, &projection),
-        &group.stored.meta(&caller, ty),
-    ))
+    let body = (!wishes.minimal(&params)).then(|| show(&caller, &group, &projection));
+    let meta = group.stored.meta(&caller, ty);
+    Ok(created(body, &meta, heard(&wishes, &group, most)))
 }
 
 async fn read(
@@ -132,10 +134,11 @@ async fn replace(
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
-    let minimal = wishes.minimal && params.get("attributes").is_none();
+    let minimal = wishes.minimal(&params);
+    let most = most_members(&caller, &projection);
     let echo = match minimal {
         true => 0,
-        false => most_members(&caller, &projection),
+        false => most,
     };
     let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
     let group = gateway
@@ -144,7 +147,8 @@ async fn replace(
         .await
         .map_err(|error| named(error, ty, &id))?;
     let body = (!minimal).then(|| show(&caller, &group, &projection));
-    Ok(updated(body, &group.stored.meta(&caller, ty), minimal))
+    let meta = group.stored.meta(&caller, ty);
+    Ok(updated(body, &meta, heard(&wishes, &group, most)))
 }
 
 async fn modify(
@@ -158,11 +162,12 @@ async fn modify(
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     let patch = PatchOp::parse(body, ty)?;
-    // Who names attributes gets them (X22), even many members.
+    // Who names attributes (X22), or prefers the whole (H15), gets even many members.
     let named_attributes = params.get("attributes").is_some();
-    let minimal = wishes.minimal && !named_attributes;
+    let whole = named_attributes || wishes.prefer == Some(Return::Representation);
+    let minimal = wishes.minimal(&params);
     let most = most_members(&caller, &projection);
-    let echo = match (minimal, named_attributes) {
+    let echo = match (minimal, whole) {
         (true, _) => 0,
         (false, true) => most,
         (false, false) => most.min(MAX_ECHOED_MEMBERS),
@@ -175,7 +180,8 @@ async fn modify(
         .map_err(|error| named(error, ty, &id))?;
     let too_many = most > 0 && group.members.is_none() && !named_attributes;
     let body = (!minimal && !too_many).then(|| show(&caller, &group, &projection));
-    Ok(updated(body, &group.stored.meta(&caller, ty), minimal))
+    let meta = group.stored.meta(&caller, ty);
+    Ok(updated(body, &meta, heard(&wishes, &group, most)))
 }
 
 async fn delete(
@@ -191,6 +197,14 @@ async fn delete(
         .delete_group(&caller, group_id, &wishes.precondition, now);
     deleted.await.map_err(|error| named(error, ty, &id))?;
     Ok(no_content())
+}
+
+/// The preference, as far as an answer can follow it: a group without members that do not fit is not the whole of it.
+fn heard(wishes: &Wishes, group: &Group, most: u64) -> Option<Return> {
+    let whole = most == 0 || group.size() <= most;
+    wishes
+        .prefer
+        .filter(|prefer| whole || *prefer == Return::Minimal)
 }
 
 /// How many members an answer holds; none if it does not show them (G8).

@@ -81,8 +81,10 @@ async fn create(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
     params: Params,
+    wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
+    wishes.allow_creation()?;
     let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let user = gateway
@@ -91,10 +93,8 @@ async fn create(
         .await?;
     // Nobody is a member who was not there.
     let groups = Memberships::default();
-    Ok(created(
-        show(&caller, &user, &groups, &projection),
-        &user.meta(&caller, ty),
-    ))
+    let body = (!wishes.minimal(&params)).then(|| show(&caller, &user, &groups, &projection));
+    Ok(created(body, &user.meta(&caller, ty), wishes.prefer))
 }
 
 async fn read(
@@ -212,7 +212,7 @@ async fn changed(
     let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let user_id = parse_id(ty, id)?;
-    let minimal = wishes.minimal && params.get("attributes").is_none();
+    let minimal = wishes.minimal(params);
     let groups = async {
         match minimal {
             true => Ok(Memberships::default()),
@@ -222,5 +222,5 @@ async fn changed(
     let (user, groups) =
         try_join!(change(user_id), groups).map_err(|error| named(error, ty, id))?;
     let body = (!minimal).then(|| show(caller, &user, &groups, &projection));
-    Ok(updated(body, &user.meta(caller, ty), minimal))
+    Ok(updated(body, &user.meta(caller, ty), wishes.prefer))
 }

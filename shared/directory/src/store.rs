@@ -104,7 +104,8 @@ impl Stored {
     }
 }
 
-/// The versions that a client demands of what it changes (`If-Match`, RFC 7644 §3.14).
+/// The versions that a client demands of what it changes (`If-Match` and
+/// `If-None-Match`, RFC 7644 §3.14).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {
     /// Any.
@@ -112,13 +113,16 @@ pub enum Precondition {
     None,
     /// One of these.
     Version(Vec<u64>),
+    /// None of these.
+    Except(Vec<u64>),
 }
 
 impl Precondition {
     pub(crate) fn check(&self, version: u64) -> Result<(), Error> {
         match self {
             Self::Version(versions) if !versions.contains(&version) => Err(Error::Changed),
-            Self::None | Self::Version(_) => Ok(()),
+            Self::Except(versions) if versions.contains(&version) => Err(Error::Changed),
+            Self::None | Self::Version(_) | Self::Except(_) => Ok(()),
         }
     }
 }

@@ -298,10 +298,7 @@ impl FromRequestParts<Gateway> for Authenticated {
         if directory.status == Status::Inactive {
             return Err(Error::Inactive);
         }
-        let base_url = format!(
-            "{}/scim/v2/{id}",
-            origin(parts, gateway.base_url.as_deref())
-        );
+        let base_url = format!("{}/scim/v2/{id}", gateway.origin(parts));
         #[expect(clippy::disallowed_methods, reason = "this is the authentication")]
         Ok(Self(Caller::authenticated(directory, &base_url)))
     }
@@ -320,32 +317,34 @@ fn bearer(parts: &Parts) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The scheme and authority that the client used, without a slash at the end.
-fn origin(parts: &Parts, base_url: Option<&str>) -> String {
-    if let Some(base_url) = base_url {
-        return base_url.to_owned();
+impl Gateway {
+    /// The scheme and authority that the client used, without a slash at the end.
+    pub(crate) fn origin(&self, parts: &Parts) -> String {
+        if let Some(base_url) = &self.base_url {
+            return base_url.to_string();
+        }
+        // API Gateway sets these itself; the Host header would be the client's word.
+        let (domain, stage) = match parts.extensions.get::<RequestContext>() {
+            Some(RequestContext::ApiGatewayV2(context)) => {
+                (context.domain_name.clone(), context.stage.clone())
+            }
+            Some(RequestContext::ApiGatewayV1(context)) => {
+                (context.domain_name.clone(), context.stage.clone())
+            }
+            _ => (None, None),
+        };
+        let scheme = parts
+            .headers
+            .get("x-forwarded-proto")
+            .and_then(|scheme| scheme.to_str().ok())
+            .unwrap_or("https");
+        let stage = stage
+            .filter(|stage| stage != "$default")
+            .map(|stage| format!("/{stage}"))
+            .unwrap_or_default();
+        format!(
+            "{scheme}://{}{stage}",
+            domain.as_deref().unwrap_or("localhost")
+        )
     }
-    // API Gateway sets these itself; the Host header would be the client's word.
-    let (domain, stage) = match parts.extensions.get::<RequestContext>() {
-        Some(RequestContext::ApiGatewayV2(context)) => {
-            (context.domain_name.clone(), context.stage.clone())
-        }
-        Some(RequestContext::ApiGatewayV1(context)) => {
-            (context.domain_name.clone(), context.stage.clone())
-        }
-        _ => (None, None),
-    };
-    let scheme = parts
-        .headers
-        .get("x-forwarded-proto")
-        .and_then(|scheme| scheme.to_str().ok())
-        .unwrap_or("https");
-    let stage = stage
-        .filter(|stage| stage != "$default")
-        .map(|stage| format!("/{stage}"))
-        .unwrap_or_default();
-    format!(
-        "{scheme}://{}{stage}",
-        domain.as_deref().unwrap_or("localhost")
-    )
 }

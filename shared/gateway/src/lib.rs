@@ -7,6 +7,7 @@
 mod auth;
 mod request;
 mod response;
+mod wishes;
 
 use std::sync::Arc;
 
@@ -17,10 +18,12 @@ use jiff::Timestamp;
 use auth::Tokens;
 
 pub use auth::{Authenticated, BearerToken};
-pub use request::{At, Body, JsonBytes, MAX_BODY_BYTES, Params, Wishes, parse_id, routes};
+pub use request::{At, Body, JsonBytes, MAX_BODY_BYTES, Params, parse_id, routes};
 pub use response::{
-    Error, created, list, named, no_content, not_found, object, resource, unmodified, updated,
+    Error, created, described, list, named, no_content, not_found, object, resource, unmodified,
+    updated,
 };
+pub use wishes::{Return, Wishes};
 
 /// The clock of a function, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

@@ -6,14 +6,17 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Path, Request};
+use axum::extract::{
+    DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Path, Request, State,
+};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
-use directory::{Precondition, ResourceId};
-use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use directory::{DirectoryId, ResourceId};
+use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode};
 use scim::{Object, Projection, ResourceType, SearchRequest};
 use tower_http::compression::CompressionLayer;
 use tracing::Instrument;
@@ -35,18 +38,23 @@ pub fn routes<const N: usize>(
             .route(path, methods.clone())
             .route(&format!("{path}/"), methods);
     }
-    router
+    let router = router
         .fallback(unknown_endpoint)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(log))
-        .with_state(gateway)
+        .with_state(gateway);
+    // Around the router, for axum writes `Allow` after its layers.
+    Router::new()
+        .fallback_service(router)
+        .layer(middleware::map_response(allow_options))
 }
 
 /// 404 for what is no endpoint, 400 for another version of the protocol (H8), 501 for what SCIM has and this does not (H11).
-async fn unknown_endpoint(request: Request) -> Error {
-    let path = request.uri().path();
+async fn unknown_endpoint(State(gateway): State<Gateway>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let path = parts.uri.path();
     let mut segments = path.trim_matches('/').split('/');
     let (scim, version, _directory, endpoint) = (
         segments.next(),
@@ -55,6 +63,9 @@ async fn unknown_endpoint(request: Request) -> Error {
         segments.next(),
     );
     if scim == Some("scim") {
+        if version.is_some_and(|version| version.parse::<DirectoryId>().is_ok()) {
+            return without_version(&gateway, &parts);
+        }
         let other_version = version
             .and_then(|version| version.strip_prefix(['v', 'V']))
             .is_some_and(|number| {
@@ -63,28 +74,60 @@ async fn unknown_endpoint(request: Request) -> Error {
                     && number.chars().all(|c| c.is_ascii_digit() || c == '.')
             });
         if other_version {
-            return scim::Error::invalid_vers("This service speaks SCIM 2.0, at /scim/v2/.").into();
+            return refuse(scim::Error::invalid_vers(
+                "This service speaks SCIM 2.0, at /scim/v2/.",
+            ));
         }
         if version == Some("v2") && endpoint == Some("Me") {
-            return scim::Error::new(501, None, "/Me is not supported.").into();
+            return refuse(scim::Error::new(501, None, "/Me is not supported."));
         }
     }
-    scim::Error::new(
+    refuse(scim::Error::new(
         404,
         None,
         "There is no such endpoint. SCIM endpoints are below /scim/v2/{directory}/.",
-    )
-    .into()
+    ))
 }
 
-/// 405; axum names the methods that would do in `Allow`.
-async fn wrong_method(request: Request) -> Error {
-    scim::Error::new(
-        405,
-        None,
-        format!("{} is not a method of this endpoint.", request.method()),
-    )
-    .into()
+fn refuse(error: scim::Error) -> Response {
+    Error::from(error).into_response()
+}
+
+/// 308 to the newest version for an address that names none (RFC 7644 §3.13, §3.12): the same request works there.
+fn without_version(gateway: &Gateway, parts: &Parts) -> Response {
+    let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let target = target.trim_start_matches("/scim/");
+    let address = format!("{}/scim/v2/{target}", gateway.origin(parts));
+    let detail = "The address names no version of SCIM. Send the request to /scim/v2/.";
+    let mut response = refuse(scim::Error::new(308, None, detail));
+    if let Ok(address) = HeaderValue::try_from(address) {
+        response.headers_mut().insert(LOCATION, address);
+    }
+    response
+}
+
+/// 405, or for OPTIONS 204 to whoever asks (H11, H12); axum names the methods that would do in `Allow`.
+async fn other_method(request: Request) -> Result<StatusCode, Error> {
+    match request.method() {
+        &Method::OPTIONS => Ok(StatusCode::NO_CONTENT),
+        method => Err(scim::Error::new(
+            405,
+            None,
+            format!("{method} is not a method of this endpoint."),
+        )
+        .into()),
+    }
+}
+
+/// OPTIONS is no route of its own, so axum does not name it.
+async fn allow_options(mut response: Response) -> Response {
+    if let Some(allowed) = response.headers_mut().get_mut(ALLOW) {
+        let methods = allowed.to_str().map(|methods| format!("{methods},OPTIONS"));
+        if let Some(methods) = methods.ok().and_then(|all| HeaderValue::try_from(all).ok()) {
+            *allowed = methods;
+        }
+    }
+    response
 }
 
 /// One line a request: no query, no body, no id of a resource, no token.
@@ -211,75 +254,6 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for JsonBytes<MAX> {
                         .into(),
                 )
             }
-        }
-    }
-}
-
-/// What the headers of a request wish.
-pub struct Wishes {
-    /// The versions that may be changed.
-    pub precondition: Precondition,
-    /// Whether an answer without a body will do (RFC 7240).
-    pub minimal: bool,
-    none_match: Option<Tags>,
-}
-
-enum Tags {
-    Any,
-    Versions(Vec<u64>),
-}
-
-impl Tags {
-    /// Entity tags, compared weakly: SCIM's own are weak (RFC 7644 §3.14).
-    /// A tag that this service never gave matches nothing.
-    fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
-        let mut versions = None;
-        for value in headers.get_all(name) {
-            for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-                if tag == "*" {
-                    return Some(Self::Any);
-                }
-                let tag = tag.trim_start_matches("W/").trim_matches('"');
-                versions
-                    .get_or_insert_with(Vec::new)
-                    .extend(tag.parse::<u64>());
-            }
-        }
-        versions.map(Self::Versions)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Wishes {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let headers = &parts.headers;
-        let minimal = headers
-            .get_all("prefer")
-            .iter()
-            .filter_map(|prefer| prefer.to_str().ok())
-            .flat_map(|prefer| prefer.split([',', ';']))
-            .any(|wish| wish.trim().eq_ignore_ascii_case("return=minimal"));
-        Ok(Self {
-            // `*` asks only that the resource exists, which every change does.
-            precondition: match Tags::read(headers, &IF_MATCH) {
-                Some(Tags::Versions(versions)) => Precondition::Version(versions),
-                Some(Tags::Any) | None => Precondition::None,
-            },
-            minimal,
-            none_match: Tags::read(headers, &IF_NONE_MATCH),
-        })
-    }
-}
-
-impl Wishes {
-    /// Whether the client has this version already (`If-None-Match`).
-    #[must_use]
-    pub fn has(&self, version: u64) -> bool {
-        match &self.none_match {
-            Some(Tags::Any) => true,
-            Some(Tags::Versions(versions)) => versions.contains(&version),
-            None => false,
         }
     }
 }

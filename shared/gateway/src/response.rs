@@ -3,16 +3,25 @@
 use std::error::Error as StdError;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, StatusCode};
 use scim::{ListResponse, Meta, Object, ResourceType};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::wishes::{PREFERENCE_APPLIED, Return, Wishes};
 
 /// The media type of every answer. It has no parameters: clients compare the exact text (H3).
 pub(crate) const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
 
 /// What Okta waits before it sends a request again, in seconds. It reads whole seconds only (A8).
 const RETRY_SECONDS: u64 = 5;
+
+/// How long a client may keep what the service says of itself: an hour, for a
+/// deployment or a directory's settings may change it.
+const DESCRIBED_FOR: HeaderValue = HeaderValue::from_static("private, max-age=3600");
 
 /// Why a request was not answered as it wished.
 #[derive(Debug)]
@@ -94,7 +103,7 @@ impl Error {
                 directory::Error::Changed => scim::Error::new(
                     412,
                     None,
-                    "The resource is not in the version that If-Match names.",
+                    "The resource is not in a version that If-Match and If-None-Match allow.",
                 ),
                 directory::Error::TooLarge(detail) => scim::Error::new(413, None, detail.clone()),
                 directory::Error::Scim(error) => error.clone(),
@@ -217,28 +226,96 @@ pub fn unmodified(meta: &Meta) -> Response {
     addressed(StatusCode::NOT_MODIFIED.into_response(), meta)
 }
 
-/// 201, for a resource that is new.
+/// 201, for a resource that is new. It has a body unless the client prefers none: Okta needs one (R1, H15).
 #[must_use]
-pub fn created(body: Object, meta: &Meta) -> Response {
-    addressed(object(StatusCode::CREATED, body), meta)
+pub fn created(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
+    let applied = applied(body.is_some(), prefer);
+    let response = match body {
+        Some(body) => object(StatusCode::CREATED, body),
+        None => StatusCode::CREATED.into_response(),
+    };
+    preferred(addressed(response, meta), applied)
 }
 
 /// A resource that was changed, with its body or, if the client prefers that,
-/// without (RFC 7240, H15). `None` is a body that would be too costly (RFC 7644 §3.5.2).
+/// without (RFC 7240, H15). `None` is also a body that would be too costly (RFC 7644 §3.5.2).
 #[must_use]
-pub fn updated(body: Option<Object>, meta: &Meta, preferred: bool) -> Response {
-    const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-    match body {
-        Some(body) => resource(body, meta),
-        None => {
-            let mut response = addressed(no_content(), meta);
-            if preferred {
-                let minimal = HeaderValue::from_static("return=minimal");
-                response.headers_mut().insert(PREFERENCE_APPLIED, minimal);
-            }
-            response
-        }
+pub fn updated(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
+    let applied = applied(body.is_some(), prefer);
+    let response = match body {
+        Some(body) => object(StatusCode::OK, body),
+        None => no_content(),
+    };
+    preferred(addressed(response, meta), applied)
+}
+
+/// The preference, if an answer with or without a body is what it asks for.
+fn applied(has_body: bool, prefer: Option<Return>) -> Option<Return> {
+    prefer.filter(|prefer| match prefer {
+        Return::Minimal => !has_body,
+        Return::Representation => has_body,
+    })
+}
+
+fn preferred(mut response: Response, applied: Option<Return>) -> Response {
+    if let Some(applied) = applied {
+        response
+            .headers_mut()
+            .insert(PREFERENCE_APPLIED, applied.as_header());
     }
+    response
+}
+
+/// What the service says of itself, with a tag that follows from the content
+/// and a lifetime, or 304 for a client that has it (D9).
+#[must_use]
+pub fn described(mut body: Object, wishes: &Wishes) -> Response {
+    let tag = tag(&mut body);
+    let location = body.get("meta").and_then(|meta| meta.get("location"));
+    let location = location.and_then(Value::as_str).map(HeaderValue::from_str);
+    let mut response = match wishes.has_tag(&tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => object(StatusCode::OK, body),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, DESCRIBED_FOR);
+    if let Ok(etag) = HeaderValue::try_from(weak(&tag)) {
+        headers.insert(ETAG, etag);
+    }
+    if let Some(Ok(location)) = location {
+        headers.insert(CONTENT_LOCATION, location);
+    }
+    response
+}
+
+/// A tag that follows from the content, and is the `meta.version` of each resource in it as well (E1).
+fn tag(body: &mut Object) -> String {
+    // A location follows from the address that was asked, which is no content.
+    let meta = body.shift_remove("meta");
+    let mut digest = Sha256::new();
+    match body.get_mut("Resources") {
+        Some(Value::Array(resources)) => {
+            for resource in resources.iter_mut().filter_map(Value::as_object_mut) {
+                digest.update(tag(resource));
+            }
+        }
+        _ => digest.update(Value::Object(body.clone()).to_string()),
+    }
+    let digest = digest.finalize();
+    let tag: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    if let Some(Value::Object(mut meta)) = meta {
+        meta.insert("version".to_owned(), weak(&tag).into());
+        body.insert("meta".to_owned(), meta.into());
+    }
+    tag
+}
+
+fn weak(tag: &str) -> String {
+    format!("W/\"{tag}\"")
 }
 
 fn addressed(mut response: Response, meta: &Meta) -> Response {
@@ -253,4 +330,30 @@ fn addressed(mut response: Response, meta: &Meta) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn d9_a_tag_follows_from_the_content_and_not_from_the_address() {
+        let tag_of = |body: Value| match body {
+            Value::Object(mut body) => tag(&mut body),
+            other => panic!("{other}"),
+        };
+        let one = |name: &str, host: &str| json!({"name": name, "meta": {"location": format!("https://{host}/ResourceTypes/{name}")}});
+        let list = |resources: &[Value]| tag_of(json!({"Resources": resources}));
+        let user = tag_of(one("User", "a"));
+        assert_eq!(user.len(), 16);
+        assert_eq!(user, tag_of(one("User", "b")));
+        assert_ne!(user, tag_of(one("Group", "a")));
+        let both = list(&[one("User", "a"), one("Group", "a")]);
+        assert_eq!(both, list(&[one("User", "b"), one("Group", "b")]));
+        assert_ne!(both, list(&[one("Group", "a"), one("User", "a")]));
+        assert_ne!(both, list(&[one("User", "a"), one("Device", "a")]));
+        assert_ne!(both, list(&[one("User", "a")]));
+    }
 }

@@ -103,6 +103,7 @@
 //! and no values, and an [`Error`] quotes nothing that is never returned.
 
 mod definition;
+mod discovery_schemas;
 mod door;
 mod error;
 mod filter;
@@ -128,6 +129,7 @@ pub mod discovery;
 pub mod json;
 
 pub use definition::MAX_EXTENSION_ATTRIBUTES;
+pub use discovery_schemas::discovery_schemas;
 pub use error::{ERROR_SCHEMA, Error, ScimType};
 pub use filter::{
     Elements, Expression, Filter, Literal, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_TERMS,

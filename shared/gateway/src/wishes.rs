@@ -1,0 +1,304 @@
+//! What the headers of a request wish: conditions (RFC 9110 §13.1, RFC 7644
+//! §3.14) and preferences (RFC 7240).
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use directory::Precondition;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{Error, Params};
+
+/// The header of preferences (RFC 7240 §2).
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// The header that says which of them were heard (RFC 7240 §3).
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What a client prefers as the answer to a change (RFC 7240 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// No body.
+    Minimal,
+    /// The whole resource.
+    Representation,
+}
+
+impl Return {
+    pub(crate) fn as_header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Minimal => "return=minimal",
+            Self::Representation => "return=representation",
+        })
+    }
+
+    /// The first `return` counts, and words have no case (RFC 7240 §2).
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let preferences = headers.get_all(PREFER);
+        let value = preferences
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| unquoted(line, ','))
+            // What follows a semicolon is a parameter of the preference before it.
+            .filter_map(|preference| unquoted(preference, ';').next())
+            .filter_map(|preference| preference.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("return"))
+            .map(|(_, value)| value.trim().trim_matches('"').to_ascii_lowercase())?;
+        match value.as_str() {
+            "minimal" => Some(Self::Minimal),
+            "representation" => Some(Self::Representation),
+            _ => None,
+        }
+    }
+}
+
+/// The parts of a header between `separator`, unless it stands in quotes (RFC 9110 §5.6).
+fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        let separates = c == separator && !quoted;
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && quoted && !escaped;
+        separates
+    })
+    .map(str::trim)
+}
+
+/// What `If-Match` or `If-None-Match` lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tags {
+    Any,
+    /// What stands between the quotes.
+    Listed(Vec<String>),
+}
+
+impl Tags {
+    /// Entity tags, which are compared weakly: SCIM's own are weak (RFC 7644
+    /// §3.14, E3). What is no entity tag matches nothing, so that a condition
+    /// which is not understood changes nothing.
+    fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
+        let mut listed = None;
+        for line in headers.get_all(name) {
+            for tag in unquoted(line.to_str().unwrap_or_default(), ',') {
+                if tag == "*" {
+                    return Some(Self::Any);
+                }
+                let tag = tag.strip_prefix("W/").unwrap_or(tag);
+                let opaque = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+                listed
+                    .get_or_insert_with(Vec::new)
+                    .extend(opaque.map(str::to_owned));
+            }
+        }
+        listed.map(Self::Listed)
+    }
+
+    fn name(&self, tag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(tags) => tags.iter().any(|listed| listed == tag),
+        }
+    }
+}
+
+/// The versions among entity tags. One that this service never gave is none:
+/// not `"01"`, and not `"+1"`.
+fn versions(tags: &[String]) -> Vec<u64> {
+    tags.iter()
+        .filter_map(|tag| {
+            let version: u64 = tag.parse().ok()?;
+            (version.to_string() == *tag).then_some(version)
+        })
+        .collect()
+}
+
+/// What the headers of a request wish.
+pub struct Wishes {
+    /// The versions that may be changed.
+    pub precondition: Precondition,
+    /// What the answer to a change should hold.
+    pub prefer: Option<Return>,
+    if_match: Option<Tags>,
+    none_match: Option<Tags>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Wishes {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::read(&parts.headers))
+    }
+}
+
+impl Wishes {
+    fn read(headers: &HeaderMap) -> Self {
+        let if_match = Tags::read(headers, &IF_MATCH);
+        let none_match = Tags::read(headers, &IF_NONE_MATCH);
+        Self {
+            precondition: precondition(if_match.as_ref(), none_match.as_ref()),
+            prefer: Return::read(headers),
+            if_match,
+            none_match,
+        }
+    }
+
+    /// Whether the client has this version already (`If-None-Match`, E2).
+    #[must_use]
+    pub fn has(&self, version: u64) -> bool {
+        self.has_tag(&version.to_string())
+    }
+
+    /// The same, for what has a tag that is no number.
+    pub(crate) fn has_tag(&self, tag: &str) -> bool {
+        self.none_match.as_ref().is_some_and(|tags| tags.name(tag))
+    }
+
+    /// Whether the answer to a change needs no body: the client prefers that,
+    /// and names no attributes that it wants to see (X22).
+    #[must_use]
+    pub fn minimal(&self, params: &Params) -> bool {
+        self.prefer == Some(Return::Minimal) && params.get("attributes").is_none()
+    }
+
+    /// Conditions on a POST are about the collection (RFC 9110 §13.1), which is
+    /// always there and has no version.
+    ///
+    /// # Errors
+    ///
+    /// 412 when they do not hold.
+    pub fn allow_creation(&self) -> Result<(), Error> {
+        match (&self.if_match, &self.none_match) {
+            (Some(Tags::Listed(_)), _) | (_, Some(Tags::Any)) => {
+                Err(directory::Error::Changed.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What both headers together allow. `*` stands for any version: in `If-Match`
+/// it asks only that the resource exists, which every change does, and in
+/// `If-None-Match` that it does not, which no change can have.
+fn precondition(if_match: Option<&Tags>, none_match: Option<&Tags>) -> Precondition {
+    match (if_match, none_match) {
+        (None | Some(Tags::Any), None) => Precondition::None,
+        (None | Some(Tags::Any), Some(Tags::Listed(tags))) => Precondition::Except(versions(tags)),
+        (_, Some(Tags::Any)) => Precondition::Version(Vec::new()),
+        (Some(Tags::Listed(tags)), none_match) => {
+            let excluded = |version: &u64| {
+                let tag = version.to_string();
+                none_match.is_some_and(|tags| tags.name(&tag))
+            };
+            let mut versions = versions(tags);
+            versions.retain(|version| !excluded(version));
+            Precondition::Version(versions)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes(lines: &[(&'static str, &str)]) -> Wishes {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        Wishes::read(&headers)
+    }
+
+    #[test]
+    fn h15_return_is_found_among_other_preferences() {
+        let check = |lines: &[&str], expected: Option<Return>| {
+            let lines: Vec<_> = lines.iter().map(|line| ("prefer", *line)).collect();
+            assert_eq!(wishes(&lines).prefer, expected, "{lines:?}");
+        };
+        let (minimal, representation) = (Some(Return::Minimal), Some(Return::Representation));
+        check(&[], None);
+        check(&["return=minimal"], minimal);
+        check(&["return=representation"], representation);
+        check(&["RETURN = \"Minimal\""], minimal);
+        check(&["respond-async, wait=10, return=minimal"], minimal);
+        check(&["respond-async", "return=representation"], representation);
+        check(&["return=minimal; foo=\"a,b;c\""], minimal);
+        check(&["foo=\"return=minimal, return=minimal\""], None);
+        check(
+            &["foo=\"\\\", return=minimal\", return=representation"],
+            representation,
+        );
+        // A parameter of another preference is none of its own.
+        check(&["respond-async; return=minimal"], None);
+        // The first one counts, understood or not.
+        check(&["return=minimal, return=representation"], minimal);
+        check(&["return=none, return=minimal"], None);
+        check(&["return"], None);
+        check(&["return=", "ü"], None);
+    }
+
+    #[test]
+    fn e3_conditions_are_read_from_lists_lines_and_stars() {
+        let check = |lines: &[(&'static str, &str)], expected: Precondition| {
+            assert_eq!(wishes(lines).precondition, expected, "{lines:?}");
+        };
+        let version = |versions: &[u64]| Precondition::Version(versions.to_vec());
+        let except = |versions: &[u64]| Precondition::Except(versions.to_vec());
+        check(&[], Precondition::None);
+        check(&[("if-match", "*")], Precondition::None);
+        check(&[("if-match", "W/\"1\"")], version(&[1]));
+        check(
+            &[("if-match", "\"1\",W/\"2\" , \"3\"")],
+            version(&[1, 2, 3]),
+        );
+        check(
+            &[("if-match", "\"1\""), ("if-match", "\"2\"")],
+            version(&[1, 2]),
+        );
+        for garbage in [
+            "",
+            "1",
+            "W/1",
+            "w/\"1\"",
+            "\"01\"",
+            "\"+1\"",
+            "\"1",
+            "1\"",
+            "\"\"",
+            "\"",
+            "\"a,\"",
+            "ü",
+            "\"1\"x",
+            "\" 1\"",
+            "\"99999999999999999999\"",
+            "W/\"W/\"1\"\"",
+        ] {
+            check(&[("if-match", garbage)], version(&[]));
+            check(&[("if-none-match", garbage)], except(&[]));
+        }
+        check(&[("if-none-match", "*")], version(&[]));
+        check(&[("if-none-match", "W/\"1\", \"x\"")], except(&[1]));
+        check(
+            &[("if-match", "*"), ("if-none-match", "\"2\"")],
+            except(&[2]),
+        );
+        check(
+            &[("if-match", "\"1\", \"2\""), ("if-none-match", "\"2\"")],
+            version(&[1]),
+        );
+        check(
+            &[("if-match", "\"1\""), ("if-none-match", "*")],
+            version(&[]),
+        );
+    }
+
+    #[test]
+    fn a_creation_has_conditions_on_the_collection() {
+        let allows = |lines: &[(&'static str, &str)]| wishes(lines).allow_creation().is_ok();
+        assert!(allows(&[]));
+        assert!(allows(&[("if-match", "*")]));
+        assert!(allows(&[("if-none-match", "\"1\"")]));
+        assert!(!allows(&[("if-match", "\"1\"")]));
+        assert!(!allows(&[("if-none-match", "*")]));
+    }
+}

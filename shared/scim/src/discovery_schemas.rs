@@ -1,0 +1,282 @@
+//! The schemas of what a service provider says of itself (RFC 7643 §5 to §7,
+//! listed in §8.7.2), so that `/Schemas` describes these resources, too (D4).
+//!
+//! Data only. All of it is readOnly.
+
+use std::sync::LazyLock;
+
+use crate::discovery::{RESOURCE_TYPE_SCHEMA, SCHEMA_SCHEMA, SERVICE_PROVIDER_CONFIG_SCHEMA};
+use crate::schema::{Attribute, Kind, Schema};
+
+static SCHEMAS: LazyLock<[Schema; 3]> = LazyLock::new(|| {
+    [
+        Schema {
+            id: SERVICE_PROVIDER_CONFIG_SCHEMA.to_owned(),
+            name: "Service Provider Configuration".to_owned(),
+            description: "What the service provider can do.".to_owned(),
+            attributes: read_only(service_provider_config()),
+        },
+        Schema {
+            id: RESOURCE_TYPE_SCHEMA.to_owned(),
+            name: "ResourceType".to_owned(),
+            description: "A kind of resource: its endpoint and its schemas.".to_owned(),
+            attributes: read_only(resource_type()),
+        },
+        Schema {
+            id: SCHEMA_SCHEMA.to_owned(),
+            name: "Schema".to_owned(),
+            description: "A set of attributes under one URI.".to_owned(),
+            attributes: read_only(schema()),
+        },
+    ]
+});
+
+/// The schemas of ServiceProviderConfig, ResourceType and Schema.
+pub fn discovery_schemas() -> &'static [Schema] {
+    SCHEMAS.as_slice()
+}
+
+fn read_only(attributes: Vec<Attribute>) -> Vec<Attribute> {
+    let attributes = attributes.into_iter().map(|attribute| Attribute {
+        sub_attributes: read_only(attribute.sub_attributes.clone()),
+        ..attribute.read_only()
+    });
+    attributes.collect()
+}
+
+fn flag(name: &str, description: &str) -> Attribute {
+    Attribute::new(name, Kind::Boolean, description)
+}
+
+fn number(name: &str, description: &str) -> Attribute {
+    Attribute::new(name, Kind::Integer, description)
+}
+
+fn service_provider_config() -> Vec<Attribute> {
+    let (text, complex, reference) = (Attribute::text, Attribute::complex, Attribute::reference);
+    let feature = |name: &str, description: &str, limits: Vec<Attribute>| {
+        let supported = flag("supported", "Whether it is supported.").required();
+        let parts = std::iter::once(supported).chain(limits).collect();
+        complex(name, description, parts).required()
+    };
+    vec![
+        reference("documentationUri", "Where people read on.", &["external"]),
+        feature("patch", "Modifying resources by PATCH.", vec![]),
+        feature(
+            "bulk",
+            "Several operations in one request.",
+            vec![
+                number("maxOperations", "Operations in one request at most.").required(),
+                number("maxPayloadSize", "Bytes of one request at most.").required(),
+            ],
+        ),
+        feature(
+            "filter",
+            "Filters on lists.",
+            vec![number("maxResults", "Resources in one answer at most.").required()],
+        ),
+        feature("changePassword", "Changing passwords.", vec![]),
+        feature("sort", "Sorting lists.", vec![]),
+        feature("etag", "Versions of resources.", vec![]),
+        complex(
+            "pagination",
+            "How lists are paged.",
+            vec![
+                flag("cursor", "Whether there are cursors.").required(),
+                flag("index", "Whether there is startIndex.").required(),
+                text(
+                    "defaultPaginationMethod",
+                    "What a request that names neither gets.",
+                )
+                .canonical(&["cursor", "index"]),
+                number("defaultPageSize", "The page size when count is left out."),
+                number("maxPageSize", "The greatest page size."),
+                number("cursorTimeout", "How many seconds a cursor lives."),
+            ],
+        ),
+        complex(
+            "authenticationSchemes",
+            "How clients authenticate.",
+            vec![
+                text("type", "The kind of scheme.").required().canonical(&[
+                    "oauth",
+                    "oauth2",
+                    "oauthbearertoken",
+                    "httpbasic",
+                    "httpdigest",
+                ]),
+                text("name", "A name for people.").required(),
+                text("description", "One sentence for people.").required(),
+                reference("specUri", "The specification of the scheme.", &["external"]),
+                reference("documentationUri", "Where people read on.", &["external"]),
+                flag("primary", "Whether it is the preferred scheme."),
+            ],
+        )
+        .multi_valued()
+        .required(),
+    ]
+}
+
+fn resource_type() -> Vec<Attribute> {
+    let (text, reference) = (Attribute::text, Attribute::reference);
+    vec![
+        text("name", "The name, which is the id as well.")
+            .required()
+            .case_exact(),
+        text("description", "One sentence for people."),
+        reference("endpoint", "The path below the base URL.", &["uri"]).required(),
+        reference("schema", "The URI of the base schema.", &["uri"]).required(),
+        Attribute::complex(
+            "schemaExtensions",
+            "The schemas that may stand beside the base schema.",
+            vec![
+                reference("schema", "The URI of the extension.", &["uri"]).required(),
+                flag(
+                    "required",
+                    "Whether every resource of the type must have it.",
+                )
+                .required(),
+            ],
+        )
+        .multi_valued(),
+    ]
+}
+
+fn schema() -> Vec<Attribute> {
+    let text = Attribute::text;
+    let mut parts = attribute();
+    parts.push(
+        Attribute::complex(
+            "subAttributes",
+            "The parts of a complex attribute.",
+            attribute(),
+        )
+        .multi_valued(),
+    );
+    vec![
+        text("name", "A name for people.").required(),
+        text("description", "One sentence for people."),
+        Attribute::complex("attributes", "The attributes of the schema.", parts)
+            .multi_valued()
+            .required(),
+    ]
+}
+
+/// What is said of an attribute, and of a sub-attribute.
+fn attribute() -> Vec<Attribute> {
+    let text = Attribute::text;
+    vec![
+        text("name", "Its name.").required().case_exact(),
+        text("type", "Its data type.").required().canonical(&[
+            "string",
+            "boolean",
+            "decimal",
+            "integer",
+            "dateTime",
+            "binary",
+            "reference",
+            "complex",
+        ]),
+        flag("multiValued", "Whether it holds a list.").required(),
+        text("description", "One sentence for people."),
+        flag("required", "Whether a resource must have it."),
+        text("canonicalValues", "Suggested values.")
+            .multi_valued()
+            .case_exact(),
+        flag("caseExact", "Whether case counts when values are compared."),
+        text("mutability", "Who may change it, and when.").canonical(&[
+            "readOnly",
+            "readWrite",
+            "immutable",
+            "writeOnly",
+        ]),
+        text("returned", "When it is part of an answer.")
+            .canonical(&["always", "never", "default", "request"]),
+        text("uniqueness", "How widely a value must be unique.")
+            .canonical(&["none", "server", "global"]),
+        text("referenceTypes", "What a reference may point at.")
+            .multi_valued()
+            .case_exact(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::discovery::{self, Bulk, Capabilities, Pagination};
+    use crate::{Mutability, Object, ResourceType};
+
+    /// Every member of a shown resource is in its schema, and every required attribute in the resource.
+    fn check(shown: &Object, attributes: &[Attribute]) {
+        for (name, value) in shown {
+            if ["schemas", "id", "meta"].contains(&name.as_str()) {
+                continue;
+            }
+            let attribute = attributes.iter().find(|attribute| attribute.name == *name);
+            // The schema of schemas is deeper than a schema can say (RFC 7643 §8.7.2), by this one step.
+            if attribute.is_none() && name == "subAttributes" {
+                for part in value.as_array().unwrap() {
+                    check(part.as_object().unwrap(), attributes);
+                }
+                continue;
+            }
+            let attribute = attribute.unwrap_or_else(|| panic!("{name} is in no schema"));
+            assert_eq!(attribute.mutability, Mutability::ReadOnly, "{name}");
+            assert_eq!(attribute.multi_valued, value.is_array(), "{name}");
+            let one = std::slice::from_ref(value);
+            for value in value.as_array().map_or(one, Vec::as_slice) {
+                match (attribute.kind, value) {
+                    (Kind::Complex, Value::Object(parts)) => {
+                        check(parts, &attribute.sub_attributes)
+                    }
+                    (Kind::Boolean, Value::Bool(_)) | (Kind::Integer, Value::Number(_)) => {}
+                    (Kind::String | Kind::Reference, Value::String(_)) => {}
+                    (kind, value) => panic!("{name} is {value}, and no {}", kind.as_str()),
+                }
+            }
+        }
+        for attribute in attributes.iter().filter(|attribute| attribute.required) {
+            assert!(
+                shown.contains_key(&attribute.name),
+                "{} is missing",
+                attribute.name
+            );
+        }
+    }
+
+    #[test]
+    fn d4_what_is_shown_is_as_its_schema_says() {
+        let [config, types, schemas] = &*SCHEMAS;
+        let everything = Capabilities {
+            documentation_uri: Some("https://example.com".to_owned()),
+            bulk: Some(Bulk {
+                max_operations: 1,
+                max_payload_size: 1,
+            }),
+            pagination: Some(Pagination {
+                cursor: true,
+                index: true,
+                default_method: Some("index".to_owned()),
+                default_page_size: Some(1),
+                max_page_size: Some(1),
+                cursor_timeout: Some(1),
+            }),
+            ..Capabilities::default()
+        };
+        for capabilities in [Capabilities::default(), everything] {
+            check(
+                &discovery::service_provider_config(&capabilities, ""),
+                &config.attributes,
+            );
+        }
+        for ty in [ResourceType::user(), ResourceType::group()] {
+            check(&discovery::resource_type(ty, ""), &types.attributes);
+            check(&discovery::schema(&ty.schema, ""), &schemas.attributes);
+        }
+        for described in discovery_schemas() {
+            check(&discovery::schema(described, ""), &schemas.attributes);
+        }
+    }
+}

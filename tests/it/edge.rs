@@ -1,0 +1,298 @@
+//! What holds at every endpoint alike: methods, headers, conditions and preferences (H3, H10 to H15, D6, D9, E1).
+
+use axum::body::Bytes;
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::world::{Answer, USER, World, user};
+
+const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+
+/// A world with a user and a group, and every kind of endpoint in it with the methods it has.
+async fn endpoints() -> (World, Vec<(String, &'static str)>) {
+    const READ: &str = "GET,HEAD,OPTIONS";
+    const COLLECTION: &str = "GET,HEAD,POST,OPTIONS";
+    const RESOURCE: &str = "GET,HEAD,PUT,PATCH,DELETE,OPTIONS";
+    let world = World::new().await;
+    let ann = world.post("/Users", &user("ann@example.com")).await.id();
+    let sales = json!({"schemas": [GROUP], "displayName": "Sales", "members": [{"value": ann}]});
+    let sales = world.post("/Groups", &sales).await.expect(201).id();
+    let endpoints = vec![
+        ("/Users".to_owned(), COLLECTION),
+        ("/Groups".to_owned(), COLLECTION),
+        (format!("/Users/{ann}"), RESOURCE),
+        (format!("/Groups/{sales}"), RESOURCE),
+        ("/ServiceProviderConfig".to_owned(), READ),
+        ("/ResourceTypes".to_owned(), READ),
+        ("/ResourceTypes/User".to_owned(), READ),
+        ("/Schemas".to_owned(), READ),
+        (format!("/Schemas/{USER}"), READ),
+    ];
+    (world, endpoints)
+}
+
+impl World {
+    /// A request without a body, with these headers besides those that every request has.
+    async fn ask(&self, method: Method, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+        let mut request = self.request(method, path, "");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        self.send(request).await
+    }
+}
+
+/// H11, D6.
+#[tokio::test]
+async fn other_methods_are_405_and_name_those_that_would_do() {
+    let (world, endpoints) = endpoints().await;
+    let before = world.get("/Users").await.body;
+    for (path, allowed) in &endpoints {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "SEARCH"] {
+            if allowed.split(',').any(|allowed| allowed == method) {
+                continue;
+            }
+            for path in [path.clone(), format!("{path}/")] {
+                let answer = world.ask(method.parse().unwrap(), &path, &[]).await;
+                assert_eq!(answer.status, 405, "{method} {path}");
+                assert_eq!(answer.header("allow"), Some(*allowed), "{method} {path}");
+                assert_eq!(answer.header("content-type"), Some("application/scim+json"));
+                assert_eq!(answer.json()["status"], "405");
+            }
+        }
+    }
+    assert_eq!(world.get("/Users").await.body, before);
+}
+
+/// H12: to anybody, and nothing that depends on what is there.
+#[tokio::test]
+async fn options_names_the_methods_and_reveals_nothing() {
+    let (world, mut endpoints) = endpoints().await;
+    let resource = endpoints[2].1;
+    endpoints.push(("/Users/nobody".to_owned(), resource));
+    world.cloud.take_requests();
+    for (path, allowed) in &endpoints {
+        for base in [world.base(), "/scim/v2/no-directory".to_owned()] {
+            for slash in ["", "/"] {
+                let request = Request::builder()
+                    .method(Method::OPTIONS)
+                    .uri(format!("{base}{path}{slash}"))
+                    .body(Bytes::new())
+                    .unwrap();
+                let answer = world.send(request).await.expect(204);
+                assert_eq!(answer.header("allow"), Some(*allowed), "{path}");
+                assert_eq!(answer.header("content-type"), None);
+                assert!(answer.body.is_empty());
+            }
+        }
+    }
+    assert!(world.cloud.take_requests().is_empty(), "nothing was read");
+}
+
+/// H12, H13: a HEAD has every header of the GET, and a slash at the end makes no difference.
+#[tokio::test]
+async fn head_and_a_slash_at_the_end_answer_as_get() {
+    let (world, mut endpoints) = endpoints().await;
+    for unknown in [
+        "/Users/nobody",
+        "/Groups/nobody",
+        "/Schemas/nothing",
+        "/Nothing",
+        "/Me",
+    ] {
+        endpoints.push((unknown.to_owned(), ""));
+    }
+    for (path, _) in &endpoints {
+        let get = world.get(path).await;
+        let head = world.ask(Method::HEAD, path, &[]).await;
+        let slash = world.get(&format!("{path}/")).await;
+        assert!(head.body.is_empty(), "{path}");
+        assert_eq!(slash.body, get.body, "{path}");
+        for answer in [&head, &slash] {
+            assert_eq!(answer.status, get.status, "{path}");
+            for name in [
+                "etag",
+                "location",
+                "content-location",
+                "content-type",
+                "cache-control",
+                "vary",
+            ] {
+                assert_eq!(answer.header(name), get.header(name), "{name} of {path}");
+            }
+        }
+    }
+}
+
+/// H3, H10, E1: one media type without parameters, and what the headers say is what `meta` says.
+#[tokio::test]
+async fn headers_say_what_meta_says() {
+    let (world, endpoints) = endpoints().await;
+    for (path, _) in &endpoints {
+        let answer = world.get(path).await.expect(200);
+        assert_eq!(answer.header("content-type"), Some("application/scim+json"));
+        let body = answer.json();
+        let Some(meta) = body.get("meta") else {
+            assert_eq!(answer.header("content-location"), None, "{path}");
+            continue;
+        };
+        assert_eq!(answer.header("etag"), meta["version"].as_str(), "{path}");
+        assert_eq!(answer.header("content-location"), meta["location"].as_str());
+        // What stands in a list is the resource itself, in the same version.
+        let (collection, _) = path[1..].split_once('/').unwrap_or_default();
+        if !collection.is_empty() {
+            let list = world.get(&format!("/{collection}")).await.json();
+            assert!(
+                list["Resources"].as_array().unwrap().contains(&body),
+                "{path}"
+            );
+        }
+    }
+    let ann = &endpoints[2].0;
+    let operations = json!([{"op": "replace", "path": "title", "value": "Boss"}]);
+    for answer in [
+        world.patch(ann, operations).await,
+        world.put(ann, &user("ann@example.com")).await,
+        world.post("/Users", &user("bob@example.com")).await,
+    ] {
+        let meta = &answer.json()["meta"];
+        assert_eq!(answer.header("etag"), meta["version"].as_str());
+        assert_eq!(answer.header("location"), meta["location"].as_str());
+    }
+}
+
+/// D9, E2: what is known already is not sent again, and 304 has no body and no type of one.
+#[tokio::test]
+async fn what_a_client_has_is_304() {
+    let (world, endpoints) = endpoints().await;
+    for (path, _) in &endpoints {
+        let answer = world.get(path).await;
+        let Some(etag) = answer.header("etag") else {
+            assert!(
+                ["/Users", "/Groups"].contains(&path.as_str()),
+                "{path} has no ETag"
+            );
+            continue;
+        };
+        let described = path.starts_with("/S") || path.starts_with("/R");
+        let lifetime = described.then_some("private, max-age=3600");
+        assert_eq!(answer.header("cache-control"), lifetime, "{path}");
+        let strong = etag.trim_start_matches("W/");
+        let list = format!("\"a,b\", {etag}");
+        for method in [Method::GET, Method::HEAD] {
+            for known in [etag, strong, &list, "*"] {
+                let headers = [("if-none-match", known), ("accept-encoding", "gzip")];
+                let answer = world.ask(method.clone(), path, &headers).await.expect(304);
+                assert_eq!(answer.header("etag"), Some(etag));
+                assert_eq!(answer.header("cache-control"), lifetime);
+                assert_eq!(answer.header("content-type"), None);
+                assert_eq!(answer.header("content-encoding"), None);
+                assert!(answer.body.is_empty());
+            }
+            for other in ["W/\"0\"", "garbage", &strong.replace('"', "")] {
+                world
+                    .ask(method.clone(), path, &[("if-none-match", other)])
+                    .await
+                    .expect(200);
+            }
+        }
+    }
+}
+
+/// H14: an answer that may be compressed says so to caches (RFC 9110 §12.5.5).
+#[tokio::test]
+async fn answers_vary_by_encoding() {
+    let (world, endpoints) = endpoints().await;
+    for (path, _) in &endpoints {
+        for encoding in ["identity", "gzip,deflate"] {
+            let answer = world
+                .ask(Method::GET, path, &[("accept-encoding", encoding)])
+                .await;
+            assert_eq!(answer.header("vary"), Some("accept-encoding"), "{path}");
+        }
+    }
+}
+
+/// H15 and X22: a PATCH of a large group is answered without it, unless the client prefers the whole.
+#[tokio::test]
+async fn a_large_group_is_shown_to_who_prefers_that() {
+    let world = World::new().await;
+    let mut members = vec![];
+    for n in 0..101 {
+        let id = world
+            .post("/Users", &user(&format!("u{n}@example.com")))
+            .await
+            .id();
+        members.push(json!({"value": id}));
+    }
+    let sales = json!({"schemas": [GROUP], "displayName": "Sales", "members": members});
+    let sales = format!(
+        "/Groups/{}",
+        world.post("/Groups", &sales).await.expect(201).id()
+    );
+    let rename = async |name: &str, prefer: &str| {
+        let operations = json!([{"op": "replace", "value": {"displayName": name}}]);
+        let body = json!({"schemas": [crate::world::PATCH_OP], "Operations": operations});
+        let mut request = world.request(Method::PATCH, &sales, body.to_string());
+        request
+            .headers_mut()
+            .insert("prefer", prefer.parse().unwrap());
+        world.send(request).await
+    };
+    let answer = rename("One", "respond-async").await.expect(204);
+    assert_eq!(answer.header("preference-applied"), None);
+    let answer = rename("Two", "return=minimal").await.expect(204);
+    assert_eq!(answer.header("preference-applied"), Some("return=minimal"));
+    let answer = rename("Three", "return=representation").await.expect(200);
+    assert_eq!(
+        answer.header("preference-applied"),
+        Some("return=representation")
+    );
+    let group = answer.json();
+    assert_eq!(group["displayName"], "Three");
+    assert_eq!(group["members"].as_array().map(Vec::len), Some(101));
+    assert_eq!(group, world.get(&sales).await.json());
+}
+
+/// A condition that fails changes nothing and announces nothing, at each method (E3).
+#[tokio::test]
+async fn a_condition_that_fails_changes_nothing() {
+    let (world, endpoints) = endpoints().await;
+    world.events().await;
+    for (path, allowed) in &endpoints {
+        if !allowed.contains("DELETE") {
+            continue;
+        }
+        let before = world.get(path).await.body;
+        let bodies = [
+            (
+                Method::PUT,
+                json!({"userName": "new@example.com", "displayName": "New"}),
+            ),
+            (
+                Method::PATCH,
+                json!({"schemas": [crate::world::PATCH_OP], "Operations": [{"op": "replace", "value": {"displayName": "New"}}]}),
+            ),
+            (Method::DELETE, Value::Null),
+        ];
+        for (method, body) in bodies {
+            for (name, value) in [
+                ("if-match", "W/\"2\""),
+                ("if-match", "1"),
+                ("if-none-match", "*"),
+                ("if-none-match", "\"1\""),
+            ] {
+                let body = match &body {
+                    Value::Null => String::new(),
+                    body => body.to_string(),
+                };
+                let mut request = world.request(method.clone(), path, body);
+                request.headers_mut().insert(name, value.parse().unwrap());
+                let answer = world.send(request).await.expect(412);
+                assert_eq!(answer.json()["status"], "412");
+            }
+        }
+        assert_eq!(world.get(path).await.body, before);
+    }
+    assert_eq!(world.events().await, Vec::<Value>::new());
+}
