@@ -246,3 +246,64 @@ async fn a_deactivated_directory_is_403() {
     assert_eq!(answer.json()["status"], "403");
     assert_eq!(world.events().await, Vec::<serde_json::Value>::new());
 }
+
+/// A8: 429 with whole seconds, which is what makes Okta wait and send again by itself.
+#[tokio::test]
+async fn a_directory_that_sends_too_much_is_429() {
+    let world = World::new().await.limited().await;
+    let id = world
+        .post("/Users", &crate::world::user("ann@example.com"))
+        .await
+        .id();
+    world.events().await;
+    for _ in 0..199 {
+        world.get(&format!("/Users/{id}")).await.expect(200);
+    }
+    world.cloud.take_requests();
+    let answer = world.delete(&format!("/Users/{id}")).await.expect(429);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.header("content-type"), Some("application/scim+json"));
+    let body = answer.json();
+    assert_eq!(body["status"], "429");
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.contains("50 requests a second"), "{detail}");
+    assert!(world.cloud.take_requests().is_empty(), "it cost something");
+
+    // A second later there are 50 more, and the user is still there.
+    world.wait(1);
+    for _ in 0..50 {
+        world.get(&format!("/Users/{id}")).await.expect(200);
+    }
+    world.get(&format!("/Users/{id}")).await.expect(429);
+    assert_eq!(world.events().await, Vec::<serde_json::Value>::new());
+}
+
+/// Whoever has no token takes nothing from the directory, and one directory nothing from another.
+#[tokio::test]
+async fn nobody_uses_up_the_requests_of_another_directory() {
+    let world = World::new().await.limited().await;
+    for _ in 0..300 {
+        assert_eq!(world.status_with("wrong").await, 401);
+    }
+    for _ in 0..200 {
+        assert_eq!(world.status_with(&world.token).await, 200);
+    }
+    assert_eq!(world.status_with(&world.token).await, 429);
+    let other = directory::NewDirectory {
+        tenant: "other".to_owned(),
+        product: "crm".to_owned(),
+        name: "Other".to_owned(),
+        provider: directory::Provider::Okta,
+        settings: directory::Settings::default(),
+    };
+    let created = world.stack.gateway().create_directory(other).await;
+    let (directory, token) = created.unwrap();
+    let request = http::Request::builder()
+        .uri(format!("/scim/v2/{}/Users?count=0", directory.id))
+        .header("host", HOST)
+        .header("authorization", format!("Bearer {}", token.expose()))
+        .body(axum::body::Bytes::new())
+        .unwrap();
+    world.send(request).await.expect(200);
+    assert_eq!(world.status_with(&world.token).await, 429);
+}

@@ -135,6 +135,20 @@ impl World {
         .await
     }
 
+    /// The same account seen by processes that hold every directory to the number of requests that the template says.
+    pub async fn limited(&self) -> World {
+        let template = self.stack.template();
+        let number = template.environment("UsersFunction", "REQUESTS_PER_SECOND");
+        let options = StackOptions {
+            requests_per_second: Some(number.unwrap().parse().unwrap()),
+            ..options(&self.ids)
+        };
+        World {
+            stack: Stack::start(self.cloud.clone(), options).await.unwrap(),
+            ..self.cold().await
+        }
+    }
+
     /// Another directory of the same account.
     pub async fn with_directory(&self, new: NewDirectory) -> World {
         let created = self.stack.gateway().create_directory(new).await;
@@ -211,12 +225,15 @@ impl World {
 }
 
 async fn start(cloud: &Cloud, ids: &Ids) -> Stack {
-    let options = StackOptions {
+    Stack::start(cloud.clone(), options(ids)).await.unwrap()
+}
+
+fn options(ids: &Ids) -> StackOptions {
+    StackOptions {
         domain: HOST.to_owned(),
         ids: ids.clone(),
         ..StackOptions::default()
-    };
-    Stack::start(cloud.clone(), options).await.unwrap()
+    }
 }
 
 /// A user as small as Okta makes them.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,9 @@ pub struct StackOptions {
     pub clock: Option<Clock>,
     /// Where the ids of new resources come from.
     pub ids: Ids,
+    /// How many requests a second one directory may send. The deployed number is in the template; on one's own machine
+    /// nobody has to be held off, and tests send many requests while their clock stands still.
+    pub requests_per_second: Option<NonZeroU32>,
     /// How long a function may take before API Gateway answers for it.
     pub patience: Duration,
     /// How long a failed batch of the publisher rests.
@@ -57,6 +61,7 @@ impl Default for StackOptions {
             domain: "localhost".to_owned(),
             clock: None,
             ids: Ids::default(),
+            requests_per_second: None,
             patience: Duration::from_secs(30),
             pause: Pause::NONE,
         }
@@ -93,6 +98,7 @@ impl Stack {
                 secret_prefix: template.environment(function, "SECRET_PREFIX")?.to_owned(),
                 // As in the cloud without a domain of one's own: the address that the request came to.
                 base_url: None,
+                requests_per_second: options.requests_per_second,
                 clock: clock.clone(),
                 ids: options.ids.clone(),
             };

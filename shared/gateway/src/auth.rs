@@ -294,7 +294,11 @@ impl FromRequestParts<Gateway> for Authenticated {
             .and_then(|id| id.parse().ok())
             .ok_or(Error::Unauthenticated { presented: true })?;
         tracing::Span::current().record("directory.id", tracing::field::display(id));
-        let directory = gateway.tokens.verify(id, token, gateway.now()).await?;
+        let now = gateway.now();
+        let directory = gateway.tokens.verify(id, token, now).await?;
+        if let Some(limits) = &gateway.limits {
+            limits.take(id, now)?;
+        }
         if directory.status == Status::Inactive {
             return Err(Error::Inactive);
         }

@@ -5,10 +5,12 @@
 //! their failure, which becomes a SCIM error in one place.
 
 mod auth;
+mod limit;
 mod request;
 mod response;
 mod wishes;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
@@ -16,6 +18,7 @@ use directory::{Directory, DirectoryId, Ids, NewDirectory, Store};
 use jiff::Timestamp;
 
 use auth::Tokens;
+use limit::Limits;
 
 pub use auth::{Authenticated, BearerToken};
 pub use request::{At, Body, JsonBytes, MAX_BODY_BYTES, Params, parse_id, routes};
@@ -38,6 +41,9 @@ pub struct Settings {
     /// The address that clients use, where it is a domain of the team's own;
     /// without it, the address that the request came to.
     pub base_url: Option<String>,
+    /// How many requests a second one directory may send, and four times as
+    /// many at once; without it, any number.
+    pub requests_per_second: Option<NonZeroU32>,
     /// The time.
     pub clock: Clock,
     /// Where the ids of new resources come from.
@@ -45,21 +51,25 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `TABLE_NAME`, `SECRET_PREFIX` and `BASE_URL`.
+    /// Reads `TABLE_NAME`, `SECRET_PREFIX`, `BASE_URL` and `REQUESTS_PER_SECOND`.
     ///
     /// # Errors
     ///
-    /// Names the variable that is missing.
+    /// Names the variable that is missing, or is no number.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is where configuration is read and where time comes in"
     )]
     pub fn from_env() -> Result<Self, String> {
         let required = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
+        let requests_per_second = required("REQUESTS_PER_SECOND")?
+            .parse()
+            .map_err(|_| "REQUESTS_PER_SECOND is no number above 0")?;
         Ok(Self {
             table: required("TABLE_NAME")?,
             secret_prefix: required("SECRET_PREFIX")?,
             base_url: std::env::var("BASE_URL").ok().filter(|url| !url.is_empty()),
+            requests_per_second: Some(requests_per_second),
             clock: Arc::new(Timestamp::now),
             ids: Ids::default(),
         })
@@ -71,6 +81,7 @@ impl Settings {
 pub struct Gateway {
     store: Store,
     tokens: Arc<Tokens>,
+    limits: Option<Arc<Limits>>,
     base_url: Option<Arc<str>>,
     clock: Clock,
 }
@@ -94,6 +105,9 @@ impl Gateway {
         Self {
             tokens: Arc::new(Tokens::new(secrets, store.clone(), settings.secret_prefix)),
             store,
+            limits: settings
+                .requests_per_second
+                .map(|a_second| Arc::new(Limits::new(a_second))),
             base_url: settings
                 .base_url
                 .map(|url| url.trim_end_matches('/').into()),

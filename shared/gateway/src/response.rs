@@ -1,6 +1,7 @@
 //! Answers: SCIM JSON with its headers, and the one place where a failure gets a status.
 
 use std::error::Error as StdError;
+use std::num::NonZeroU32;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -33,6 +34,13 @@ pub enum Error {
     },
     /// The directory is deactivated: 403.
     Inactive,
+    /// The directory sends more than it may: 429.
+    TooFast {
+        /// What it may send in a second.
+        a_second: NonZeroU32,
+        /// How many seconds it has to wait.
+        retry_after: u64,
+    },
     /// The tokens cannot be read now: 503, never 401, which says "wrong token".
     Unavailable(Box<dyn StdError + Send + Sync>),
     /// The store did not do it.
@@ -53,7 +61,10 @@ impl Error {
         let mut source: Option<&dyn StdError> = match self {
             Self::Unavailable(source) => Some(source.as_ref()),
             Self::Store(error) => Some(error),
-            Self::Scim(_) | Self::Inactive | Self::Unauthenticated { .. } => None,
+            Self::Scim(_)
+            | Self::Inactive
+            | Self::TooFast { .. }
+            | Self::Unauthenticated { .. } => None,
         };
         while let Some(error) = source {
             if !text.is_empty() {
@@ -82,6 +93,17 @@ impl Error {
                 403,
                 None,
                 "This directory is deactivated. Nothing was changed. Ask the application's team to activate it.",
+            ),
+            Self::TooFast {
+                a_second,
+                retry_after,
+            } => scim::Error::new(
+                429,
+                None,
+                format!(
+                    "This directory may send {a_second} requests a second. Nothing was changed by this request. \
+                     Send it again in {retry_after} s."
+                ),
             ),
             Self::Unavailable(_) => scim::Error::new(
                 503,
@@ -159,6 +181,9 @@ impl IntoResponse for Error {
             }
             Self::Unavailable(_) | Self::Store(directory::Error::Busy) => {
                 headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+            }
+            Self::TooFast { retry_after, .. } => {
+                headers.insert(RETRY_AFTER, (*retry_after).into());
             }
             _ => {}
         }
