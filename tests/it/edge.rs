@@ -107,6 +107,8 @@ async fn head_and_a_slash_at_the_end_answer_as_get() {
         let head = world.ask(Method::HEAD, path, &[]).await;
         let slash = world.get(&format!("{path}/")).await;
         assert!(head.body.is_empty(), "{path}");
+        let length = get.body.len().to_string();
+        assert_eq!(head.header("content-length"), Some(&*length), "{path}");
         assert_eq!(slash.body, get.body, "{path}");
         for answer in [&head, &slash] {
             assert_eq!(answer.status, get.status, "{path}");
@@ -187,6 +189,7 @@ async fn what_a_client_has_is_304() {
                 assert_eq!(answer.header("cache-control"), lifetime);
                 assert_eq!(answer.header("content-type"), None);
                 assert_eq!(answer.header("content-encoding"), None);
+                assert_eq!(answer.header("vary"), Some("accept-encoding"));
                 assert!(answer.body.is_empty());
             }
             for other in ["W/\"0\"", "garbage", &strong.replace('"', "")] {

@@ -109,7 +109,7 @@ impl Api {
             .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?
             .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?
             .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-        response(answer).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+        response(request.method(), answer).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The event of an HTTP API in payload format 2.0.
@@ -251,7 +251,7 @@ async fn invoke(function: Router, event: String) -> Option<Answer> {
     serde_json::from_str(&json).ok()
 }
 
-fn response(answer: Answer) -> Option<Response<Bytes>> {
+fn response(method: &Method, answer: Answer) -> Option<Response<Bytes>> {
     let body = match (answer.body, answer.is_base64_encoded) {
         (None, _) => Bytes::new(),
         (Some(text), false) => Bytes::from(text),
@@ -260,9 +260,10 @@ fn response(answer: Answer) -> Option<Response<Bytes>> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status_code).ok()?;
     for (name, value) in answer.headers {
-        // The length is the connection's affair, on both sides.
+        // The length is the connection's affair, on both sides; but that of a HEAD is the length of the body that it
+        // does not have (RFC 9110 §8.6).
         let name = HeaderName::try_from(name).ok()?;
-        if name != header::CONTENT_LENGTH {
+        if name != header::CONTENT_LENGTH || *method == Method::HEAD {
             let value = HeaderValue::try_from(value).ok()?;
             response.headers_mut().insert(name, value);
         }

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
 use scim::{ListResponse, Meta, Object, ResourceType};
@@ -248,7 +249,15 @@ pub fn resource(body: Object, meta: &Meta) -> Response {
 /// 304: the client has this version already (E2).
 #[must_use]
 pub fn unmodified(meta: &Meta) -> Response {
-    addressed(StatusCode::NOT_MODIFIED.into_response(), meta)
+    addressed(not_modified(), meta)
+}
+
+/// With what a cache is told of the body that it has (RFC 9110 §15.4.5); on answers with a body, compression says it.
+fn not_modified() -> Response {
+    const ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
+    let mut response = StatusCode::NOT_MODIFIED.into_response();
+    response.headers_mut().insert(VARY, ENCODING);
+    response
 }
 
 /// 201, for a resource that is new. It has a body unless the client prefers none: Okta needs one (R1, H15).
@@ -299,7 +308,7 @@ pub fn described(mut body: Object, wishes: &Wishes) -> Response {
     let location = body.get("meta").and_then(|meta| meta.get("location"));
     let location = location.and_then(Value::as_str).map(HeaderValue::from_str);
     let mut response = match wishes.has_tag(&tag) {
-        true => StatusCode::NOT_MODIFIED.into_response(),
+        true => not_modified(),
         false => object(StatusCode::OK, body),
     };
     let headers = response.headers_mut();
