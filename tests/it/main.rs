@@ -16,4 +16,5 @@ mod runner;
 mod schemas;
 mod tokens;
 mod transcript;
+mod walls;
 mod world;

@@ -28,17 +28,10 @@ const WIDTH: usize = 110;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transcripts_come_out_as_they_are() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/transcripts");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
-    files.sort();
-    assert!(!files.is_empty());
     let mut differences = vec![];
-    for file in &files {
+    for file in &files() {
         let before = fs::read_to_string(file).unwrap();
-        let after = play(&before).await;
+        let after = play(&before, &World::in_order().await).await;
         if std::env::vars().any(|(name, value)| name == "UPDATE" && value == "1") {
             fs::write(file, after).unwrap();
         } else if before != after {
@@ -54,6 +47,18 @@ async fn transcripts_come_out_as_they_are() {
         "{}\nUPDATE=1 cargo test writes what came out.",
         differences.join("\n")
     );
+}
+
+/// Every transcript there is.
+pub fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/transcripts");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
 }
 
 fn first_difference(before: &str, after: &str) -> String {
@@ -74,10 +79,11 @@ fn first_difference(before: &str, after: &str) -> String {
     "line ends differ".to_owned()
 }
 
-/// Plays the requests of a transcript, and gives the transcript of that.
-async fn play(transcript: &str) -> String {
-    let mut world = World::in_order().await;
-    let mut names = Names::new(&world);
+/// Plays the requests of a transcript in a world of its own, and gives the transcript of that.
+pub async fn play(transcript: &str, world: &World) -> String {
+    // Of which a file may want a directory with settings of its own.
+    let mut chosen: Option<World> = None;
+    let mut names = Names::new(world);
     let mut played = String::new();
     let mut lines = transcript.lines().peekable();
     while let Some(line) = lines.next() {
@@ -94,9 +100,10 @@ async fn play(transcript: &str) -> String {
                 writeln!(played, "{more}").unwrap();
             }
             let settings = serde_json::from_str(&settings).unwrap();
-            world = world.with_settings(settings).await;
-            names = Names::new(&world);
+            let world = chosen.insert(world.with_settings(settings).await);
+            names = Names::new(world);
         } else if line.starts_with("> ") {
+            let world = chosen.as_ref().unwrap_or(world);
             let mut request = vec![line];
             while let Some(more) =
                 lines.next_if(|line| !line.is_empty() && !line.starts_with(['<', '!', '#']))
@@ -112,7 +119,7 @@ async fn play(transcript: &str) -> String {
                 writeln!(played, "{line}").unwrap();
             }
             world.wait(1);
-            let answer = world.send(read(&request, &world, &names)).await;
+            let answer = world.send(read(&request, world, &names)).await;
             played.push_str(&names.shorten(&show(&answer)));
             for event in world.events().await {
                 let text = format!(
