@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use http::{Method, Request};
+use local::Fault;
 use serde_json::{Value, json};
 
 use crate::world::{Answer, USER, World, user};
@@ -298,4 +299,147 @@ async fn a_condition_that_fails_changes_nothing() {
         assert_eq!(world.get(path).await.body, before);
     }
     assert_eq!(world.events().await, Vec::<Value>::new());
+}
+
+/// RFC 7644 §3.12: whatever goes wrong is told in SCIM, with the status as text and a sentence for the administrator.
+#[tokio::test]
+async fn every_error_is_one_of_scim() {
+    let (world, endpoints) = endpoints().await;
+    let (ann, sales) = (&endpoints[2].0, &endpoints[3].0);
+    let patch = |operation: Value| json!({"Operations": [operation]}).to_string();
+    let twice = user("ann@example.com").to_string();
+    let large = json!({"userName": "x", "nickName": "x".repeat(70_000)}).to_string();
+    let nobody = json!({"op": "add", "path": "members", "value": [{"value": "nobody"}]});
+    let no_target = json!({"op": "replace", "path": "emails[type eq \"fax\"].value", "value": "x"});
+    let cases = [
+        (
+            "GET",
+            "/Users?filter=userName",
+            "",
+            400,
+            Some("invalidFilter"),
+        ),
+        (
+            "GET",
+            "/Users?filter=active%20gt%20true",
+            "",
+            400,
+            Some("invalidFilter"),
+        ),
+        ("GET", "/Users?startIndex=x", "", 400, Some("invalidValue")),
+        (
+            "GET",
+            "/Users?attributes=id&excludedAttributes=id",
+            "",
+            400,
+            Some("invalidSyntax"),
+        ),
+        ("POST", "/Users", "{", 400, Some("invalidSyntax")),
+        ("POST", "/Users", "{}", 400, Some("invalidValue")),
+        (
+            "POST",
+            "/Users",
+            r#"{"userName": "x", "userName": "y"}"#,
+            400,
+            Some("invalidSyntax"),
+        ),
+        ("POST", "/Users", &twice, 409, Some("uniqueness")),
+        ("POST", "/Users", &large, 413, None),
+        (
+            "PATCH",
+            ann,
+            &patch(json!({"op": "replace", "path": "groups", "value": []})),
+            400,
+            Some("mutability"),
+        ),
+        (
+            "PATCH",
+            ann,
+            &patch(json!({"op": "add", "path": "no such", "value": 1})),
+            400,
+            Some("invalidPath"),
+        ),
+        (
+            "PATCH",
+            ann,
+            &patch(json!({"op": "remove"})),
+            400,
+            Some("noTarget"),
+        ),
+        ("PATCH", ann, &patch(no_target), 400, Some("noTarget")),
+        (
+            "PATCH",
+            ann,
+            &patch(json!({"op": "move"})),
+            400,
+            Some("invalidSyntax"),
+        ),
+        ("PATCH", sales, &patch(nobody), 400, Some("invalidValue")),
+        ("GET", "/Schemas?filter=id%20pr", "", 403, None),
+        ("GET", "/Users/nobody", "", 404, None),
+        ("GET", "/Nothing", "", 404, None),
+        ("DELETE", "/Users", "", 405, None),
+        ("GET", "/Me", "", 501, None),
+        ("GET", "/../../v1/x/Users", "", 400, Some("invalidVers")),
+    ];
+    let before = world.get("/Users").await.body;
+    world.events().await;
+    for (method, path, body, status, scim_type) in cases {
+        let request = world.request(method.parse().unwrap(), path, body.to_owned());
+        is_scim_error(&world.send(request).await, status, scim_type);
+    }
+    for (header, value, status) in [
+        ("authorization", "", 401),
+        ("authorization", "Bearer wrong", 401),
+        ("content-type", "text/csv", 415),
+        ("if-none-match", "*", 412),
+    ] {
+        let mut request = world.request(Method::POST, "/Users", r#"{"userName": "x"}"#);
+        request.headers_mut().insert(header, value.parse().unwrap());
+        is_scim_error(&world.send(request).await, status, None);
+    }
+    assert_eq!(world.get("/Users").await.body, before);
+    assert_eq!(world.events().await, Vec::<Value>::new());
+    // Throttling is 429 after some seconds of trying (races.rs); what is broken is 500 at once. A process that has just
+    // started cannot even tell whether the token is right.
+    let cold = world.cold().await;
+    world.cloud.set_faults(|_| Fault::Error {
+        status: 500,
+        code: "InternalServiceError",
+        message: "what is inside",
+    });
+    is_scim_error(&world.get(ann).await, 500, None);
+    let answer = cold.get(ann).await;
+    is_scim_error(&answer, 503, None);
+    assert_eq!(answer.header("retry-after"), Some("5"));
+}
+
+#[track_caller]
+fn is_scim_error(answer: &Answer, status: u16, scim_type: Option<&str>) {
+    let body = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.status, status, "{body}");
+    assert_eq!(answer.header("content-type"), Some("application/scim+json"));
+    assert_eq!(answer.header("etag"), None);
+    let error = answer.json();
+    assert_eq!(
+        error["schemas"],
+        json!(["urn:ietf:params:scim:api:messages:2.0:Error"])
+    );
+    assert_eq!(error["status"], status.to_string(), "{body}");
+    assert_eq!(
+        error.get("scimType").and_then(Value::as_str),
+        scim_type,
+        "{body}"
+    );
+    let detail = error["detail"].as_str().unwrap();
+    assert!(detail.len() > 10, "{detail}");
+    let members = error.as_object().unwrap().keys();
+    assert!(
+        members
+            .into_iter()
+            .all(|name| ["schemas", "status", "scimType", "detail"].contains(&name.as_str()))
+    );
+    for internal in ["inside", "Exception", "DynamoDB", "table", "serde", ".rs"] {
+        assert!(!detail.contains(internal), "{detail}");
+    }
 }
