@@ -1,6 +1,8 @@
 //! The built functions under a stand-in of the Lambda Runtime API ("Using the Lambda runtime API for custom runtimes"),
 //! so that their `main.rs` is proven too, and what they log.
 
+use std::collections::HashMap;
+use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +11,19 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
-use http::{Response, StatusCode};
+use directory::{NewDirectory, Provider, Settings};
+use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::program::{program, serve};
 use crate::publisher::{GOOD, PK, event, record};
-use crate::world::{HOST, World, user};
+use crate::transcript;
+use crate::world::{Answer, HOST, World, user};
 
 /// How long a function may take to start and to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +37,8 @@ struct Runtime {
 /// A function that runs.
 struct Function {
     process: Child,
+    /// What it writes to its two outputs.
+    logs: Vec<JoinHandle<String>>,
     invoke: mpsc::UnboundedSender<Value>,
     answers: mpsc::UnboundedReceiver<Value>,
 }
@@ -56,7 +63,7 @@ impl Function {
         let server = Router::new().nest("/2018-06-01/runtime", invocation);
         tokio::spawn(async move { axum::serve(listener, server).await });
 
-        let process = Command::new(program(package).await)
+        let mut process = Command::new(program(package).await)
             .env_clear()
             .envs(&world.stack.template().functions[id].environment)
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
@@ -78,8 +85,14 @@ impl Function {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        // Read all the time, for a process whose pipe is full would wait.
+        let logs = vec![
+            tokio::spawn(whole(process.stdout.take().unwrap())),
+            tokio::spawn(whole(process.stderr.take().unwrap())),
+        ];
         Function {
             process,
+            logs,
             invoke,
             answers,
         }
@@ -96,22 +109,63 @@ impl Function {
     /// Ends the process, and gives what it logged.
     async fn stop(mut self) -> String {
         self.process.start_kill().unwrap();
-        let mut log = String::new();
-        self.process
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .await
-            .unwrap();
-        self.process
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut log)
-            .await
-            .unwrap();
         self.process.wait().await.unwrap();
+        let mut log = String::new();
+        for output in self.logs {
+            log.push_str(&output.await.unwrap());
+        }
+        log
+    }
+}
+
+async fn whole(mut output: impl AsyncRead + Unpin) -> String {
+    let mut text = String::new();
+    output.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+/// The functions of the API, each as a process.
+pub struct Processes(Mutex<HashMap<String, Function>>);
+
+impl Processes {
+    async fn start(world: &World) -> Processes {
+        let template = world.stack.template();
+        let mut functions = HashMap::new();
+        for route in template.routes.iter() {
+            let id = &route.function;
+            if !functions.contains_key(id) {
+                let package = &template.functions[id].package;
+                functions.insert(id.clone(), Function::start(world, package, id).await);
+            }
+        }
+        Processes(Mutex::new(functions))
+    }
+
+    /// What the process answers that the request is routed to.
+    pub async fn answer(&self, world: &World, request: &Request<Bytes>) -> Answer {
+        let (function, event) = world.stack.event(request).unwrap();
+        let mut functions = self.0.lock().await;
+        let answer = functions.get_mut(function).unwrap().call(event).await;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let headers = answer["headers"].as_object().unwrap().iter();
+        Answer {
+            status: u16::try_from(answer["statusCode"].as_u64().unwrap())
+                .unwrap()
+                .try_into()
+                .unwrap(),
+            headers: headers
+                .map(|(name, value)| (name.parse().unwrap(), text(value).parse().unwrap()))
+                .collect::<HeaderMap>(),
+            body: text(&answer["body"]).into(),
+        }
+    }
+
+    /// What all of them logged.
+    async fn stop(self) -> String {
+        let mut log = String::new();
+        for function in self.0.into_inner().into_values() {
+            log.push_str(&function.stop().await);
+        }
         log
     }
 }
@@ -258,6 +312,41 @@ async fn the_users_function_answers_under_lambda() {
         "192.0.2.1",
     ] {
         assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+/// A7: what the functions log as they are deployed, while every transcript is played: one line for each request, and in
+/// none of them a token or a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_process_logs_tokens_or_people() {
+    let world = World::new().await;
+    let processes = Arc::new(Processes::start(&world).await);
+    let mut tokens = vec![];
+    let mut requests = 0;
+    for file in transcript::files() {
+        let directory = NewDirectory {
+            tenant: "tenant".to_owned(),
+            product: "product".to_owned(),
+            name: "name".to_owned(),
+            provider: Provider::Okta,
+            settings: Settings::default(),
+        };
+        let world = world.with_directory(directory).await;
+        let world = world.through(processes.clone());
+        let text = fs::read_to_string(file).unwrap();
+        let played = transcript::play(&text, &world).await;
+        requests += played
+            .lines()
+            .filter(|line| line.starts_with("< ") && line.len() == 5)
+            .count();
+        tokens.push(world.token);
+    }
+    let log = Arc::into_inner(processes).unwrap().stop().await;
+    assert_eq!(log.matches("\"answered\"").count(), requests, "{log}");
+    let tried = ["rollcall_", "ROLLCALL_", "Bearer"].map(str::to_owned);
+    let people = ["@example.com", "Archer", "Jensen", "t1meMa"].map(str::to_owned);
+    for secret in tokens.iter().chain(&tried).chain(&people) {
+        assert!(!log.contains(secret), "{secret} was logged");
     }
 }
 

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use local::{Cloud, CloudOptions, Stack, StackOptions};
 use serde_json::{Value, json};
 
+use crate::lambda::Processes;
+
 /// Where the clock of every world begins.
 const BEGINNING: &str = "2026-01-01T00:00:00Z";
 
@@ -26,6 +28,8 @@ pub struct World {
     pub token: String,
     seconds: Arc<AtomicI64>,
     ids: Ids,
+    /// The functions as processes, if requests go to these.
+    processes: Option<Arc<Processes>>,
 }
 
 /// An answer, read whole.
@@ -108,6 +112,7 @@ impl World {
             token: first.token,
             seconds,
             ids,
+            processes: None,
         }
     }
 
@@ -120,6 +125,15 @@ impl World {
             token: self.token.clone(),
             seconds: self.seconds.clone(),
             ids: self.ids.clone(),
+            processes: None,
+        }
+    }
+
+    /// The same world, in which processes of this account answer.
+    pub fn through(self, processes: Arc<Processes>) -> World {
+        World {
+            processes: Some(processes),
+            ..self
         }
     }
 
@@ -172,6 +186,9 @@ impl World {
 
     /// Sends a request as it is.
     pub async fn send(&self, request: Request<Bytes>) -> Answer {
+        if let Some(processes) = &self.processes {
+            return processes.answer(self, &request).await;
+        }
         let (head, body) = self.stack.handle(request).await.into_parts();
         Answer {
             status: head.status,

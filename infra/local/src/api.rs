@@ -89,15 +89,12 @@ impl Api {
         if request.body().len() > BODY {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        let found = self
-            .routes
-            .find(request.method(), request.uri().path())
-            .ok_or(StatusCode::NOT_FOUND)?;
+        let (function, event) = self.routed(&request, peer, id)?;
         let function = self
             .functions
-            .get(&found.route.function)
+            .get(function)
             .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-        let event = self.event(&request, &found, peer, id)?.to_string();
+        let event = event.to_string();
         if event.len() > PAYLOAD {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
@@ -110,6 +107,23 @@ impl Api {
             .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?
             .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
         response(request.method(), answer).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The function that a request goes to, and the event that tells it of the request.
+    pub(crate) fn routed(
+        &self,
+        request: &Request<Bytes>,
+        peer: SocketAddr,
+        id: &str,
+    ) -> Result<(&str, Value), StatusCode> {
+        let found = self
+            .routes
+            .find(request.method(), request.uri().path())
+            .ok_or(StatusCode::NOT_FOUND)?;
+        let event = self.event(request, &found, peer, id)?;
+        let function = self.functions.get_key_value(&found.route.function);
+        let (function, _) = function.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        Ok((function, event))
     }
 
     /// The event of an HTTP API in payload format 2.0.

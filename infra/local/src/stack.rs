@@ -19,6 +19,7 @@ use directory::Ids;
 use gateway::Gateway;
 use http::{Request, Response};
 use publisher::Publisher;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
@@ -26,7 +27,7 @@ use crate::api::Api;
 use crate::cloud::Cloud;
 use crate::stream::{Invoke, Pause, StreamReader};
 use crate::template::{Index, Key, Table, Template};
-use crate::{Clock, Error};
+use crate::{Clock, Error, random_id};
 
 /// How often the stream is looked at when nothing was written through this process.
 const POLL: Duration = Duration::from_secs(1);
@@ -159,6 +160,13 @@ impl Stack {
     /// The same, for a client whose address is known.
     pub async fn handle_from(&self, request: Request<Bytes>, peer: SocketAddr) -> Response<Bytes> {
         self.0.api.handle(request, peer).await
+    }
+
+    /// The logical id of the function that a request goes to and the event that it gets, for who runs the functions
+    /// elsewhere.
+    pub fn event(&self, request: &Request<Bytes>) -> Option<(&str, Value)> {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        self.0.api.routed(request, peer, &random_id()).ok()
     }
 
     /// Hands everything that is in the table's stream to the publisher, and returns when it is on the bus or among the
