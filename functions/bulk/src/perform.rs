@@ -62,7 +62,7 @@ pub(crate) async fn bulk(
         }
     }
     let bulk = Bulk {
-        sender: Sender::new(gateway, caller, parts, begun + patience.answer),
+        sender: Sender::new(gateway.unlimited(), caller, parts, begun + patience.answer),
         request: &request,
         plan: &plan,
         ids,

@@ -130,6 +130,16 @@ impl Gateway {
         }
     }
 
+    /// The same for what one request does as several requests, of which only
+    /// the first is taken out of the directory's bucket.
+    #[must_use]
+    pub fn unlimited(&self) -> Self {
+        Self {
+            limits: None,
+            ..self.clone()
+        }
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {

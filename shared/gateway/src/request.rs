@@ -96,7 +96,7 @@ fn refuse(error: scim::Error) -> Response {
 /// 308 to the newest version for an address that names none (RFC 7644 §3.13, §3.12): the same request works there.
 fn without_version(gateway: &Gateway, parts: &Parts) -> Response {
     let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let target = target.trim_start_matches("/scim/");
+    let target = target.split_once("scim/").map_or("", |(_, target)| target);
     let address = format!("{}/scim/v2/{target}", gateway.origin(parts));
     let detail = "The address names no version of SCIM. Send the request to /scim/v2/.";
     let mut response = refuse(scim::Error::new(308, None, detail));

@@ -263,39 +263,33 @@ fn not_modified() -> Response {
 /// 201, for a resource that is new. It has a body unless the client prefers none: Okta needs one (R1, H15).
 #[must_use]
 pub fn created(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
-    let applied = applied(body.is_some(), prefer);
-    let response = match body {
-        Some(body) => object(StatusCode::CREATED, body),
-        None => StatusCode::CREATED.into_response(),
-    };
-    preferred(addressed(response, meta), applied)
+    let status = StatusCode::CREATED;
+    changed(body, status, status, meta, prefer)
 }
 
 /// A resource that was changed, with its body or, if the client prefers that,
 /// without (RFC 7240, H15). `None` is also a body that would be too costly (RFC 7644 §3.5.2).
 #[must_use]
 pub fn updated(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
-    let applied = applied(body.is_some(), prefer);
-    let response = match body {
-        Some(body) => object(StatusCode::OK, body),
-        None => no_content(),
+    changed(body, StatusCode::OK, StatusCode::NO_CONTENT, meta, prefer)
+}
+
+/// The answer to a change, which says so if it is as the client prefers (RFC 7240 §3).
+fn changed(
+    body: Option<Object>,
+    with_body: StatusCode,
+    without: StatusCode,
+    meta: &Meta,
+    prefer: Option<Return>,
+) -> Response {
+    let (response, is) = match body {
+        Some(body) => (object(with_body, body), Return::Representation),
+        None => (without.into_response(), Return::Minimal),
     };
-    preferred(addressed(response, meta), applied)
-}
-
-/// The preference, if an answer with or without a body is what it asks for.
-fn applied(has_body: bool, prefer: Option<Return>) -> Option<Return> {
-    prefer.filter(|prefer| match prefer {
-        Return::Minimal => !has_body,
-        Return::Representation => has_body,
-    })
-}
-
-fn preferred(mut response: Response, applied: Option<Return>) -> Response {
-    if let Some(applied) = applied {
-        response
-            .headers_mut()
-            .insert(PREFERENCE_APPLIED, applied.as_header());
+    let mut response = addressed(response, meta);
+    if prefer == Some(is) {
+        let headers = response.headers_mut();
+        headers.insert(PREFERENCE_APPLIED, is.as_header());
     }
     response
 }
