@@ -251,7 +251,14 @@ async fn an_operation_does_what_it_does_alone() {
         operations
     };
     assert_eq!(sorted(paid.operations), sorted(asked));
-    assert_eq!((paid.read, paid.write), units);
+    assert_eq!(paid.write, units.1);
+    // An operation that fails lets go of a look-up of groups beside it, which is counted if it was quicker.
+    assert!(
+        (paid.read - units.0).abs() <= 2.5,
+        "{} {}",
+        paid.read,
+        units.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -436,6 +443,60 @@ async fn b2_a_circle_in_which_one_fails_leaves_nothing() {
     }
     let outcomes = world.bulk(&circle("free")).await;
     assert_eq!(statuses(&outcomes), vec!["201"; 11]);
+}
+
+/// Nobody is created for whom it is clear that he is to be deleted again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_ends_with_its_first_failure() {
+    let world = World::new().await;
+    world.post("/Users", &user("u0")).await.expect(201);
+    world.events().await;
+    world.delay(30, |_| true);
+    let circle: Vec<Value> = (0..60)
+        .map(|n| managed(&format!("u{n}"), &format!("u{}", (n + 1) % 60)))
+        .collect();
+    let outcomes = world.bulk(&circle).await;
+    assert_eq!(statuses(&outcomes), vec!["409"; 60]);
+    assert_eq!(outcomes[0]["response"]["scimType"], "uniqueness");
+    let events = world.events().await.len();
+    assert!(events < 60, "{events}");
+    assert_eq!(world.totals().await.0, 1);
+}
+
+/// An error after which it is not clear whether anything was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn b2_whoever_may_have_been_created_is_taken_back_as_well() {
+    let world = World::new().await;
+    world.cloud.set_faults(|info| {
+        let creates_bob = info.operation == "TransactWriteItems"
+            && info.input()["TransactItems"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|write| {
+                    let sk = &write["Put"]["Item"]["SK"]["S"];
+                    write["Put"]["ConditionExpression"].is_string() && *sk == "bob"
+                });
+        match creates_bob {
+            true => Fault::DropAnswer,
+            false => Fault::Pass,
+        }
+    });
+    let outcomes = world
+        .bulk_until(1, &[managed("ann", "bob"), managed("bob", "ann")])
+        .await;
+    world.cloud.clear_faults();
+    assert_eq!(statuses(&outcomes), ["409", "500"]);
+    assert_eq!(world.totals().await, (json!(0), json!(0)));
+    let kinds: Vec<Value> = world
+        .events()
+        .await
+        .iter()
+        .map(|event| event["detail-type"].clone())
+        .collect();
+    let pair = ["user.created", "user.deleted"];
+    assert_eq!(kinds.iter().filter(|kind| **kind == pair[0]).count(), 2);
+    assert_eq!(kinds.iter().filter(|kind| **kind == pair[1]).count(), 2);
 }
 
 /// What a user says of a group, and the group of the user: the user is first.
