@@ -1334,6 +1334,16 @@ mod tests {
     }
 
     #[test]
+    fn h7_f15_uris_of_schemas_have_no_case() {
+        assert!(matches(
+            "schemas eq \"URN:ietf:params:scim:schemas:CORE:2.0:user\""
+        ));
+        assert!(!matches(
+            "schemas eq \"urn:ietf:params:scim:schemas:core:2.0:Group\""
+        ));
+    }
+
+    #[test]
     fn f7_f8_lists_match_by_value_and_by_any_element() {
         all_match(&[
             "emails eq \"ann@home.example\"",

@@ -332,10 +332,14 @@ pub enum Profile {
 static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
     let reference = |name, description| Attribute::reference(name, description, &["uri"]);
     vec![
-        reference(
-            "schemas",
-            "The URIs of the schemas whose attributes are present.",
-        )
+        Attribute {
+            // Unlike other references: URIs of schemas have no case (H7).
+            case_exact: false,
+            ..reference(
+                "schemas",
+                "The URIs of the schemas whose attributes are present.",
+            )
+        }
         .multi_valued()
         .required()
         .read_only()
