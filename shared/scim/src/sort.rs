@@ -103,7 +103,9 @@ impl ResolvedSort<'_> {
     /// What a representation is sorted by.
     pub fn key(&self, representation: &Object) -> SortKey {
         let value = self.target.and_then(|target| {
-            let value = attribute_value(target, representation)?;
+            // What has a default and is not there means the default.
+            let value = attribute_value(target, representation);
+            let value = value.or(target.attribute.default.as_ref())?;
             let value = match value {
                 Value::Array(elements) => elements
                     .iter()
@@ -222,8 +224,8 @@ mod tests {
         let times = json!([
             {"n": 1, "meta": {"created": "2026-01-01T00:30:00.000Z"}}, {"n": 2, "meta": {"created": "2026-01-01T01:00:00.000+01:00"}}]);
         assert_eq!(sorted("meta.created", times), [2, 1]);
-        let active = json!([{"n": 1, "active": true}, {"n": 2, "active": false}]);
-        assert_eq!(sorted("active", active), [2, 1]);
+        let active = json!([{"n": 1, "active": true}, {"n": 3}, {"n": 2, "active": false}]);
+        assert_eq!(sorted("active", active), [2, 1, 3]);
     }
 
     #[test]
