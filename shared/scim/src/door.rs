@@ -262,6 +262,12 @@ fn read_member(
         },
         _ => {}
     }
+    // E4: 1 and 1.0 are one value, which stays as it was written first.
+    if let (Some(Value::Number(_)), Some(stored)) = (&value, stored)
+        && is_same(attribute, value.as_ref(), stored)
+    {
+        value = Some(stored.clone());
+    }
     if let (None, Some(default)) = (&value, &attribute.default) {
         value = match (origin, stored) {
             (Origin::New, _) => Some(default.clone()),
@@ -764,6 +770,23 @@ mod tests {
         let shown = ann.represent(ResourceType::user(), "1", &meta, Object::new());
         assert!(!shown.contains_key(ACME));
         assert_eq!(ResourceType::user().read(shown, Some(&ann)).unwrap(), ann);
+    }
+
+    #[test]
+    fn e4_c8_a_number_in_another_form_is_no_change() {
+        let ty = with(
+            json!([{"name": "score", "type": "decimal"}, {"name": "scores", "type": "decimal", "multiValued": true}]),
+            false,
+        );
+        let with = |score: Value| {
+            object(json!({"userName": "ann", ACME: {"score": score, "scores": [score]}}))
+        };
+        let ann = ty.read(with(json!(1)), None).unwrap();
+        let put = ty.read(with(json!("1.0")), Some(&ann)).unwrap();
+        assert_eq!(put.get("urn:acme:User:score"), Some(&json!(1)));
+        let add =
+            json!({"op": "add", "path": ACME, "value": {"score": 1.0, "scores": [1.0, "1.00"]}});
+        assert_eq!(patch(&ty, &ann, add).unwrap(), ann);
     }
 
     #[test]

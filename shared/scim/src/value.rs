@@ -134,6 +134,14 @@ pub(crate) fn comparison_key(attribute: &Attribute, value: &Value) -> String {
     match value {
         Value::String(text) if attribute.case_exact => text.clone(),
         Value::String(text) => fold(text),
+        // 1.0 is 1; beyond 2^53 a float does not say which integer it is.
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
+                // Minus zero is zero.
+                format!("{:.0}", float + 0.0)
+            }
+            _ => number.to_string(),
+        },
         value => value.to_string(),
     }
 }
@@ -260,6 +268,24 @@ mod tests {
         };
         let error = read_simple(&attribute, place, json!(12345)).unwrap_err();
         assert_eq!(error.detail(), "x: expected a string");
+    }
+
+    #[test]
+    fn equal_values_have_one_key() {
+        let key = |kind, value: Value| comparison_key(&Attribute::new("x", kind, ""), &value);
+        for same in [json!(1), json!(1.0), json!(1e0)] {
+            assert_eq!(key(Kind::Decimal, same), "1");
+        }
+        assert_eq!(key(Kind::Decimal, json!(-2.50)), "-2.5");
+        assert_ne!(
+            key(Kind::Decimal, json!(u64::MAX)),
+            key(Kind::Decimal, json!(u64::MAX - 1))
+        );
+        assert_eq!(key(Kind::String, json!("Ä")), key(Kind::String, json!("ä")));
+        assert_ne!(
+            key(Kind::Binary, json!("AA")),
+            key(Kind::Binary, json!("aa"))
+        );
     }
 
     #[test]
