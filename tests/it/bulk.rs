@@ -645,6 +645,89 @@ async fn operations_that_can_meet_stay_in_order() {
     }
 }
 
+/// A small generator of numbers, the same ones for a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Any operations at all leave what they leave one by one, with the same answers, though those that cannot meet go side
+/// by side and overtake each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_operations_do_what_they_do_one_by_one() {
+    for seed in 0..6 {
+        let mut dice = Dice(seed);
+        let mut operations = vec![];
+        for n in 0..90 {
+            // Few names and few users, so that they meet.
+            let name = ["ann", "bob", "CAT", "Ann", "dan", "cat"][dice.roll(6) as usize];
+            let title = json!(format!("t{}", dice.roll(3)));
+            let path = format!(
+                "/Users/{:02x}000000-0000-4000-8000-000000000000",
+                dice.roll(12)
+            );
+            let mut operation = match dice.roll(10) {
+                0..=2 => create(
+                    "/Users",
+                    &n.to_string(),
+                    json!({"userName": name, "title": title}),
+                ),
+                3 => create(
+                    "/Users",
+                    &n.to_string(),
+                    json!({"userName": format!("u{n}")}),
+                ),
+                4..=6 => replace(&path, "title", title),
+                7 => replace(&path, "userName", json!(name)),
+                8 => on("PUT", &path, json!({"userName": name})),
+                _ => on("DELETE", &path, Value::Null),
+            };
+            if operation["method"] != "POST" && dice.roll(4) == 0 {
+                operation["version"] = json!(format!("W/\"{}\"", dice.roll(3) + 1));
+            }
+            operations.push(operation);
+        }
+        let single = World::in_order().await;
+        let mut expected = vec![];
+        for operation in &operations {
+            let answer = alone(&single, operation).await;
+            let version = answer.header("etag").map(str::to_owned);
+            expected.push((answer.status.as_u16().to_string(), version));
+        }
+        let many = World::in_order().await;
+        let number = AtomicUsize::new(0);
+        many.cloud.set_faults(move |info| match info.service {
+            Service::DynamoDb => {
+                let number = number.fetch_add(1, Ordering::Relaxed) as u64;
+                Fault::Delay(Duration::from_millis(number * 7 % 11))
+            }
+            _ => Fault::Pass,
+        });
+        let outcomes = many.bulk(&operations).await;
+        many.cloud.clear_faults();
+        assert_eq!(outcomes.len(), operations.len());
+        for (outcome, (operation, expected)) in outcomes.iter().zip(operations.iter().zip(expected))
+        {
+            let version = outcome["version"].as_str().map(str::to_owned);
+            let status = outcome["status"].as_str().unwrap().to_owned();
+            assert_eq!((status, version), expected, "{seed}: {operation}");
+        }
+        let state = async |world: &World| {
+            let users = world.get("/Users?count=200").await.expect(200).json();
+            world.without_names(&users)
+        };
+        assert_eq!(state(&many).await, state(&single).await, "{seed}");
+        assert_eq!(many.events().await.len(), single.events().await.len());
+    }
+}
+
 /// An hour of an identity provider in one request, and the same again after a time-out: nothing is done or announced twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_users_are_one_request_also_twice() {
