@@ -30,6 +30,8 @@ enum Foreign {
     Refused,
     /// 200, and an empty list.
     Nothing,
+    /// 200, and 404 for each operation.
+    EachUnknown,
     /// 201, and a new id.
     Created,
 }
@@ -53,6 +55,16 @@ const WITH_THEIR_ID: &str =
 const WITH_THEIR_USER: &str = r#"{"displayName": "New", "members": [{"value": "{user}"}]}"#;
 const WITH_THEIR_GROUP: &str =
     r#"{"displayName": "New", "members": [{"value": "{group}", "type": "Group"}]}"#;
+
+const DELETE_THEIRS: &str = r#"{"Operations": [
+    {"method": "DELETE", "path": "/Users/{user}"}, {"method": "DELETE", "path": "/Groups/{group}"}]}"#;
+const RENAME_THEIRS: &str = r#"{"Operations": [
+    {"method": "PUT", "path": "/Users/{user}", "data": {"userName": "new@example.com"}},
+    {"method": "PATCH", "path": "/Groups/{group}", "data": {"Operations": [{"op": "replace", "value": {"displayName": "New"}}]}}]}"#;
+const FIND_THEIR_GROUP: &str =
+    r#"{"filter": "members.value eq \"{user}\" or displayName eq \"Theirs\""}"#;
+const FIND_THEIRS: &str =
+    r#"{"filter": "id eq \"{user}\" or id eq \"{group}\" or userName sw \"ann@theirs\""}"#;
 
 /// An entry for each route. Whoever adds a route adds an entry.
 const WALLS: &[Wall] = &[
@@ -101,8 +113,13 @@ const WALLS: &[Wall] = &[
             ("PUT", "{base}/Users/{user}", NEW_USER),
             ("PATCH", "{base}/Users/{user}", RENAME),
             ("DELETE", "{base}/Users/{user}", ""),
+            ("POST", "{base}/Users/.search", "{}"),
         ],
         foreign: &[
+            (
+                ("POST", "{base}/Users/.search", FIND_THEIRS),
+                Foreign::Nothing,
+            ),
             (("GET", "{base}/Users/{user}", ""), Foreign::Unknown),
             (("GET", "{base}/Users/{group}", ""), Foreign::Unknown),
             (("PUT", "{base}/Users/{user}", NEW_USER), Foreign::Unknown),
@@ -152,8 +169,13 @@ const WALLS: &[Wall] = &[
             ("PUT", "{base}/Groups/{group}", NEW_GROUP),
             ("PATCH", "{base}/Groups/{group}", RENAME),
             ("DELETE", "{base}/Groups/{group}", ""),
+            ("POST", "{base}/Groups/.search", "{}"),
         ],
         foreign: &[
+            (
+                ("POST", "{base}/Groups/.search", FIND_THEIR_GROUP),
+                Foreign::Nothing,
+            ),
             (("GET", "{base}/Groups/{group}", ""), Foreign::Unknown),
             (("GET", "{base}/Groups/{user}", ""), Foreign::Unknown),
             (
@@ -179,6 +201,33 @@ const WALLS: &[Wall] = &[
                 Foreign::Refused,
             ),
         ],
+    },
+    Wall {
+        route: "ANY /scim/v2/{directory}/Bulk",
+        requests: &[("POST", "{base}/Bulk", DELETE_THEIRS)],
+        foreign: &[
+            (("POST", "{base}/Bulk", DELETE_THEIRS), Foreign::EachUnknown),
+            (("POST", "{base}/Bulk", RENAME_THEIRS), Foreign::EachUnknown),
+        ],
+    },
+    Wall {
+        route: "ANY /scim/v2/{directory}",
+        requests: &[("GET", "{base}", "")],
+        foreign: &[
+            (
+                ("GET", "{base}?filter=id%20eq%20%22{user}%22", ""),
+                Foreign::Nothing,
+            ),
+            (
+                ("GET", "{base}?filter=displayName%20sw%20%22Their%22", ""),
+                Foreign::Nothing,
+            ),
+        ],
+    },
+    Wall {
+        route: "ANY /scim/v2/{directory}/.search",
+        requests: &[("POST", "{base}/.search", "{}")],
+        foreign: &[(("POST", "{base}/.search", FIND_THEIRS), Foreign::Nothing)],
     },
     Wall {
         route: "$default",
@@ -432,6 +481,12 @@ async fn no_route_shows_or_changes_what_another_directory_has() {
                 Foreign::Nothing => {
                     assert_eq!(answer.status, 200, "{what}: {told}");
                     assert_eq!(answer.json()["totalResults"], 0, "{what}: {told}");
+                }
+                Foreign::EachUnknown => {
+                    assert_eq!(answer.status, 200, "{what}: {told}");
+                    for outcome in answer.json()["Operations"].as_array().unwrap() {
+                        assert_eq!(outcome["status"], "404", "{what}: {told}");
+                    }
                 }
                 Foreign::Created => {
                     assert_eq!(answer.status, 201, "{what}: {told}");

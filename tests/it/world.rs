@@ -170,6 +170,7 @@ impl World {
         World {
             directory: directory.id.to_string(),
             token: token.expose().to_owned(),
+            processes: self.processes.clone(),
             ..self.cold().await
         }
     }
