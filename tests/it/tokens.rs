@@ -307,3 +307,28 @@ async fn nobody_uses_up_the_requests_of_another_directory() {
     world.send(request).await.expect(200);
     assert_eq!(world.status_with(&world.token).await, 429);
 }
+
+/// A bulk request is one request, however many operations it has: it is never cut off in its middle for coming too fast.
+#[tokio::test]
+async fn a_bulk_request_counts_once() {
+    let world = World::new().await.limited().await;
+    let operations: Vec<_> = (0..250)
+        .map(|n| {
+            let data = json!({"userName": format!("u{n}@example.com")});
+            json!({"method": "POST", "path": "/Users", "bulkId": n.to_string(), "data": data})
+        })
+        .collect();
+    let bulk = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+        "Operations": operations,
+    });
+    let answer = world.post("/Bulk", &bulk).await.expect(200).json();
+    for outcome in answer["Operations"].as_array().unwrap() {
+        assert_eq!(outcome["status"], "201", "{outcome}");
+    }
+    // The bulk function had 199 left.
+    for _ in 0..199 {
+        world.get("?count=0").await.expect(200);
+    }
+    world.get("?count=0").await.expect(429);
+}
