@@ -94,6 +94,10 @@ fn service_provider_config() -> Vec<Attribute> {
                 number("cursorTimeout", "How many seconds a cursor lives."),
             ],
         ),
+        flag(
+            "interopProfileConformant",
+            "Whether requests are read as the interoperability profile has it.",
+        ),
         complex(
             "authenticationSchemes",
             "How clients authenticate.",
@@ -263,6 +267,7 @@ mod tests {
                 max_page_size: Some(1),
                 cursor_timeout: Some(1),
             }),
+            interop_profile_conformant: true,
             ..Capabilities::default()
         };
         for capabilities in [Capabilities::default(), everything] {
