@@ -1,4 +1,7 @@
-//! `rollcall`: the whole product on one machine, for people who try it and for tests that drive it from outside.
+//! `rollcall`: the whole product on one machine, for people who try it and for tests that drive it from outside. Its
+//! subcommands (see `cli.rs`) call a stack that runs, here or deployed.
+
+mod cli;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -21,8 +24,10 @@ use tracing_subscriber::filter::LevelFilter;
 const GRACE: Duration = Duration::from_secs(35);
 
 /// Directory sync on one machine: a SCIM 2.0 endpoint to connect Okta to, and every change as an event.
+///
+/// Without a command it starts the local stack.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Options {
     /// Where to listen; port 0 takes any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -36,6 +41,8 @@ struct Options {
     /// Write one JSON object a line: first the address and the token, then each published event
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    command: Option<cli::Command>,
 }
 
 #[tokio::main]
@@ -48,7 +55,11 @@ async fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
-    match run(Options::parse()).await {
+    let mut options = Options::parse();
+    if let Some(command) = options.command.take() {
+        return cli::run(command).await;
+    }
+    match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rollcall: {error}");

@@ -1,0 +1,482 @@
+//! The admin API from the outside: where it is, the key, its lists, and its problem details (RFC 9457).
+
+use bytes::Bytes;
+use clap::Args;
+use form_urlencoded::Serializer;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::Failure;
+use super::client::{Answer, Client, PATIENCE, Unanswered, address};
+use super::output::{Output, plain};
+use super::table::Table;
+
+/// How many items a list is asked for at a time: the most that one answer holds.
+const PAGE: &str = "200";
+
+/// Where to send to, and how to show what comes back.
+#[derive(Args)]
+pub(super) struct Access {
+    /// Where Rollcall is: this machine, or the API of a deployed stack
+    #[arg(
+        long,
+        env = "ROLLCALL_URL",
+        value_name = "URL",
+        value_parser = address,
+        default_value = "http://127.0.0.1:8080"
+    )]
+    url: String,
+    /// The admin key
+    #[arg(long, env = "ROLLCALL_KEY", value_name = "KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Write JSON, one object a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The admin API of one stack.
+pub(super) struct Admin {
+    client: Client,
+    base: String,
+    authorization: HeaderValue,
+}
+
+/// One answer of a list.
+pub(super) struct Page {
+    pub(super) items: Vec<Value>,
+    pub(super) next: Option<String>,
+}
+
+impl Access {
+    pub(super) fn admin(&self) -> Result<Admin, Failure> {
+        let Some(key) = self.key.as_deref().filter(|key| !key.is_empty()) else {
+            return Err(Failure::Usage(format!(
+                "which admin key? Set ROLLCALL_KEY, or give --key. {}",
+                match local(&self.url) {
+                    true => "The local stack prints it when it starts.",
+                    false => "A deployed stack keeps its keys in Secrets Manager.",
+                }
+            )));
+        };
+        // The error would not quote the key, but neither would it help.
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {key}"))
+            .map_err(|_| Failure::Usage("the admin key has characters that no key has".into()))?;
+        authorization.set_sensitive(true);
+        let base = self.url.strip_suffix("/v1").unwrap_or(&self.url);
+        Ok(Admin {
+            client: Client::new(base, PATIENCE)?,
+            base: base.to_owned(),
+            authorization,
+        })
+    }
+}
+
+fn local(url: &str) -> bool {
+    let host = url.split_once("://").map_or("", |(_, rest)| rest);
+    ["127.", "localhost", "[::1]"]
+        .iter()
+        .any(|name| host.starts_with(name))
+}
+
+impl Admin {
+    /// A resource, or what is wrong.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        json(self.sent(Method::GET, path, &[], None).await?)
+    }
+
+    /// A resource, or `None` when there is none.
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.answer(Method::GET, path, &[], None).await? {
+            answer if answer.status == StatusCode::NOT_FOUND => Ok(None),
+            answer => json(successful(answer)?).map(Some),
+        }
+    }
+
+    /// Sends a body, and reads one.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        json(self.sent(method, path, &[], Some(body)).await?)
+    }
+
+    /// The same under a key by which a repeat is known as one.
+    pub(super) async fn send_once(
+        &self,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let more = [("idempotency-key", key)];
+        json(self.sent(Method::POST, path, &more, Some(body)).await?)
+    }
+
+    /// Deletes, and says what was answered.
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let answer = self.sent(Method::DELETE, path, &[], None).await?;
+        match answer.body.is_empty() {
+            true => Ok(Value::Null),
+            false => json(answer),
+        }
+    }
+
+    /// The page of a list that begins at the cursor.
+    pub(super) async fn page(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        cursor: Option<&str>,
+    ) -> Result<Page, Failure> {
+        let mut parameters = Serializer::new(String::new());
+        for (name, value) in query
+            .iter()
+            .chain(&[("cursor", cursor), ("limit", Some(PAGE))])
+        {
+            if let Some(value) = value {
+                parameters.append_pair(name, value);
+            }
+        }
+        let mut answer = self.get(&format!("{path}?{}", parameters.finish())).await?;
+        let items = match answer.get_mut("data").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            _ => return Err(Failure::Refused(format!("{path} answered no list"))),
+        };
+        Ok(Page {
+            items,
+            next: string(&answer, "/next_cursor"),
+        })
+    }
+
+    /// Writes a whole list, as it comes: a table, or JSON.
+    pub(super) async fn list(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        columns: &[(&'static str, &str)],
+        json: bool,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let header: Vec<&'static str> = columns.iter().map(|(name, _)| *name).collect();
+        let mut table = Table::new(&header);
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = self.page(path, query, cursor.as_deref()).await?;
+            match json {
+                true => {
+                    for item in &page.items {
+                        output.line(&item.to_string())?;
+                    }
+                }
+                false => {
+                    let row = |item: &Value| -> Vec<String> {
+                        let cell = |(_, pointer): &(_, &str)| string(item, pointer);
+                        columns
+                            .iter()
+                            .map(|column| cell(column).unwrap_or_default())
+                            .collect()
+                    };
+                    let rows: Vec<Vec<String>> = page.items.iter().map(row).collect();
+                    for line in table.lines(&rows) {
+                        output.line(&line)?;
+                    }
+                }
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The directory that is meant: the one named, or the only one there is.
+    pub(super) async fn directory(&self, named: Option<&str>) -> Result<String, Failure> {
+        if let Some(id) = named {
+            return Ok(id.to_owned());
+        }
+        let page = self.page("/directories", &[], None).await?;
+        let ids: Vec<String> = page
+            .items
+            .iter()
+            .filter_map(|directory| string(directory, "/id"))
+            .collect();
+        match ids.as_slice() {
+            [id] if page.next.is_none() => Ok(id.clone()),
+            [] => Err(Failure::Refused(
+                "there is no directory yet; \"rollcall directory create\" makes one".into(),
+            )),
+            _ => Err(Failure::Usage(
+                "which directory? There are several, and \"rollcall directory list\" has their ids"
+                    .into(),
+            )),
+        }
+    }
+
+    async fn sent(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        successful(self.answer(method, path, headers, body).await?)
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}/v1{path}", self.base))
+            .header(header::AUTHORIZATION, &self.authorization)
+            .header(header::ACCEPT, "application/json")
+            .header(
+                header::USER_AGENT,
+                concat!("rollcall/", env!("CARGO_PKG_VERSION")),
+            );
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let bytes = body.map(|body| Bytes::from(body.to_string()));
+        let request = request
+            .body(bytes.unwrap_or_default())
+            .map_err(|error| Failure::Usage(format!("this cannot be sent: {error}")))?;
+        let base = &self.base;
+        self.client
+            .send(request)
+            .await
+            .map_err(|error| match error {
+                Unanswered::TimedOut => Failure::Unavailable(format!(
+                    "{base} did not answer within {} seconds",
+                    PATIENCE.as_secs()
+                )),
+                Unanswered::Broken(reason) => Failure::Unavailable(match local(base) {
+                    true => format!(
+                        "{base}: {reason}; does the local stack run there? \"rollcall\" starts it"
+                    ),
+                    false => format!("{base}: {reason}"),
+                }),
+            })
+    }
+}
+
+/// The path of a directory, or of what is below it.
+pub(super) fn path(segments: &[&str]) -> String {
+    segments.iter().fold(String::new(), |path, segment| {
+        // Ids are letters, digits and hyphens; anything else would lead elsewhere.
+        let segment = utf8_percent_encode(segment, NON_ALPHANUMERIC).to_string();
+        format!("{path}/{}", segment.replace("%2D", "-"))
+    })
+}
+
+/// What stands at a place of an answer, as text for people.
+pub(super) fn string(value: &Value, pointer: &str) -> Option<String> {
+    match value.pointer(pointer)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn successful(answer: Answer) -> Result<Answer, Failure> {
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    let reason = problem(&answer);
+    match answer.status {
+        StatusCode::TOO_MANY_REQUESTS => Err(Failure::Unavailable(reason)),
+        status if status.is_server_error() => Err(Failure::Unavailable(reason)),
+        _ => Err(Failure::Refused(reason)),
+    }
+}
+
+fn json(answer: Answer) -> Result<Value, Failure> {
+    serde_json::from_slice(&answer.body).map_err(|_| {
+        Failure::Refused(format!(
+            "the answer is no JSON: {}; is this the address of Rollcall's API?",
+            beginning(&answer.body)
+        ))
+    })
+}
+
+/// A problem as one line: its detail, each field that is wrong, and the status.
+fn problem(answer: &Answer) -> String {
+    let status = answer.status;
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    // `message` is what API Gateway writes when it refuses by itself.
+    let text = ["/detail", "/title", "/message"]
+        .iter()
+        .find_map(|pointer| string(&body, pointer));
+    let mut line = match text {
+        Some(text) => text.trim_end_matches('.').to_owned(),
+        None if answer.body.is_empty() => "no more is said".to_owned(),
+        None => beginning(&answer.body),
+    };
+    for error in body
+        .pointer("/errors")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let place = string(error, "/pointer").unwrap_or_default();
+        let detail = string(error, "/detail").unwrap_or_default();
+        line.push_str(&format!("; {place}: {}", detail.trim_end_matches('.')));
+    }
+    format!("{line} ({status})")
+}
+
+/// The first part of a body that is not what was expected.
+pub(super) fn beginning(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).chars().take(80).collect();
+    format!("\"{}\"", plain(text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::extract::RawQuery;
+    use axum::routing::get;
+    use http::HeaderMap;
+    use serde_json::json;
+
+    use super::super::fake::{Written, served};
+    use super::*;
+
+    fn access(url: &str) -> Access {
+        Access {
+            url: url.to_owned(),
+            key: Some("rollcall_admin_1".to_owned()),
+            json: false,
+        }
+    }
+
+    fn refusal<T>(result: Result<T, Failure>) -> Failure {
+        match result {
+            Err(failure) => failure,
+            Ok(_) => panic!("this must fail"),
+        }
+    }
+
+    #[test]
+    fn without_a_key_it_says_where_one_is() {
+        let missing = |url: &str, key: Option<&str>| {
+            let mut access = access(url);
+            access.key = key.map(str::to_owned);
+            refusal(access.admin())
+        };
+        for (url, key, words) in [
+            ("http://127.0.0.1:8080", None, "The local stack prints it"),
+            ("http://localhost", Some(""), "The local stack prints it"),
+            ("https://a.example.com", None, "Secrets Manager"),
+            ("https://a.example.com", Some("a\nb"), "characters"),
+        ] {
+            let Failure::Usage(reason) = missing(url, key) else {
+                panic!("{url}");
+            };
+            assert!(reason.contains(words), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lists_are_followed_to_their_end_with_the_key_and_what_was_asked() {
+        async fn list(RawQuery(query): RawQuery, headers: HeaderMap) -> axum::Json<Value> {
+            assert_eq!(headers["authorization"], "Bearer rollcall_admin_1");
+            axum::Json(match query.as_deref().unwrap() {
+                "tenant=a%26b&limit=200" => {
+                    json!({"data": [{"id": "1", "name": "One"}], "next_cursor": "c+"})
+                }
+                "tenant=a%26b&cursor=c%2B&limit=200" => {
+                    json!({"data": [{"id": "2"}], "next_cursor": null})
+                }
+                other => panic!("{other}"),
+            })
+        }
+        let url = served(Router::new().route("/v1/things", get(list))).await;
+        // The address of the API itself will do, too.
+        let admin = access(&format!("{url}/v1")).admin().unwrap();
+        for (json, lines) in [
+            (false, ["ID  NAME", "1   One", "2"].as_slice()),
+            (
+                true,
+                [r#"{"id":"1","name":"One"}"#, r#"{"id":"2"}"#].as_slice(),
+            ),
+        ] {
+            let written = Written::default();
+            let columns = [("ID", "/id"), ("NAME", "/name")];
+            let query = [("tenant", Some("a&b")), ("product", None)];
+            admin
+                .list(
+                    "/things",
+                    &query,
+                    &columns,
+                    json,
+                    &mut Output::to(written.clone()),
+                )
+                .await
+                .unwrap();
+            assert_eq!(written.lines(), lines);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_one_line_with_its_details() {
+        let problem = json!({
+            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "The directory cannot be made.",
+            "errors": [{"pointer": "/tenant", "detail": "must not be empty."}]
+        });
+        let url = served(
+            Router::new()
+                .route(
+                    "/v1/problem",
+                    get(async move || (StatusCode::BAD_REQUEST, problem.to_string())),
+                )
+                .route(
+                    "/v1/html",
+                    get(async || (StatusCode::BAD_GATEWAY, "<html>\nsorry")),
+                )
+                .route("/v1/page", get(async || "<html>")),
+        )
+        .await;
+        let admin = access(&url).admin().unwrap();
+        assert_eq!(
+            refusal(admin.get("/problem").await),
+            Failure::Refused(
+                "The directory cannot be made; /tenant: must not be empty (400 Bad Request)".into()
+            )
+        );
+        assert_eq!(
+            refusal(admin.get("/html").await),
+            Failure::Unavailable("\"<html> sorry\" (502 Bad Gateway)".into())
+        );
+        assert_eq!(
+            refusal(admin.get("/page").await),
+            Failure::Refused(
+                "the answer is no JSON: \"<html>\"; is this the address of Rollcall's API?".into()
+            )
+        );
+        assert_eq!(admin.find("/none").await.unwrap(), None);
+        let nobody = access("http://127.0.0.1:1").admin().unwrap();
+        let Failure::Unavailable(reason) = refusal(nobody.get("/a").await) else {
+            panic!("somebody is there");
+        };
+        assert!(reason.contains("starts it"), "{reason}");
+    }
+
+    #[test]
+    fn an_id_cannot_lead_elsewhere() {
+        assert_eq!(path(&["directories", "a-1"]), "/directories/a-1");
+        assert_eq!(
+            path(&["directories", "../x?y"]),
+            "/directories/%2E%2E%2Fx%3Fy"
+        );
+    }
+}

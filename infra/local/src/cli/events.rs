@@ -1,0 +1,226 @@
+//! `rollcall events`: a directory's event log.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::Failure;
+use super::admin::{Access, Admin, path, string};
+use super::output::{Output, error, plain};
+
+/// How often --follow asks for more.
+const EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Args)]
+pub(crate) struct Events {
+    /// The directory's id; may be left out if there is one directory only
+    #[arg(value_name = "DIRECTORY")]
+    directory: Option<String>,
+    /// Go on with the events to come, until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+    /// Leave out what has happened already
+    #[arg(long, requires = "follow")]
+    new: bool,
+    /// Only events of a type, such as user.updated
+    #[arg(long = "type", value_name = "TYPE")]
+    ty: Option<String>,
+    /// Only events about the user or group of this id
+    #[arg(long, value_name = "ID")]
+    resource: Option<String>,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What is done with the events that are there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Past {
+    Shown,
+    LeftOut,
+}
+
+impl Events {
+    pub(super) async fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let admin = self.access.admin()?;
+        let directory = admin.directory(self.directory.as_deref()).await?;
+        let past = match self.new {
+            true => Past::LeftOut,
+            false => Past::Shown,
+        };
+        let mut log = Log {
+            admin,
+            path: path(&["directories", &directory, "events"]),
+            events: &self,
+            cursor: None,
+        };
+        log.to_the_end(past, output).await?;
+        // Somebody who restarts a stack wants to see what comes after, so a stack that is away for a while is no end.
+        let mut told = false;
+        while self.follow {
+            tokio::time::sleep(EVERY).await;
+            match log.to_the_end(Past::Shown, output).await {
+                Err(Failure::Unavailable(reason)) => {
+                    if !told {
+                        error(&format!("{reason}; still asking"));
+                    }
+                    told = true;
+                }
+                done => {
+                    done?;
+                    told = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&self, event: &Value) -> String {
+        match self.access.json {
+            true => event.to_string(),
+            false => line(event),
+        }
+    }
+}
+
+/// A log that is being read, and how far.
+struct Log<'a> {
+    admin: Admin,
+    path: String,
+    events: &'a Events,
+    cursor: Option<String>,
+}
+
+impl Log<'_> {
+    /// Reads on until there is nothing more for now. The log gives a cursor with every page, so that it can be read on
+    /// from there; it is at its end when a page is empty.
+    async fn to_the_end(&mut self, past: Past, output: &mut Output) -> Result<(), Failure> {
+        let query = [
+            ("type", self.events.ty.as_deref()),
+            ("resource", self.events.resource.as_deref()),
+        ];
+        loop {
+            let cursor = self.cursor.as_deref();
+            let page = self.admin.page(&self.path, &query, cursor).await?;
+            if past == Past::Shown {
+                for event in &page.items {
+                    output.line(&self.events.line(event))?;
+                }
+            }
+            let more = page.next.is_some() && page.next != self.cursor;
+            self.cursor = page.next.or(self.cursor.take());
+            if page.items.is_empty() || !more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// An event without what it says of a person.
+fn line(event: &Value) -> String {
+    let text = |pointer: &str| string(event, pointer).unwrap_or_default();
+    let mut line = format!(
+        "{}  {}  {:<20}  {:<5}  {}  version {}",
+        text("/time"),
+        text("/id"),
+        text("/type"),
+        text("/detail/resource/type"),
+        text("/detail/resource/id"),
+        text("/detail/version"),
+    );
+    if let (Some(ty), Some(id)) = (
+        string(event, "/detail/member/type"),
+        string(event, "/detail/member/id"),
+    ) {
+        line.push_str(&format!("  member {ty} {id}"));
+    }
+    if let Some(changed) = event.pointer("/detail/changed").and_then(Value::as_array) {
+        let changed: Vec<&str> = changed.iter().filter_map(Value::as_str).collect();
+        line.push_str(&format!("  changed {}", changed.join(", ")));
+    }
+    plain(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::RawQuery;
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::super::fake::{Written, served};
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        events: Events,
+    }
+
+    fn event(id: &str) -> Value {
+        json!({
+            "id": id, "type": "user.updated", "time": "2026-01-01T00:00:00.000Z",
+            "detail": {
+                "version": 2, "resource": {"type": "User", "id": "u1"}, "changed": ["active", "title"],
+                "data": {"user_name": "ann@example.com"}
+            }
+        })
+    }
+
+    /// A log of three events, two a page, the last of which is there only at the third question.
+    async fn log(RawQuery(query): RawQuery) -> Json<Value> {
+        Json(match query.as_deref().unwrap() {
+            "limit=200" => json!({"data": [event("1"), event("2")], "next_cursor": "a"}),
+            "cursor=a&limit=200" => json!({"data": [], "next_cursor": "b"}),
+            "cursor=b&limit=200" => json!({"data": [event("3")], "next_cursor": "c"}),
+            "cursor=c&limit=200" => json!({"data": [], "next_cursor": "c"}),
+            other => panic!("{other}"),
+        })
+    }
+
+    async fn served_log() -> String {
+        served(Router::new().route("/v1/directories/d1/events", get(log))).await
+    }
+
+    fn events(url: &str, line: &[&str]) -> Events {
+        let line = [&["events", "d1", "--url", url, "--key", "k"], line].concat();
+        Line::try_parse_from(line).unwrap().events
+    }
+
+    #[tokio::test]
+    async fn a_line_tells_nothing_of_a_person_and_json_tells_all() {
+        let url = served_log().await;
+        let written = Written::default();
+        let mut output = Output::to(written.clone());
+        events(&url, &[]).run(&mut output).await.unwrap();
+        let first = "2026-01-01T00:00:00.000Z  1  user.updated          User   u1  version 2  changed active, title";
+        let lines = written.lines();
+        assert_eq!((lines.len(), lines[0].as_str()), (2, first));
+
+        let written = Written::default();
+        let mut output = Output::to(written.clone());
+        events(&url, &["--json"]).run(&mut output).await.unwrap();
+        let all: Value = serde_json::from_str(&written.lines()[1]).unwrap();
+        assert_eq!(all, event("2"));
+    }
+
+    #[tokio::test]
+    async fn following_goes_on_from_the_cursor() {
+        for (more, expected) in [(vec![], vec!["1", "2", "3"]), (vec!["--new"], vec!["3"])] {
+            let url = served_log().await;
+            let written = Written::default();
+            let mut output = Output::to(written.clone());
+            let line = [&["--follow", "--json"], &more[..]].concat();
+            let following = events(&url, &line);
+            let following = following.run(&mut output);
+            let _ = tokio::time::timeout(Duration::from_millis(1500), following).await;
+            let ids: Vec<Value> = written
+                .lines()
+                .iter()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone())
+                .collect();
+            assert_eq!(ids, expected);
+        }
+    }
+}
