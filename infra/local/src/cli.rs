@@ -1,4 +1,4 @@
-//! The subcommands: the admin API for people and scripts.
+//! The subcommands: the admin API for people and scripts, and Okta played from a seed.
 //!
 //! They are clients. Nothing here knows how a directory is kept: what they show is what the stack answers over HTTP,
 //! so they work alike against this machine and against a deployed stack.
@@ -9,6 +9,7 @@ mod directory;
 mod events;
 mod groups;
 mod output;
+mod simulate;
 mod table;
 mod users;
 
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Users(users::Users),
     /// Show groups
     Groups(groups::Groups),
+    /// Play an identity provider
+    #[command(subcommand)]
+    Simulate(simulate::Simulate),
 }
 
 /// Why a subcommand ends early.
@@ -46,11 +50,15 @@ enum Failure {
     Refused(String),
     /// It cannot be done now: nobody answers, or the answer is 429 or a 5xx.
     Unavailable(String),
+    /// The outcome is bad, and the output has said so already.
+    Shown,
+    /// Ctrl-C, and the output has said what was done until then.
+    Interrupted,
     /// Whoever read the output has gone.
     Closed,
 }
 
-/// Does what the command says. The exit code is 0, 1 for a failure, 2 for a wrong usage.
+/// Does what the command says. The exit code is 0, 1 for a failure, 2 for a wrong usage, 130 after Ctrl-C.
 pub(crate) async fn run(command: Command) -> ExitCode {
     let mut output = Output::stdout();
     let done = match command {
@@ -58,6 +66,7 @@ pub(crate) async fn run(command: Command) -> ExitCode {
         Command::Events(events) => events.run(&mut output).await,
         Command::Users(users) => users.run(&mut output).await,
         Command::Groups(groups) => groups.run(&mut output).await,
+        Command::Simulate(simulate) => simulate.run(&mut output).await,
     };
     match done {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
@@ -69,6 +78,8 @@ pub(crate) async fn run(command: Command) -> ExitCode {
             output::error(&reason);
             ExitCode::FAILURE
         }
+        Err(Failure::Shown) => ExitCode::FAILURE,
+        Err(Failure::Interrupted) => ExitCode::from(130),
     }
 }
 

@@ -1,0 +1,360 @@
+//! How Okta takes an answer (scim-requirements 4.2, 4.5 and 4.6): what it reads, and what it shows its administrator.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::super::admin::beginning;
+use super::super::client::{Answer, Unanswered};
+use super::super::output::plain;
+
+/// Something that an administrator would have seen, or a reviewer of the integration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// 401: the integration shows an authentication error.
+    Authentication,
+    /// What was answered is no JSON, which hides the cause.
+    Parse,
+    /// No answer.
+    Connection,
+    /// A task failed and waits for "Retry".
+    Task,
+    /// An answer with a success status lacks what Okta relies on.
+    Answer,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Authentication => "authentication error",
+            Kind::Parse => "parse error",
+            Kind::Connection => "no answer",
+            Kind::Task => "task failed",
+            Kind::Answer => "wrong answer",
+        }
+    }
+}
+
+impl Finding {
+    pub(super) fn answer(text: String) -> Finding {
+        Finding {
+            kind: Kind::Answer,
+            text,
+        }
+    }
+}
+
+/// The body of a successful answer, or `None` if it has none. `doing` says what went wrong when it did, such as
+/// "Error while creating user ann@example.com".
+pub(super) fn body(
+    answer: Result<Answer, Unanswered>,
+    doing: &str,
+) -> Result<Option<Value>, Finding> {
+    let finding = |kind, text: String| Finding {
+        kind,
+        text: plain(&text),
+    };
+    let answer = answer.map_err(|error| match error {
+        Unanswered::TimedOut => finding(Kind::Connection, format!("{doing}: Read timed out")),
+        Unanswered::Broken(reason) => finding(Kind::Connection, format!("{doing}: {reason}")),
+    })?;
+    let status = answer.status;
+    if status.is_success() && answer.body.is_empty() {
+        return Ok(None);
+    }
+    let parsed: Value = serde_json::from_slice(&answer.body).map_err(|_| {
+        let text = format!("{doing}: {} ({status})", parse_error(&answer.body));
+        finding(Kind::Parse, text)
+    })?;
+    if status.is_success() {
+        return Ok(Some(parsed));
+    }
+    let reported = parsed.get("detail").and_then(Value::as_str);
+    let reported = reported.unwrap_or("no detail was given");
+    let reason = status.canonical_reason().unwrap_or_else(|| status.as_str());
+    Err(match status {
+        StatusCode::UNAUTHORIZED => finding(
+            Kind::Authentication,
+            format!("Error authenticating: {reason}. Errors reported by remote server: {reported}"),
+        ),
+        _ => finding(
+            Kind::Task,
+            format!("{doing}: {reason}. Errors reported by remote server: {reported}"),
+        ),
+    })
+}
+
+/// What a JSON parser in Java says of a body that is no JSON, which is all the administrator gets to see.
+fn parse_error(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim();
+    let token: String = text
+        .chars()
+        .take_while(|char| char.is_alphanumeric())
+        .collect();
+    match text.chars().next() {
+        None => "No content to map due to end-of-input".to_owned(),
+        Some(first) if token.is_empty() => {
+            format!("Unexpected character ('{first}'), in {}", beginning(body))
+        }
+        _ => format!("Unrecognized token '{token}', in {}", beginning(body)),
+    }
+}
+
+/// The resources of a list, and what an import would have warned of.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) resources: Vec<Value>,
+    pub(super) total: usize,
+}
+
+/// Reads a list that was asked for from `start` (rows P3 and P4). Every number must be one, and there must be
+/// `Resources` even if there are none.
+pub(super) fn list(body: Option<Value>, start: usize, doing: &str) -> Result<List, Finding> {
+    let wrong = |text: String| Finding::answer(format!("{doing}: {text}"));
+    let Some(body) = body else {
+        return Err(wrong("the answer is empty".to_owned()));
+    };
+    let number = |name: &str| match body.get(name) {
+        Some(value) => value
+            .as_u64()
+            .map(|number| number as usize)
+            .ok_or_else(|| wrong(format!("{name} is {value}, which is no integer"))),
+        None => Err(wrong(format!("{name} is missing"))),
+    };
+    let total = number("totalResults")?;
+    let first = number("startIndex")?;
+    let count = number("itemsPerPage")?;
+    let Some(Value::Array(resources)) = body.get("Resources") else {
+        return Err(wrong(
+            "No results for users returned (Resources is missing)".to_owned(),
+        ));
+    };
+    if count != resources.len() {
+        return Err(wrong(format!(
+            "itemsPerPage is {count}, but the page has {}",
+            resources.len()
+        )));
+    }
+    if first != start {
+        return Err(wrong(format!(
+            "startIndex is {first}, and {start} was asked for"
+        )));
+    }
+    if resources.iter().any(|resource| id(resource).is_none()) {
+        return Err(wrong("a resource has no id".to_owned()));
+    }
+    Ok(List {
+        resources: resources.clone(),
+        total,
+    })
+}
+
+/// What an import would have warned of: attributes that Okta's tests want of every user (scim-requirements 4.5).
+pub(super) fn lacking(user: &Value) -> Vec<&'static str> {
+    [
+        ("/schemas", "schemas"),
+        ("/userName", "userName"),
+        ("/active", "active"),
+        ("/name/givenName", "name.givenName"),
+        ("/name/familyName", "name.familyName"),
+        ("/emails/0/value", "emails"),
+        ("/meta/location", "meta.location"),
+        ("/meta/resourceType", "meta.resourceType"),
+    ]
+    .into_iter()
+    .filter(|(pointer, _)| user.pointer(pointer).is_none_or(Value::is_null))
+    .map(|(_, name)| name)
+    .collect()
+}
+
+/// The user of an answer: it has an id, it is who was sent, and it has no password.
+pub(super) fn user(body: Option<Value>, user_name: &str, doing: &str) -> Result<Value, Finding> {
+    let user = resource(body, doing, "user")?;
+    let wrong = |text: String| Err(Finding::answer(format!("{doing}: {text}")));
+    match user.get("userName").and_then(Value::as_str) {
+        Some(name) if name.to_lowercase() == user_name.to_lowercase() => {}
+        Some(name) => return wrong(format!("the answer is about {}", plain(name))),
+        None => return wrong("the answer has no userName".to_owned()),
+    }
+    match user.get("password") {
+        None => Ok(user),
+        Some(_) => wrong("the answer has a password".to_owned()),
+    }
+}
+
+/// The group of an answer.
+pub(super) fn group(body: Option<Value>, name: &str, doing: &str) -> Result<Value, Finding> {
+    let group = resource(body, doing, "group")?;
+    match group.get("displayName").and_then(Value::as_str) {
+        Some(answered) if answered == name => Ok(group),
+        Some(answered) => Err(Finding::answer(format!(
+            "{doing}: the answer is about {}",
+            plain(answered)
+        ))),
+        None => Err(Finding::answer(format!(
+            "{doing}: the answer has no displayName"
+        ))),
+    }
+}
+
+fn resource(body: Option<Value>, doing: &str, what: &str) -> Result<Value, Finding> {
+    let Some(resource) = body else {
+        return Err(Finding::answer(format!("{doing}: returned empty {what}")));
+    };
+    match id(&resource) {
+        Some(_) => Ok(resource),
+        None => Err(Finding::answer(format!("{doing}: the answer has no id"))),
+    }
+}
+
+pub(super) fn id(resource: &Value) -> Option<&str> {
+    resource
+        .get("id")
+        .and_then(Value::as_str)
+        .filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Result<Answer, Unanswered> {
+        Ok(Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: body.to_owned().into(),
+        })
+    }
+
+    fn finding(kind: Kind, text: &str) -> Finding {
+        Finding {
+            kind,
+            text: text.to_owned(),
+        }
+    }
+
+    /// 4.6, row by row.
+    #[test]
+    fn failures_are_what_the_administrator_sees() {
+        let error = r#"{"status":"409","scimType":"uniqueness","detail":"ann is taken"}"#;
+        for (answer, kind, text) in [
+            (
+                answer(409, error),
+                Kind::Task,
+                "Doing: Conflict. Errors reported by remote server: ann is taken",
+            ),
+            (
+                answer(500, "{}"),
+                Kind::Task,
+                "Doing: Internal Server Error. Errors reported by remote server: no detail was given",
+            ),
+            (
+                answer(401, r#"{"detail":"bad token"}"#),
+                Kind::Authentication,
+                "Error authenticating: Unauthorized. Errors reported by remote server: bad token",
+            ),
+            (
+                answer(401, "Not allowed"),
+                Kind::Parse,
+                "Doing: Unrecognized token 'Not', in \"Not allowed\" (401 Unauthorized)",
+            ),
+            (
+                answer(502, "<html>"),
+                Kind::Parse,
+                "Doing: Unexpected character ('<'), in \"<html>\" (502 Bad Gateway)",
+            ),
+            (
+                answer(400, ""),
+                Kind::Parse,
+                "Doing: No content to map due to end-of-input (400 Bad Request)",
+            ),
+            (
+                Err(Unanswered::TimedOut),
+                Kind::Connection,
+                "Doing: Read timed out",
+            ),
+        ] {
+            assert_eq!(body(answer, "Doing"), Err(finding(kind, text)));
+        }
+        assert_eq!(body(answer(204, ""), "Doing"), Ok(None));
+        assert_eq!(body(answer(200, "[]"), "Doing"), Ok(Some(json!([]))));
+    }
+
+    /// 4.2, first row, and rows P3 and P4.
+    #[test]
+    fn lists_need_integers_and_resources() {
+        let good = json!({"totalResults": 3, "startIndex": 1, "itemsPerPage": 1, "Resources": [{"id": "1"}]});
+        let read = list(Some(good.clone()), 1, "Import").unwrap();
+        assert_eq!((read.resources.len(), read.total), (1, 3));
+        for (name, value, text) in [
+            (
+                "startIndex",
+                json!("1"),
+                "startIndex is \"1\", which is no integer",
+            ),
+            (
+                "startIndex",
+                json!(2),
+                "startIndex is 2, and 1 was asked for",
+            ),
+            (
+                "itemsPerPage",
+                json!(100),
+                "itemsPerPage is 100, but the page has 1",
+            ),
+            (
+                "Resources",
+                json!(null),
+                "No results for users returned (Resources is missing)",
+            ),
+            ("Resources", json!([{}]), "a resource has no id"),
+        ] {
+            let mut bad = good.clone();
+            bad[name] = value;
+            let expected = finding(Kind::Answer, &format!("Import: {text}"));
+            assert_eq!(list(Some(bad), 1, "Import"), Err(expected));
+        }
+        let expected = finding(Kind::Answer, "Import: totalResults is missing");
+        assert_eq!(list(Some(json!({})), 1, "Import"), Err(expected));
+    }
+
+    #[test]
+    fn a_user_is_who_was_sent() {
+        let ann = json!({"id": "1", "userName": "Ann"});
+        assert_eq!(user(Some(ann.clone()), "ann", "Doing"), Ok(ann));
+        for (body, text) in [
+            (None, "returned empty user"),
+            (Some(json!({"userName": "ann"})), "the answer has no id"),
+            (Some(json!({"id": "1"})), "the answer has no userName"),
+            (
+                Some(json!({"id": "1", "userName": "bob"})),
+                "the answer is about bob",
+            ),
+            (
+                Some(json!({"id": "1", "userName": "ann", "password": "p"})),
+                "the answer has a password",
+            ),
+        ] {
+            let expected = finding(Kind::Answer, &format!("Doing: {text}"));
+            assert_eq!(user(body, "ann", "Doing"), Err(expected));
+        }
+    }
+
+    #[test]
+    fn what_a_user_lacks_is_named() {
+        let user = json!({
+            "schemas": ["u"], "userName": "ann", "active": true, "name": {"givenName": "Ann"}, "emails": [],
+            "meta": {"location": "l", "resourceType": "User"}
+        });
+        assert_eq!(lacking(&user), ["name.familyName", "emails"]);
+    }
+}

@@ -1,0 +1,669 @@
+//! Plays the plan: each task is a short conversation, in which Okta looks before it writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::super::client::{Answer, Unanswered};
+use super::judge::{Finding, body, group, id, lacking, list, user};
+use super::okta::{Okta, Stopped};
+use super::organisation::{Person, Profile};
+use super::plan::{Group, GroupStep, GroupTask, Occasion, Plan, Provider, Renamed, Standing, Task};
+use super::report::{Course, End, Record, Verified};
+use super::traffic::{
+    Call, Form, Kind, Member, PAGE, add_members, profile, remove_member, rename, replace_members,
+};
+
+/// The simulated Okta while it works.
+pub(super) struct Player<'a> {
+    plan: &'a Plan,
+    okta: &'a Okta<'a>,
+    record: &'a Record,
+    progress: &'a ProgressBar,
+    stop: watch::Receiver<bool>,
+    /// The ids of people and groups at the other end, as far as Okta has learned them.
+    users: Vec<OnceLock<String>>,
+    groups: Vec<OnceLock<String>>,
+}
+
+/// Why a task did not come to its end.
+enum Broken {
+    Shown(Finding),
+    /// What it is about was never created, so there is nothing to do it to.
+    Absent,
+    Stopped,
+}
+
+impl From<Finding> for Broken {
+    fn from(finding: Finding) -> Self {
+        Broken::Shown(finding)
+    }
+}
+
+impl From<Stopped> for Broken {
+    fn from(Stopped: Stopped) -> Self {
+        Broken::Stopped
+    }
+}
+
+type Played<T> = Result<T, Broken>;
+
+impl<'a> Player<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        okta: &'a Okta<'a>,
+        record: &'a Record,
+        progress: &'a ProgressBar,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Player {
+            plan,
+            okta,
+            record,
+            progress,
+            stop,
+            users: plan.people.iter().map(|_| OnceLock::new()).collect(),
+            groups: plan.groups.iter().map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// Plays everything in so many lanes side by side, and compares what is there at the end.
+    pub(super) async fn play(&self, lanes: usize) -> Course {
+        for phase in &self.plan.phases {
+            self.progress.set_message(phase.occasion.name());
+            let mut queues: Vec<Vec<&Task>> = vec![vec![]; lanes.max(1)];
+            for task in &phase.tasks {
+                if let Some(queue) = queues.get_mut(task.lane(lanes)) {
+                    queue.push(task);
+                }
+            }
+            let played = queues.iter().map(|queue| self.lane(phase.occasion, queue));
+            let ends = join_all(played).await;
+            if self.stopped() || ends.contains(&Lane::Stopped) {
+                return Course::Interrupted;
+            }
+            if phase.occasion == Occasion::TestCredentials && ends.contains(&Lane::Failed) {
+                return Course::Refused;
+            }
+        }
+        self.progress.set_message(Occasion::Verify.name());
+        match self.verify().await {
+            Ok(()) => {
+                self.record.ended(Occasion::Verify, End::Done);
+                Course::Complete
+            }
+            Err(Broken::Stopped) => Course::Interrupted,
+            Err(Broken::Shown(finding)) => {
+                self.record.ended(Occasion::Verify, End::Failed(finding));
+                Course::Complete
+            }
+            Err(Broken::Absent) => {
+                self.record.ended(Occasion::Verify, End::Skipped);
+                Course::Complete
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    async fn lane(&self, occasion: Occasion, tasks: &[&Task]) -> Lane {
+        let mut lane = Lane::Done;
+        for task in tasks {
+            if self.stopped() {
+                return Lane::Stopped;
+            }
+            let end = match self.task(occasion, task).await {
+                Ok(()) => End::Done,
+                Err(Broken::Absent) => End::Skipped,
+                Err(Broken::Stopped) => return Lane::Stopped,
+                Err(Broken::Shown(finding)) => {
+                    lane = Lane::Failed;
+                    End::Failed(finding)
+                }
+            };
+            self.record.ended(occasion, end);
+            self.progress.inc(1);
+        }
+        lane
+    }
+
+    async fn task(&self, occasion: Occasion, task: &Task) -> Played<()> {
+        match task {
+            Task::TestCredentials => self.test_credentials().await,
+            Task::Import => {
+                self.import(occasion, Kind::User).await?;
+                self.import(occasion, Kind::Group).await?;
+                Ok(())
+            }
+            Task::Assign(index) => {
+                let person = self.person(*index)?;
+                self.assign(occasion, *index, person).await
+            }
+            Task::ChangeProfile(index) => {
+                let person = self.person(*index)?;
+                let id = known(&self.users, *index)?;
+                self.update(occasion, id, person, profile(person, &person.later))
+                    .await
+            }
+            Task::SyncPassword(index) => {
+                let person = self.person(*index)?;
+                let password = ("password", json!(person.new_password));
+                self.set(occasion, *index, person, password).await
+            }
+            Task::Deactivate(index) => {
+                let person = self.person(*index)?;
+                let inactive = ("active", json!(false));
+                self.set(occasion, *index, person, inactive).await
+            }
+            Task::Reactivate(index) => {
+                let person = self.person(*index)?;
+                let active = ("active", json!(true));
+                self.set(occasion, *index, person, active).await
+            }
+            Task::Group(task) => self.group(occasion, task).await,
+        }
+    }
+
+    fn person(&self, index: usize) -> Played<&'a Person> {
+        self.plan.people.get(index).ok_or(Broken::Absent)
+    }
+
+    /// Sends, and reads the body of a success.
+    async fn ask(&self, occasion: Occasion, call: Call, doing: &str) -> Played<Option<Value>> {
+        Ok(body(self.okta.send(occasion, &call).await?, doing)?)
+    }
+
+    async fn test_credentials(&self) -> Played<()> {
+        let doing = "Error testing the API credentials";
+        let call = Call::test_credentials();
+        let answer = self.ask(Occasion::TestCredentials, call, doing).await?;
+        list(answer, 1, doing)?;
+        Ok(())
+    }
+
+    /// All users, or all groups, page by page, until there are as many as the list says.
+    async fn import(&self, occasion: Occasion, kind: Kind) -> Played<Vec<Value>> {
+        let doing = match kind {
+            Kind::User => "Error importing users",
+            Kind::Group => "Error importing groups",
+        };
+        let mut resources: Vec<Value> = vec![];
+        let mut total = None;
+        loop {
+            let start = resources.len() + 1;
+            let answer = self.ask(occasion, Call::import(kind, start), doing).await?;
+            let page = list(answer, start, doing)?;
+            if total.is_some_and(|total| total != page.total) {
+                self.record.warned(format!(
+                    "{doing}: totalResults changed from page to page, which a directory at rest must not do"
+                ));
+            }
+            total = Some(page.total);
+            let expected = PAGE.min(page.total.saturating_sub(resources.len()));
+            if page.resources.is_empty() && expected > 0 {
+                let text = format!(
+                    "{doing}: the page from {start} on is empty, though there are {} in all",
+                    page.total
+                );
+                return Err(Finding::answer(text).into());
+            }
+            // RFC 7644 §3.4.2.4 allows it, but an import that believes in it takes people for gone (4.2).
+            if page.resources.len() < expected {
+                self.record.warned(format!(
+                    "{doing}: a page has fewer than the {expected} that were asked for and are there"
+                ));
+            }
+            resources.extend(page.resources);
+            if resources.len() >= page.total {
+                break;
+            }
+        }
+        let ids: BTreeSet<&str> = resources.iter().filter_map(id).collect();
+        if ids.len() < resources.len() {
+            let text = format!("{doing}: the pages repeat a resource, and so may lack another");
+            return Err(Finding::answer(text).into());
+        }
+        if kind == Kind::User && occasion == Occasion::Import {
+            for user in &resources {
+                let lacking = lacking(user);
+                if !lacking.is_empty() {
+                    let name = user.get("userName").and_then(Value::as_str);
+                    let name = name.or(id(user)).unwrap_or_default();
+                    self.record
+                        .warned(format!("{name} lacks {}", lacking.join(", ")));
+                }
+            }
+        }
+        Ok(resources)
+    }
+
+    /// Looks the person up; creates whoever is not there, and links and updates whoever is.
+    async fn assign(&self, occasion: Occasion, index: usize, person: &Person) -> Played<()> {
+        let name = &person.user_name;
+        let doing = format!("Error while looking up user {name}");
+        let answer = self.okta.send(occasion, &Call::look_up_user(name)).await?;
+        let found = found(answer, &doing)?;
+        let Some(found) = found else {
+            let doing = format!("Error while creating user {name}");
+            let answer = self
+                .ask(occasion, Call::create_user(person), &doing)
+                .await?;
+            learn(&self.users, index, &user(answer, name, &doing)?);
+            return Ok(());
+        };
+        let found = user(Some(found), name, &doing)?;
+        learn(&self.users, index, &found);
+        if found.get("active") != Some(&json!(true)) {
+            self.set(occasion, index, person, ("active", json!(true)))
+                .await?;
+        }
+        let id = known(&self.users, index)?;
+        self.update(occasion, id, person, profile(person, &person.profile))
+            .await
+    }
+
+    /// Reads the user, and sends it back with the changes.
+    async fn update(
+        &self,
+        occasion: Occasion,
+        id: &str,
+        person: &Person,
+        changes: Vec<(&str, Value)>,
+    ) -> Played<()> {
+        let name = &person.user_name;
+        let doing = format!("Error while trying to push profile update for {name}");
+        let read = self
+            .ask(occasion, Call::read(Kind::User, id), &doing)
+            .await?;
+        let read = user(read, name, &doing)?;
+        let call = Call::replace_user(&read, &changes);
+        let answer = user(self.ask(occasion, call, &doing).await?, name, &doing)?;
+        for (attribute, sent) in &changes {
+            if *attribute == "active" && answer.get("active") != Some(sent) {
+                let text = format!("{doing}: active is not {sent} in the answer");
+                return Err(Finding::answer(text).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets one attribute, by the way of the app.
+    async fn set(
+        &self,
+        occasion: Occasion,
+        index: usize,
+        person: &Person,
+        (attribute, value): (&str, Value),
+    ) -> Played<()> {
+        let id = known(&self.users, index)?;
+        match self.plan.provider {
+            Provider::Aiw => {
+                self.update(occasion, id, person, vec![(attribute, value)])
+                    .await
+            }
+            Provider::Oin => {
+                let name = &person.user_name;
+                let doing = match (attribute, &value) {
+                    ("active", Value::Bool(true)) => {
+                        format!("Error while reactivating user {name}")
+                    }
+                    ("active", _) => format!("Error while deactivating user {name}"),
+                    _ => format!("Error while updating the password of user {name}"),
+                };
+                let call = Call::patch_user(id, json!({ attribute: value }));
+                // 204 is as good as 200.
+                match self.ask(occasion, call, &doing).await? {
+                    None => Ok(()),
+                    answer => Ok(user(answer, name, &doing).map(drop)?),
+                }
+            }
+        }
+    }
+
+    async fn group(&self, occasion: Occasion, task: &GroupTask) -> Played<()> {
+        let GroupTask { group, step, after } = task;
+        if *step == GroupStep::Push {
+            return self.push(occasion, *group, after).await;
+        }
+        let id = known(&self.groups, *group)?;
+        let name = &after.name;
+        if *step == GroupStep::Delete {
+            let doing = format!("Error while deleting user group {name}");
+            self.ask(occasion, Call::delete(Kind::Group, id), &doing)
+                .await?;
+            return Ok(());
+        }
+        let doing = format!("Unable to update Group Push mapping target App group {name}");
+        if self.plan.provider == Provider::Aiw {
+            return self.replace_group(occasion, id, after, &doing).await;
+        }
+        let operations = match step {
+            GroupStep::Add { members, .. } => vec![add_members(&self.members(members))],
+            GroupStep::Change {
+                leave,
+                join,
+                renamed,
+            } => {
+                let leaving = self.members(leave);
+                let mut operations: Vec<Value> = leaving
+                    .iter()
+                    .map(|member| remove_member(member.id))
+                    .collect();
+                let joining = self.members(join);
+                if !joining.is_empty() {
+                    operations.push(add_members(&joining));
+                }
+                if *renamed == Renamed::Yes {
+                    operations.push(rename(id, name));
+                }
+                operations
+            }
+            GroupStep::Rename => vec![rename(id, name)],
+            GroupStep::Empty => vec![replace_members(&[], Form::Path)],
+            GroupStep::PushNow => {
+                let form = match group % 2 {
+                    0 => Form::Path,
+                    _ => Form::NoPath,
+                };
+                vec![replace_members(&self.members(&after.members), form)]
+            }
+            GroupStep::Push | GroupStep::Delete => vec![],
+        };
+        // Nobody leaves, nobody joins, and the name stays: Okta sends nothing.
+        if operations.is_empty() {
+            return Ok(());
+        }
+        self.ask(occasion, Call::patch_group(id, operations), &doing)
+            .await?;
+        Ok(())
+    }
+
+    /// Looks the group up, and creates it without members; a group that is there is linked, and gets the members it has
+    /// in Okta, which are none yet.
+    async fn push(&self, occasion: Occasion, index: usize, after: &Group) -> Played<()> {
+        let name = &after.name;
+        let doing = format!("Error while looking up user group {name}");
+        let answer = self.okta.send(occasion, &Call::look_up_group(name)).await?;
+        let Some(found) = found(answer, &doing)? else {
+            let doing = format!("Error while creating user group {name}");
+            let answer = self.ask(occasion, Call::create_group(name), &doing).await?;
+            learn(&self.groups, index, &group(answer, name, &doing)?);
+            return Ok(());
+        };
+        learn(&self.groups, index, &group(Some(found), name, &doing)?);
+        let id = known(&self.groups, index)?;
+        let doing = format!("Unable to update Group Push mapping target App group {name}");
+        match self.plan.provider {
+            Provider::Aiw => self.replace_group(occasion, id, after, &doing).await,
+            Provider::Oin => {
+                let call = Call::patch_group(id, vec![replace_members(&[], Form::Path)]);
+                self.ask(occasion, call, &doing).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn replace_group(
+        &self,
+        occasion: Occasion,
+        id: &str,
+        after: &Group,
+        doing: &str,
+    ) -> Played<()> {
+        self.ask(occasion, Call::read(Kind::Group, id), doing)
+            .await?;
+        let members = self.members(&after.members);
+        let call = Call::replace_group(id, &after.name, &members);
+        group(self.ask(occasion, call, doing).await?, &after.name, doing)?;
+        Ok(())
+    }
+
+    /// People as members. Okta pushes only those who are assigned.
+    fn members<'p>(&self, people: impl IntoIterator<Item = &'p usize>) -> Vec<Member<'_>> {
+        people
+            .into_iter()
+            .filter_map(|index| {
+                Some(Member {
+                    id: self.users.get(*index)?.get()?,
+                    display: &self.plan.people.get(*index)?.user_name,
+                })
+            })
+            .collect()
+    }
+
+    /// Imports everything again, and tells where the directory is not what the plan says.
+    async fn verify(&self) -> Played<()> {
+        let users = self.import(Occasion::Verify, Kind::User).await?;
+        let groups = self.import(Occasion::Verify, Kind::Group).await?;
+        let user_by_id: BTreeMap<&str, &Value> = users
+            .iter()
+            .filter_map(|user| Some((id(user)?, user)))
+            .collect();
+        let group_by_id: BTreeMap<&str, &Value> = groups
+            .iter()
+            .filter_map(|group| Some((id(group)?, group)))
+            .collect();
+        let mut differences = vec![];
+        let mut verified = Verified {
+            users: 0,
+            active: 0,
+            groups: 0,
+            memberships: 0,
+            others: 0,
+        };
+        for (index, person) in self.plan.people.iter().enumerate() {
+            // Whoever could not be assigned was reported then.
+            let Ok(id) = known(&self.users, index) else {
+                continue;
+            };
+            let Some(user) = user_by_id.get(id) else {
+                differences.push(format!("{} is missing", person.user_name));
+                continue;
+            };
+            let active = self.plan.standing.get(index) == Some(&Standing::Active);
+            verified.users += 1;
+            verified.active += usize::from(user.get("active") == Some(&json!(true)));
+            let profile = match self.plan.changed.contains(&index) {
+                true => &person.later,
+                false => &person.profile,
+            };
+            differences.extend(user_differences(user, person, profile, active));
+        }
+        for (index, planned) in self.plan.groups.iter().enumerate() {
+            let Ok(id) = known(&self.groups, index) else {
+                continue;
+            };
+            match (planned, group_by_id.get(id)) {
+                (None, None) => {}
+                (None, Some(group)) => differences.push(format!(
+                    "the group {} is still there",
+                    group.get("displayName").unwrap_or(&Value::Null)
+                )),
+                (Some(planned), None) => {
+                    differences.push(format!("the group {} is missing", planned.name));
+                }
+                (Some(planned), Some(group)) => {
+                    verified.groups += 1;
+                    let members = member_ids(group);
+                    verified.memberships += members.len();
+                    let planned_members = self.members(&planned.members);
+                    let wanted: BTreeSet<&str> =
+                        planned_members.iter().map(|member| member.id).collect();
+                    differences.extend(group_differences(group, &planned.name, &members, &wanted));
+                }
+            }
+        }
+        let ours = verified.users + verified.groups;
+        verified.others = (users.len() + groups.len()).saturating_sub(ours);
+        self.record.verified(verified, differences);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Done,
+    Failed,
+    Stopped,
+}
+
+fn known(ids: &[OnceLock<String>], index: usize) -> Played<&str> {
+    let id = ids.get(index).and_then(OnceLock::get);
+    id.map(String::as_str).ok_or(Broken::Absent)
+}
+
+/// Keeps the id of a resource. It is asked for once in a run, so it is never another.
+fn learn(ids: &[OnceLock<String>], index: usize, resource: &Value) {
+    if let (Some(place), Some(id)) = (ids.get(index), id(resource)) {
+        let _ = place.set(id.to_owned());
+    }
+}
+
+/// The one resource that a look-up found, or none. A 404 is taken for none (scim-requirements 4.2).
+fn found(answer: Result<Answer, Unanswered>, doing: &str) -> Result<Option<Value>, Finding> {
+    if matches!(&answer, Ok(answer) if answer.status == StatusCode::NOT_FOUND) {
+        return Ok(None);
+    }
+    let mut resources = list(body(answer, doing)?, 1, doing)?.resources;
+    match resources.len() {
+        0 | 1 => Ok(resources.pop()),
+        several => Err(Finding::answer(format!(
+            "{doing}: {several} were found, and it cannot be told which is meant"
+        ))),
+    }
+}
+
+fn user_differences(user: &Value, person: &Person, profile: &Profile, active: bool) -> Vec<String> {
+    [
+        ("userName", "/userName", json!(person.user_name)),
+        ("externalId", "/externalId", json!(person.external_id)),
+        ("active", "/active", json!(active)),
+        (
+            "name.givenName",
+            "/name/givenName",
+            json!(profile.given_name),
+        ),
+        (
+            "name.familyName",
+            "/name/familyName",
+            json!(profile.family_name),
+        ),
+        ("displayName", "/displayName", json!(profile.display_name())),
+        ("title", "/title", json!(profile.title)),
+        ("emails", "/emails/0/value", json!(person.user_name)),
+    ]
+    .into_iter()
+    .filter_map(|(name, pointer, wanted)| {
+        let there = user.pointer(pointer).unwrap_or(&Value::Null);
+        (*there != wanted).then(|| {
+            format!(
+                "{}: {name} is {there}, and {wanted} in Okta",
+                person.user_name
+            )
+        })
+    })
+    .collect()
+}
+
+fn member_ids(group: &Value) -> BTreeSet<&str> {
+    group
+        .get("members")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|member| member.get("value").and_then(Value::as_str))
+        .collect()
+}
+
+fn group_differences(
+    group: &Value,
+    name: &str,
+    members: &BTreeSet<&str>,
+    wanted: &BTreeSet<&str>,
+) -> Vec<String> {
+    let mut differences = vec![];
+    let there = group.get("displayName").unwrap_or(&Value::Null);
+    if *there != json!(name) {
+        differences.push(format!("the group {name} is called {there}"));
+    }
+    let (lost, foreign) = (
+        wanted.difference(members).count(),
+        members.difference(wanted).count(),
+    );
+    if lost + foreign > 0 {
+        differences.push(format!(
+            "the group {name} lacks {lost} of {} members and has {foreign} that Okta did not push",
+            wanted.len()
+        ));
+    }
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::super::organisation::people;
+    use super::*;
+
+    #[test]
+    fn a_look_up_takes_none_or_one() {
+        let answer = |status: u16, count: usize| {
+            let resources: Vec<Value> = (0..count).map(|n| json!({"id": n.to_string()})).collect();
+            let list = json!({"totalResults": count, "startIndex": 1, "itemsPerPage": count, "Resources": resources});
+            Ok(Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body: list.to_string().into(),
+            })
+        };
+        assert_eq!(found(answer(200, 0), "d").unwrap(), None);
+        assert_eq!(found(answer(404, 0), "d").unwrap(), None);
+        assert_eq!(
+            found(answer(200, 1), "d").unwrap(),
+            Some(json!({"id": "0"}))
+        );
+        assert!(found(answer(200, 2), "d").is_err());
+        assert!(found(answer(500, 0), "d").is_err());
+    }
+
+    #[test]
+    fn differences_name_the_attribute_and_both_values() {
+        let ann = &people(1, 1)[0];
+        let mut user = Call::create_user(ann).body.unwrap();
+        assert_eq!(user_differences(&user, ann, &ann.profile, true), [""; 0]);
+        user["active"] = json!(false);
+        user.as_object_mut().unwrap().remove("title");
+        let title = json!(ann.profile.title);
+        assert_eq!(
+            user_differences(&user, ann, &ann.profile, true),
+            [
+                format!("{}: active is false, and true in Okta", ann.user_name),
+                format!("{}: title is null, and {title} in Okta", ann.user_name),
+            ]
+        );
+    }
+
+    #[test]
+    fn lost_and_foreign_members_are_counted() {
+        let group = json!({"displayName": "a", "members": [{"value": "1"}, {"value": "9"}]});
+        let members = member_ids(&group);
+        let wanted = BTreeSet::from(["1", "2", "3"]);
+        assert_eq!(
+            group_differences(&group, "b", &members, &wanted),
+            [
+                "the group b is called \"a\"",
+                "the group b lacks 2 of 3 members and has 1 that Okta did not push"
+            ]
+        );
+        let same = BTreeSet::from(["1", "9"]);
+        assert_eq!(group_differences(&group, "a", &members, &same), [""; 0]);
+    }
+}
