@@ -14,6 +14,7 @@ mod publisher;
 mod races;
 mod runner;
 mod schemas;
+mod simulate;
 mod tokens;
 mod transcript;
 mod walls;

@@ -31,14 +31,14 @@ impl Drop for Data {
     }
 }
 
-struct Rollcall {
+pub struct Rollcall {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    greeting: Value,
+    pub greeting: Value,
 }
 
 impl Rollcall {
-    async fn start(data: &Path) -> Rollcall {
+    pub async fn start(data: &Path) -> Rollcall {
         Rollcall::start_with(data, &[]).await
     }
 
