@@ -54,25 +54,11 @@ impl Events {
             events: &self,
             cursor: None,
         };
-        log.to_the_end(past, output).await?;
-        // Somebody who restarts a stack wants to see what comes after, so a stack that is away for a while is no end.
-        let mut told = false;
-        while self.follow {
-            tokio::time::sleep(EVERY).await;
-            match log.to_the_end(Past::Shown, output).await {
-                Err(Failure::Unavailable(reason)) => {
-                    if !told {
-                        error(&format!("{reason}; still asking"));
-                    }
-                    told = true;
-                }
-                done => {
-                    done?;
-                    told = false;
-                }
-            }
+        log.read_on(past, output).await?;
+        match self.follow {
+            true => log.follow(output).await,
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn line(&self, event: &Value) -> String {
@@ -92,9 +78,30 @@ struct Log<'a> {
 }
 
 impl Log<'_> {
+    /// Reads on for ever. Somebody who restarts a stack wants to see what comes after, so a stack that is away for a while
+    /// is no end.
+    async fn follow(&mut self, output: &mut Output) -> Result<(), Failure> {
+        let mut told = false;
+        loop {
+            tokio::time::sleep(EVERY).await;
+            match self.read_on(Past::Shown, output).await {
+                Err(Failure::Unavailable(reason)) => {
+                    if !told {
+                        error(&format!("{reason}; still asking"));
+                    }
+                    told = true;
+                }
+                done => {
+                    done?;
+                    told = false;
+                }
+            }
+        }
+    }
+
     /// Reads on until there is nothing more for now. The log gives a cursor with every page, so that it can be read on
     /// from there; it is at its end when a page is empty.
-    async fn to_the_end(&mut self, past: Past, output: &mut Output) -> Result<(), Failure> {
+    async fn read_on(&mut self, past: Past, output: &mut Output) -> Result<(), Failure> {
         let query = [
             ("type", self.events.ty.as_deref()),
             ("resource", self.events.resource.as_deref()),
