@@ -48,7 +48,12 @@ fn report(output: &Output, token: &str) -> (i32, Value) {
     assert_eq!(err, "");
     assert!(!out.contains(token));
     let code = output.status.code().unwrap();
-    (code, serde_json::from_str(&out).unwrap())
+    let mut report: Value = serde_json::from_str(&out).unwrap();
+    // How busy this machine is must not decide a test.
+    if let Some(warnings) = report["warnings"].as_object_mut() {
+        warnings.retain(|warning, _| !warning.starts_with("GET /Groups took "));
+    }
+    (code, report)
 }
 
 /// How many answers of a status an occasion had.

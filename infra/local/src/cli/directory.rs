@@ -231,10 +231,8 @@ impl One {
     async fn delete(self, output: &mut Output) -> Result<(), Failure> {
         let admin = self.access.admin()?;
         admin.delete(&self.path()).await?;
-        let spinner = spinner(format!(
-            "Deleting {}; its token is dead already. Ctrl-C stops the waiting, not the deletion.",
-            plain(&self.id)
-        ));
+        // Its token is dead already, and the rest goes on by itself.
+        let spinner = spinner("Deleting; Ctrl-C ends the waiting and not the deletion".to_owned());
         let gone = gone(&admin, &self.path(), ASK).await;
         spinner.finish_and_clear();
         gone?;

@@ -123,29 +123,30 @@ impl Log<'_> {
     }
 }
 
-/// An event without what it says of a person.
+/// An event without what it says of a person. What an event does not have is left out: one about the directory itself has
+/// neither member nor changed attributes.
 fn line(event: &Value) -> String {
-    let text = |pointer: &str| string(event, pointer).unwrap_or_default();
-    let mut line = format!(
-        "{}  {}  {:<20}  {:<5}  {}  version {}",
-        text("/time"),
-        text("/id"),
-        text("/type"),
-        text("/detail/resource/type"),
-        text("/detail/resource/id"),
-        text("/detail/version"),
-    );
-    if let (Some(ty), Some(id)) = (
-        string(event, "/detail/member/type"),
-        string(event, "/detail/member/id"),
-    ) {
-        line.push_str(&format!("  member {ty} {id}"));
-    }
-    if let Some(changed) = event.pointer("/detail/changed").and_then(Value::as_array) {
+    let text = |pointer: &str| string(event, pointer);
+    let about = |name: &str| {
+        let ty = text(&format!("/detail/{name}/type"))?;
+        Some((ty, text(&format!("/detail/{name}/id"))?))
+    };
+    let changed = event.pointer("/detail/changed").and_then(Value::as_array);
+    let changed = changed.map(|changed| {
         let changed: Vec<&str> = changed.iter().filter_map(Value::as_str).collect();
-        line.push_str(&format!("  changed {}", changed.join(", ")));
-    }
-    plain(&line)
+        format!("changed {}", changed.join(", "))
+    });
+    let parts = [
+        text("/time"),
+        text("/type").map(|ty| format!("{ty:<18}")),
+        about("resource").map(|(ty, id)| format!("{ty:<5} {id}")),
+        text("/detail/version").map(|version| format!("version {version}")),
+        about("member").map(|(ty, id)| format!("member {ty} {id}")),
+        changed,
+        text("/id").map(|id| format!("event {id}")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    plain(&parts.join("  "))
 }
 
 #[cfg(test)]
@@ -201,7 +202,7 @@ mod tests {
         let written = Written::default();
         let mut output = Output::to(written.clone());
         events(&url, &[]).run(&mut output).await.unwrap();
-        let first = "2026-01-01T00:00:00.000Z  1  user.updated          User   u1  version 2  changed active, title";
+        let first = "2026-01-01T00:00:00.000Z  user.updated        User  u1  version 2  changed active, title  event 1";
         let lines = written.lines();
         assert_eq!((lines.len(), lines[0].as_str()), (2, first));
 
@@ -210,6 +211,20 @@ mod tests {
         events(&url, &["--json"]).run(&mut output).await.unwrap();
         let all: Value = serde_json::from_str(&written.lines()[1]).unwrap();
         assert_eq!(all, event("2"));
+    }
+
+    #[test]
+    fn what_an_event_does_not_have_is_left_out() {
+        let joined = json!({
+            "id": "1", "type": "group.user_added", "time": "t",
+            "detail": {"version": 3, "resource": {"type": "Group", "id": "g1"}, "member": {"type": "User", "id": "u1"}}
+        });
+        assert_eq!(
+            line(&joined),
+            "t  group.user_added    Group g1  version 3  member User u1  event 1"
+        );
+        let deleted = json!({"id": "2", "type": "directory.deleted", "time": "t", "detail": {}});
+        assert_eq!(line(&deleted), "t  directory.deleted   event 2");
     }
 
     #[tokio::test]

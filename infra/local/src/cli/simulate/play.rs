@@ -16,7 +16,8 @@ use super::organisation::{Person, Profile};
 use super::plan::{Group, GroupStep, GroupTask, Occasion, Plan, Provider, Renamed, Standing, Task};
 use super::report::{Course, End, Record, Verified};
 use super::traffic::{
-    Call, Form, Kind, Member, PAGE, add_members, profile, remove_member, rename, replace_members,
+    Call, Endpoint, Form, Member, PAGE, add_members, profile, remove_member, rename,
+    replace_members,
 };
 
 /// The simulated Okta while it works.
@@ -138,8 +139,8 @@ impl<'a> Player<'a> {
         match task {
             Task::TestCredentials => self.test_credentials().await,
             Task::Import => {
-                self.import(occasion, Kind::User).await?;
-                self.import(occasion, Kind::Group).await?;
+                self.import(occasion, Endpoint::Users).await?;
+                self.import(occasion, Endpoint::Groups).await?;
                 Ok(())
             }
             Task::Assign(index) => {
@@ -189,16 +190,18 @@ impl<'a> Player<'a> {
     }
 
     /// All users, or all groups, page by page, until there are as many as the list says.
-    async fn import(&self, occasion: Occasion, kind: Kind) -> Played<Vec<Value>> {
-        let doing = match kind {
-            Kind::User => "Error importing users",
-            Kind::Group => "Error importing groups",
+    async fn import(&self, occasion: Occasion, endpoint: Endpoint) -> Played<Vec<Value>> {
+        let doing = match endpoint {
+            Endpoint::Users => "Error importing users",
+            Endpoint::Groups => "Error importing groups",
         };
         let mut resources: Vec<Value> = vec![];
         let mut total = None;
         loop {
             let start = resources.len() + 1;
-            let answer = self.ask(occasion, Call::import(kind, start), doing).await?;
+            let answer = self
+                .ask(occasion, Call::import(endpoint, start), doing)
+                .await?;
             let page = list(answer, start, doing)?;
             if total.is_some_and(|total| total != page.total) {
                 self.record.warned(format!(
@@ -230,7 +233,7 @@ impl<'a> Player<'a> {
             let text = format!("{doing}: the pages repeat a resource, and so may lack another");
             return Err(Finding::answer(text).into());
         }
-        if kind == Kind::User && occasion == Occasion::Import {
+        if endpoint == Endpoint::Users && occasion == Occasion::Import {
             for user in &resources {
                 let lacking = lacking(user);
                 if !lacking.is_empty() {
@@ -280,7 +283,7 @@ impl<'a> Player<'a> {
         let name = &person.user_name;
         let doing = format!("Error while trying to push profile update for {name}");
         let read = self
-            .ask(occasion, Call::read(Kind::User, id), &doing)
+            .ask(occasion, Call::read(Endpoint::Users, id), &doing)
             .await?;
         let read = user(read, name, &doing)?;
         let call = Call::replace_user(&read, &changes);
@@ -336,7 +339,7 @@ impl<'a> Player<'a> {
         let name = &after.name;
         if *step == GroupStep::Delete {
             let doing = format!("Error while deleting user group {name}");
-            self.ask(occasion, Call::delete(Kind::Group, id), &doing)
+            self.ask(occasion, Call::delete(Endpoint::Groups, id), &doing)
                 .await?;
             return Ok(());
         }
@@ -417,7 +420,7 @@ impl<'a> Player<'a> {
         after: &Group,
         doing: &str,
     ) -> Played<()> {
-        self.ask(occasion, Call::read(Kind::Group, id), doing)
+        self.ask(occasion, Call::read(Endpoint::Groups, id), doing)
             .await?;
         let members = self.members(&after.members);
         let call = Call::replace_group(id, &after.name, &members);
@@ -440,8 +443,8 @@ impl<'a> Player<'a> {
 
     /// Imports everything again, and tells where the directory is not what the plan says.
     async fn verify(&self) -> Played<()> {
-        let users = self.import(Occasion::Verify, Kind::User).await?;
-        let groups = self.import(Occasion::Verify, Kind::Group).await?;
+        let users = self.import(Occasion::Verify, Endpoint::Users).await?;
+        let groups = self.import(Occasion::Verify, Endpoint::Groups).await?;
         let user_by_id: BTreeMap<&str, &Value> = users
             .iter()
             .filter_map(|user| Some((id(user)?, user)))

@@ -117,6 +117,11 @@ impl Record {
     }
 
     #[cfg(test)]
+    pub(super) fn warnings(&self) -> Vec<String> {
+        lock(&self.0).warnings.keys().cloned().collect()
+    }
+
+    #[cfg(test)]
     pub(super) fn time_waited(&self) -> Duration {
         lock(&self.0).waited
     }

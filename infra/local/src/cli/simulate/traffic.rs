@@ -30,18 +30,18 @@ pub(super) struct Call {
     pub(super) body: Option<Value>,
 }
 
-/// The resource types that Okta provisions.
+/// The endpoints that Okta calls; it calls no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    User,
-    Group,
+pub(super) enum Endpoint {
+    Users,
+    Groups,
 }
 
-impl Kind {
-    fn endpoint(self) -> &'static str {
+impl Endpoint {
+    fn path(self) -> &'static str {
         match self {
-            Kind::User => "/Users",
-            Kind::Group => "/Groups",
+            Endpoint::Users => "/Users",
+            Endpoint::Groups => "/Groups",
         }
     }
 }
@@ -74,39 +74,39 @@ impl Call {
     }
 
     /// The page of an import that begins at `start`.
-    pub(super) fn import(kind: Kind, start: usize) -> Call {
+    pub(super) fn import(endpoint: Endpoint, start: usize) -> Call {
         Call::get(format!(
             "{}?startIndex={start}&count={PAGE}",
-            kind.endpoint()
+            endpoint.path()
         ))
     }
 
     pub(super) fn look_up_user(user_name: &str) -> Call {
-        Call::look_up(Kind::User, "userName", user_name)
+        Call::look_up(Endpoint::Users, "userName", user_name)
     }
 
     pub(super) fn look_up_group(name: &str) -> Call {
-        Call::look_up(Kind::Group, "displayName", name)
+        Call::look_up(Endpoint::Groups, "displayName", name)
     }
 
-    fn look_up(kind: Kind, attribute: &str, value: &str) -> Call {
+    fn look_up(endpoint: Endpoint, attribute: &str, value: &str) -> Call {
         // A string in a filter is written as in JSON (RFC 7644 §3.4.2.2).
         let filter = format!("{attribute} eq {}", Value::from(value));
         Call::get(format!(
             "{}?filter={}&startIndex=1&count={PAGE}",
-            kind.endpoint(),
+            endpoint.path(),
             utf8_percent_encode(&filter, ESCAPED)
         ))
     }
 
-    pub(super) fn read(kind: Kind, id: &str) -> Call {
-        Call::get(resource(kind, id))
+    pub(super) fn read(endpoint: Endpoint, id: &str) -> Call {
+        Call::get(resource(endpoint, id))
     }
 
-    pub(super) fn delete(kind: Kind, id: &str) -> Call {
+    pub(super) fn delete(endpoint: Endpoint, id: &str) -> Call {
         Call {
             method: Method::DELETE,
-            target: resource(kind, id),
+            target: resource(endpoint, id),
             body: None,
         }
     }
@@ -116,7 +116,7 @@ impl Call {
         user.insert("groups".to_owned(), json!([]));
         user.insert("password".to_owned(), json!(person.password));
         user.insert("active".to_owned(), json!(true));
-        Call::with_body(Method::POST, Kind::User.endpoint().to_owned(), user.into())
+        Call::with_body(Method::POST, Endpoint::Users.path().to_owned(), user.into())
     }
 
     /// The whole user as it was read, with what Okta knows in place of what was there: `id`, `meta` and `groups` go back
@@ -133,29 +133,33 @@ impl Call {
             };
             user.insert((*name).to_owned(), merged);
         }
-        Call::with_body(Method::PUT, resource(Kind::User, id_of(read)), user.into())
+        Call::with_body(
+            Method::PUT,
+            resource(Endpoint::Users, id_of(read)),
+            user.into(),
+        )
     }
 
     /// One change without a path, as apps of the integration network send activation and passwords.
     pub(super) fn patch_user(id: &str, value: Value) -> Call {
         let operation = json!({"op": "replace", "value": value});
-        Call::patch(resource(Kind::User, id), vec![operation])
+        Call::patch(resource(Endpoint::Users, id), vec![operation])
     }
 
     pub(super) fn create_group(name: &str) -> Call {
         let group = json!({"schemas": [GROUP], "displayName": name, "members": []});
-        Call::with_body(Method::POST, Kind::Group.endpoint().to_owned(), group)
+        Call::with_body(Method::POST, Endpoint::Groups.path().to_owned(), group)
     }
 
     pub(super) fn patch_group(id: &str, operations: Vec<Value>) -> Call {
-        Call::patch(resource(Kind::Group, id), operations)
+        Call::patch(resource(Endpoint::Groups, id), operations)
     }
 
     /// The whole group, as apps of the wizard send it.
     pub(super) fn replace_group(id: &str, name: &str, members: &[Member]) -> Call {
         let group =
             json!({"schemas": [GROUP], "id": id, "displayName": name, "members": values(members)});
-        Call::with_body(Method::PUT, resource(Kind::Group, id), group)
+        Call::with_body(Method::PUT, resource(Endpoint::Groups, id), group)
     }
 
     fn patch(target: String, operations: Vec<Value>) -> Call {
@@ -243,8 +247,8 @@ pub(super) fn id_of(resource: &Value) -> &str {
         .unwrap_or_default()
 }
 
-fn resource(kind: Kind, id: &str) -> String {
-    format!("{}/{}", kind.endpoint(), utf8_percent_encode(id, ESCAPED))
+fn resource(endpoint: Endpoint, id: &str) -> String {
+    format!("{}/{}", endpoint.path(), utf8_percent_encode(id, ESCAPED))
 }
 
 #[cfg(test)]
@@ -290,7 +294,7 @@ mod tests {
             Call::test_credentials().target,
             "/Users?startIndex=1&count=2"
         );
-        let second = Call::import(Kind::Group, 101);
+        let second = Call::import(Endpoint::Groups, 101);
         assert_eq!(second.target, "/Groups?startIndex=101&count=100");
         assert_eq!((second.method, second.body), (Method::GET, None));
     }
