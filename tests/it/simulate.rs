@@ -302,6 +302,8 @@ async fn a_server_that_forgets_is_found_out() {
     );
     let differences = report["differences"].as_array().unwrap();
     assert_eq!(differences.len(), 9, "{differences:#?}");
+    // Of ten people one was refused, and so was the group.
+    assert_eq!(report["directory"]["absent"], 2);
     let missing = |text: &&Value| text.as_str().unwrap().ends_with(" is missing");
     assert!(differences.iter().all(|text| missing(&text)));
 }

@@ -67,7 +67,12 @@ impl Client {
                 )));
             }
         };
-        let connector = builder.https_or_http().enable_http1().build();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        // A request is written at once and waits for nothing: what is measured is the answer.
+        tcp.set_nodelay(true);
+        let builder = builder.https_or_http().enable_http1();
+        let connector = builder.wrap_connector(tcp);
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))

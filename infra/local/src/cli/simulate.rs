@@ -1,8 +1,10 @@
 //! `rollcall simulate`: an identity provider that works through a plan, against any SCIM base URL.
 //!
 //! `organisation` and `plan` are what happens, from the seed alone; `traffic` is how Okta writes it; `okta` sends it;
-//! `judge` is how Okta takes the answers; `play` puts these together, and `report` is what came out.
+//! `judge` is how Okta takes the answers; `play` puts these together; `compare` looks at what the directory holds in the end,
+//! and `report` is what came out.
 
+mod compare;
 mod judge;
 mod okta;
 mod organisation;

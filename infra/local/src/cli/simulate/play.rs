@@ -1,6 +1,6 @@
 //! Plays the plan: each task is a short conversation, in which Okta looks before it writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use futures_util::future::join_all;
@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::super::client::{Answer, Unanswered};
+use super::compare::compare;
 use super::judge::{Finding, body, group, id, lacking, list, user};
 use super::okta::{Okta, Stopped};
-use super::organisation::{Person, Profile};
-use super::plan::{Group, GroupStep, GroupTask, Occasion, Plan, Provider, Renamed, Standing, Task};
-use super::report::{Course, End, Record, Verified};
+use super::organisation::Person;
+use super::plan::{Group, GroupStep, GroupTask, Occasion, Plan, Provider, Renamed, Task};
+use super::report::{Course, End, Record};
 use super::traffic::{
     Call, Endpoint, Form, Member, PAGE, add_members, profile, remove_member, rename,
     replace_members,
@@ -27,9 +28,44 @@ pub(super) struct Player<'a> {
     record: &'a Record,
     progress: &'a ProgressBar,
     stop: watch::Receiver<bool>,
-    /// The ids of people and groups at the other end, as far as Okta has learned them.
+    ids: Ids,
+}
+
+/// The ids of people and groups at the other end, as far as Okta has learned them.
+pub(super) struct Ids {
     users: Vec<OnceLock<String>>,
     groups: Vec<OnceLock<String>>,
+}
+
+impl Ids {
+    pub(super) fn none_of(plan: &Plan) -> Self {
+        Ids {
+            users: plan.people.iter().map(|_| OnceLock::new()).collect(),
+            groups: plan.groups.iter().map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    pub(super) fn user(&self, index: usize) -> Option<&str> {
+        self.users.get(index)?.get().map(String::as_str)
+    }
+
+    pub(super) fn group(&self, index: usize) -> Option<&str> {
+        self.groups.get(index)?.get().map(String::as_str)
+    }
+
+    /// Keeps the id of a user. It is asked for once in a run, so it is never another.
+    pub(super) fn learn_user(&self, index: usize, user: &Value) {
+        if let (Some(place), Some(id)) = (self.users.get(index), id(user)) {
+            let _ = place.set(id.to_owned());
+        }
+    }
+
+    /// The same of a group.
+    pub(super) fn learn_group(&self, index: usize, group: &Value) {
+        if let (Some(place), Some(id)) = (self.groups.get(index), id(group)) {
+            let _ = place.set(id.to_owned());
+        }
+    }
 }
 
 /// Why a task did not come to its end.
@@ -68,8 +104,7 @@ impl<'a> Player<'a> {
             record,
             progress,
             stop,
-            users: plan.people.iter().map(|_| OnceLock::new()).collect(),
-            groups: plan.groups.iter().map(|_| OnceLock::new()).collect(),
+            ids: Ids::none_of(plan),
         }
     }
 
@@ -149,7 +184,7 @@ impl<'a> Player<'a> {
             }
             Task::ChangeProfile(index) => {
                 let person = self.person(*index)?;
-                let id = known(&self.users, *index)?;
+                let id = self.user_id(*index)?;
                 self.update(occasion, id, person, profile(person, &person.later))
                     .await
             }
@@ -174,6 +209,14 @@ impl<'a> Player<'a> {
 
     fn person(&self, index: usize) -> Played<&'a Person> {
         self.plan.people.get(index).ok_or(Broken::Absent)
+    }
+
+    fn user_id(&self, index: usize) -> Played<&str> {
+        self.ids.user(index).ok_or(Broken::Absent)
+    }
+
+    fn group_id(&self, index: usize) -> Played<&str> {
+        self.ids.group(index).ok_or(Broken::Absent)
     }
 
     /// Sends, and reads the body of a success.
@@ -258,16 +301,16 @@ impl<'a> Player<'a> {
             let answer = self
                 .ask(occasion, Call::create_user(person), &doing)
                 .await?;
-            learn(&self.users, index, &user(answer, name, &doing)?);
+            self.ids.learn_user(index, &user(answer, name, &doing)?);
             return Ok(());
         };
         let found = user(Some(found), name, &doing)?;
-        learn(&self.users, index, &found);
+        self.ids.learn_user(index, &found);
         if found.get("active") != Some(&json!(true)) {
             self.set(occasion, index, person, ("active", json!(true)))
                 .await?;
         }
-        let id = known(&self.users, index)?;
+        let id = self.user_id(index)?;
         self.update(occasion, id, person, profile(person, &person.profile))
             .await
     }
@@ -305,7 +348,7 @@ impl<'a> Player<'a> {
         person: &Person,
         (attribute, value): (&str, Value),
     ) -> Played<()> {
-        let id = known(&self.users, index)?;
+        let id = self.user_id(index)?;
         match self.plan.provider {
             Provider::Aiw => {
                 self.update(occasion, id, person, vec![(attribute, value)])
@@ -335,7 +378,7 @@ impl<'a> Player<'a> {
         if *step == GroupStep::Push {
             return self.push(occasion, *group, after).await;
         }
-        let id = known(&self.groups, *group)?;
+        let id = self.group_id(*group)?;
         let name = &after.name;
         if *step == GroupStep::Delete {
             let doing = format!("Error while deleting user group {name}");
@@ -397,11 +440,12 @@ impl<'a> Player<'a> {
         let Some(found) = found(answer, &doing)? else {
             let doing = format!("Error while creating user group {name}");
             let answer = self.ask(occasion, Call::create_group(name), &doing).await?;
-            learn(&self.groups, index, &group(answer, name, &doing)?);
+            self.ids.learn_group(index, &group(answer, name, &doing)?);
             return Ok(());
         };
-        learn(&self.groups, index, &group(Some(found), name, &doing)?);
-        let id = known(&self.groups, index)?;
+        self.ids
+            .learn_group(index, &group(Some(found), name, &doing)?);
+        let id = self.group_id(index)?;
         let doing = format!("Unable to update Group Push mapping target App group {name}");
         match self.plan.provider {
             Provider::Aiw => self.replace_group(occasion, id, after, &doing).await,
@@ -434,7 +478,7 @@ impl<'a> Player<'a> {
             .into_iter()
             .filter_map(|index| {
                 Some(Member {
-                    id: self.users.get(*index)?.get()?,
+                    id: self.ids.user(*index)?,
                     display: &self.plan.people.get(*index)?.user_name,
                 })
             })
@@ -445,66 +489,7 @@ impl<'a> Player<'a> {
     async fn verify(&self) -> Played<()> {
         let users = self.import(Occasion::Verify, Endpoint::Users).await?;
         let groups = self.import(Occasion::Verify, Endpoint::Groups).await?;
-        let user_by_id: BTreeMap<&str, &Value> = users
-            .iter()
-            .filter_map(|user| Some((id(user)?, user)))
-            .collect();
-        let group_by_id: BTreeMap<&str, &Value> = groups
-            .iter()
-            .filter_map(|group| Some((id(group)?, group)))
-            .collect();
-        let mut differences = vec![];
-        let mut verified = Verified {
-            users: 0,
-            active: 0,
-            groups: 0,
-            memberships: 0,
-            others: 0,
-        };
-        for (index, person) in self.plan.people.iter().enumerate() {
-            // Whoever could not be assigned was reported then.
-            let Ok(id) = known(&self.users, index) else {
-                continue;
-            };
-            let Some(user) = user_by_id.get(id) else {
-                differences.push(format!("{} is missing", person.user_name));
-                continue;
-            };
-            let active = self.plan.standing.get(index) == Some(&Standing::Active);
-            verified.users += 1;
-            verified.active += usize::from(user.get("active") == Some(&json!(true)));
-            let profile = match self.plan.changed.contains(&index) {
-                true => &person.later,
-                false => &person.profile,
-            };
-            differences.extend(user_differences(user, person, profile, active));
-        }
-        for (index, planned) in self.plan.groups.iter().enumerate() {
-            let Ok(id) = known(&self.groups, index) else {
-                continue;
-            };
-            match (planned, group_by_id.get(id)) {
-                (None, None) => {}
-                (None, Some(group)) => differences.push(format!(
-                    "the group {} is still there",
-                    group.get("displayName").unwrap_or(&Value::Null)
-                )),
-                (Some(planned), None) => {
-                    differences.push(format!("the group {} is missing", planned.name));
-                }
-                (Some(planned), Some(group)) => {
-                    verified.groups += 1;
-                    let members = member_ids(group);
-                    verified.memberships += members.len();
-                    let planned_members = self.members(&planned.members);
-                    let wanted: BTreeSet<&str> =
-                        planned_members.iter().map(|member| member.id).collect();
-                    differences.extend(group_differences(group, &planned.name, &members, &wanted));
-                }
-            }
-        }
-        let ours = verified.users + verified.groups;
-        verified.others = (users.len() + groups.len()).saturating_sub(ours);
+        let (verified, differences) = compare(self.plan, &self.ids, &users, &groups);
         self.record.verified(verified, differences);
         Ok(())
     }
@@ -515,18 +500,6 @@ enum Lane {
     Done,
     Failed,
     Stopped,
-}
-
-fn known(ids: &[OnceLock<String>], index: usize) -> Played<&str> {
-    let id = ids.get(index).and_then(OnceLock::get);
-    id.map(String::as_str).ok_or(Broken::Absent)
-}
-
-/// Keeps the id of a resource. It is asked for once in a run, so it is never another.
-fn learn(ids: &[OnceLock<String>], index: usize, resource: &Value) {
-    if let (Some(place), Some(id)) = (ids.get(index), id(resource)) {
-        let _ = place.set(id.to_owned());
-    }
 }
 
 /// The one resource that a look-up found, or none. A 404 is taken for none (scim-requirements 4.2).
@@ -543,77 +516,10 @@ fn found(answer: Result<Answer, Unanswered>, doing: &str) -> Result<Option<Value
     }
 }
 
-fn user_differences(user: &Value, person: &Person, profile: &Profile, active: bool) -> Vec<String> {
-    [
-        ("userName", "/userName", json!(person.user_name)),
-        ("externalId", "/externalId", json!(person.external_id)),
-        ("active", "/active", json!(active)),
-        (
-            "name.givenName",
-            "/name/givenName",
-            json!(profile.given_name),
-        ),
-        (
-            "name.familyName",
-            "/name/familyName",
-            json!(profile.family_name),
-        ),
-        ("displayName", "/displayName", json!(profile.display_name())),
-        ("title", "/title", json!(profile.title)),
-        ("emails", "/emails/0/value", json!(person.user_name)),
-    ]
-    .into_iter()
-    .filter_map(|(name, pointer, wanted)| {
-        let there = user.pointer(pointer).unwrap_or(&Value::Null);
-        (*there != wanted).then(|| {
-            format!(
-                "{}: {name} is {there}, and {wanted} in Okta",
-                person.user_name
-            )
-        })
-    })
-    .collect()
-}
-
-fn member_ids(group: &Value) -> BTreeSet<&str> {
-    group
-        .get("members")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|member| member.get("value").and_then(Value::as_str))
-        .collect()
-}
-
-fn group_differences(
-    group: &Value,
-    name: &str,
-    members: &BTreeSet<&str>,
-    wanted: &BTreeSet<&str>,
-) -> Vec<String> {
-    let mut differences = vec![];
-    let there = group.get("displayName").unwrap_or(&Value::Null);
-    if *there != json!(name) {
-        differences.push(format!("the group {name} is called {there}"));
-    }
-    let (lost, foreign) = (
-        wanted.difference(members).count(),
-        members.difference(wanted).count(),
-    );
-    if lost + foreign > 0 {
-        differences.push(format!(
-            "the group {name} lacks {lost} of {} members and has {foreign} that Okta did not push",
-            wanted.len()
-        ));
-    }
-    differences
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
 
-    use super::super::organisation::people;
     use super::*;
 
     #[test]
@@ -635,38 +541,5 @@ mod tests {
         );
         assert!(found(answer(200, 2), "d").is_err());
         assert!(found(answer(500, 0), "d").is_err());
-    }
-
-    #[test]
-    fn differences_name_the_attribute_and_both_values() {
-        let ann = &people(1, 1)[0];
-        let mut user = Call::create_user(ann).body.unwrap();
-        assert_eq!(user_differences(&user, ann, &ann.profile, true), [""; 0]);
-        user["active"] = json!(false);
-        user.as_object_mut().unwrap().remove("title");
-        let title = json!(ann.profile.title);
-        assert_eq!(
-            user_differences(&user, ann, &ann.profile, true),
-            [
-                format!("{}: active is false, and true in Okta", ann.user_name),
-                format!("{}: title is null, and {title} in Okta", ann.user_name),
-            ]
-        );
-    }
-
-    #[test]
-    fn lost_and_foreign_members_are_counted() {
-        let group = json!({"displayName": "a", "members": [{"value": "1"}, {"value": "9"}]});
-        let members = member_ids(&group);
-        let wanted = BTreeSet::from(["1", "2", "3"]);
-        assert_eq!(
-            group_differences(&group, "b", &members, &wanted),
-            [
-                "the group b is called \"a\"",
-                "the group b lacks 2 of 3 members and has 1 that Okta did not push"
-            ]
-        );
-        let same = BTreeSet::from(["1", "9"]);
-        assert_eq!(group_differences(&group, "a", &members, &same), [""; 0]);
     }
 }

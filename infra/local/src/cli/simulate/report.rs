@@ -48,12 +48,14 @@ struct Row {
 }
 
 /// What the last import found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verified {
     pub(super) users: usize,
     pub(super) active: usize,
     pub(super) groups: usize,
     pub(super) memberships: usize,
+    /// Users and groups whose creation failed, so that there is nothing to compare.
+    pub(super) absent: usize,
     /// Users and groups of the directory that are not of this organisation.
     pub(super) others: usize,
 }
@@ -179,7 +181,7 @@ impl Report<'_> {
         let verified = notes.verified.map(|verified| {
             json!({
                 "users": verified.users, "active": verified.active, "groups": verified.groups,
-                "memberships": verified.memberships, "others": verified.others,
+                "memberships": verified.memberships, "absent": verified.absent, "others": verified.others,
             })
         });
         json!({
@@ -252,10 +254,13 @@ impl Report<'_> {
             }
             (Course::Complete, None) => format!("{shown}; the directory could not be compared."),
             (Course::Complete, Some(verified)) => {
-                let comparison = match notes.differences.len() {
-                    0 => "the directory is as Okta wants it".to_owned(),
-                    1 => "the directory differs in 1 place".to_owned(),
-                    differences => format!("the directory differs in {differences} places"),
+                let comparison = match (notes.differences.len(), verified.absent) {
+                    (0, 0) => "the directory is as Okta wants it".to_owned(),
+                    (0, absent) => format!(
+                        "but for the {absent} not created the directory is as Okta wants it"
+                    ),
+                    (1, _) => "the directory differs in 1 place".to_owned(),
+                    (differences, _) => format!("the directory differs in {differences} places"),
                 };
                 format!("{shown}, and {comparison}: {}.", verified.counted())
             }
