@@ -31,6 +31,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Directory(directory::Directory),
     /// Show a directory's events, and with --follow those to come
+    ///
+    /// The log shows an event about half a minute after it happened, so that none that was committed late is passed.
     Events(events::Events),
     /// Show users
     Users(users::Users),

@@ -26,7 +26,7 @@ pub(crate) enum Directory {
     Show(One),
     /// Give a directory a new token; the old one stays good for a while
     Rotate(Rotate),
-    /// Refuse what the identity provider sends from now on; reading goes on
+    /// Refuse what the identity provider sends, within a minute; reading goes on
     Deactivate(One),
     /// Take what the identity provider sends again
     Activate(One),
@@ -58,9 +58,6 @@ pub(crate) struct Create {
     /// Refuse what the RFCs leave open and the interoperability profile forbids
     #[arg(long)]
     strict: bool,
-    /// An address of yours that takes the directory's events
-    #[arg(long, value_name = "URL")]
-    webhook: Option<String>,
     /// The same key again answers the same directory, instead of making another
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -71,7 +68,7 @@ pub(crate) struct Create {
 #[derive(Args)]
 pub(crate) struct List {
     /// Only those of a customer
-    #[arg(long, requires = "product")]
+    #[arg(long)]
     tenant: Option<String>,
     /// Only those of an application
     #[arg(long)]
@@ -151,9 +148,6 @@ impl Create {
         }
         if !settings.is_empty() {
             put("settings", Value::Object(settings));
-        }
-        if let Some(webhook) = &self.webhook {
-            put("webhook", json!(webhook));
         }
         Value::Object(body)
     }
@@ -294,7 +288,6 @@ fn described(directory: &Value, output: &mut Output) -> Result<(), Failure> {
         .into_iter()
         .filter(|name| directory.pointer(&format!("/settings/{name}")) == Some(&json!(true)))
         .collect();
-    let webhook = string(directory, "/webhook/url").or_else(|| string(directory, "/webhook"));
     let lines = facts(&[
         ("Directory", string(directory, "/id")),
         ("Name", string(directory, "/name")),
@@ -304,28 +297,19 @@ fn described(directory: &Value, output: &mut Output) -> Result<(), Failure> {
         ("Status", string(directory, "/status")),
         ("Created", string(directory, "/created")),
         ("Settings", (!on.is_empty()).then(|| on.join(", "))),
-        ("Webhook", webhook),
         ("Base URL", string(directory, "/base_url")),
         ("Token", string(directory, "/token")),
     ]);
     for line in lines {
         output.line(&line)?;
     }
-    // One text of several lines, or a list of lines.
-    let setup: Vec<String> = match directory.get("setup") {
-        Some(Value::Array(lines)) => lines
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        Some(Value::String(text)) => text.lines().map(str::to_owned).collect(),
-        _ => vec![],
-    };
-    if !setup.is_empty() {
-        output.line("")?;
-    }
-    for line in setup {
-        output.line(&plain(&line))?;
+    let setup = directory.get("setup").and_then(Value::as_array);
+    let steps = setup.into_iter().flatten().filter_map(Value::as_str);
+    for (index, step) in steps.enumerate() {
+        if index == 0 {
+            output.line("\nTo connect it:")?;
+        }
+        output.line(&format!("  {}. {}", index + 1, plain(step)))?;
     }
     Ok(())
 }
@@ -362,7 +346,7 @@ mod tests {
         json!({
             "id": "d1", "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2", "status": "active",
             "created": "2026-01-01T00:00:00.000Z", "settings": {"unique_group_names": true, "strict": false, "schemas": []},
-            "base_url": "https://h/scim/v2/d1", "setup": ["1. Open Okta.", "2. Paste."]
+            "base_url": "https://h/scim/v2/d1", "setup": ["Open Okta.", "Paste."]
         })
     }
 
@@ -376,7 +360,7 @@ mod tests {
         async fn create(headers: HeaderMap, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
             let expected = json!({
                 "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2",
-                "settings": {"unique_group_names": true}, "webhook": "https://me/hook"
+                "settings": {"unique_group_names": true}
             });
             assert_eq!(body, expected);
             assert_eq!(headers["idempotency-key"], "once");
@@ -394,8 +378,6 @@ mod tests {
             "--name",
             "Acme",
             "--unique-group-names",
-            "--webhook",
-            "https://me/hook",
             "--idempotency-key",
             "once",
         ];
@@ -413,8 +395,9 @@ mod tests {
                 "Base URL   https://h/scim/v2/d1",
                 "Token      rollcall_t",
                 "",
-                "1. Open Okta.",
-                "2. Paste.",
+                "To connect it:",
+                "  1. Open Okta.",
+                "  2. Paste.",
                 "",
                 "The token is shown now and never again.",
             ]

@@ -99,8 +99,9 @@ impl Log<'_> {
         }
     }
 
-    /// Reads on until there is nothing more for now. The log gives a cursor with every page, so that it can be read on
-    /// from there; it is at its end when a page is empty.
+    /// Reads on until there is nothing more for now. The log gives a cursor with every page, to go on from at any time;
+    /// it is at its end when that is the one it was asked with. A page may be empty before: of many events none may be
+    /// of the type that was asked for.
     async fn read_on(&mut self, past: Past, output: &mut Output) -> Result<(), Failure> {
         let query = [
             ("type", self.events.ty.as_deref()),
@@ -114,11 +115,10 @@ impl Log<'_> {
                     output.line(&self.events.line(event))?;
                 }
             }
-            let more = page.next.is_some() && page.next != self.cursor;
-            self.cursor = page.next.or(self.cursor.take());
-            if page.items.is_empty() || !more {
+            if page.next.is_none() || page.next == self.cursor {
                 return Ok(());
             }
+            self.cursor = page.next;
         }
     }
 }
@@ -151,6 +151,9 @@ fn line(event: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use axum::extract::RawQuery;
     use axum::routing::get;
     use axum::{Json, Router};
@@ -176,18 +179,23 @@ mod tests {
         })
     }
 
-    /// A log of three events, two a page, the last of which is there only at the third question.
-    async fn log(RawQuery(query): RawQuery) -> Json<Value> {
-        Json(match query.as_deref().unwrap() {
-            "limit=200" => json!({"data": [event("1"), event("2")], "next_cursor": "a"}),
-            "cursor=a&limit=200" => json!({"data": [], "next_cursor": "b"}),
-            "cursor=b&limit=200" => json!({"data": [event("3")], "next_cursor": "c"}),
-            "cursor=c&limit=200" => json!({"data": [], "next_cursor": "c"}),
-            other => panic!("{other}"),
-        })
-    }
-
+    /// A log of three events, the last of which is there only when the end was seen before, with an empty page in the
+    /// middle.
     async fn served_log() -> String {
+        let ends = Arc::new(AtomicUsize::new(0));
+        let log = async move |RawQuery(query): RawQuery| -> Json<Value> {
+            Json(match query.as_deref().unwrap() {
+                "limit=200" => json!({"data": [event("1")], "next_cursor": "a"}),
+                "cursor=a&limit=200" => json!({"data": [], "next_cursor": "b"}),
+                "cursor=b&limit=200" => json!({"data": [event("2")], "next_cursor": "c"}),
+                "cursor=c&limit=200" => match ends.fetch_add(1, Ordering::Relaxed) {
+                    0 => json!({"data": [], "next_cursor": "c"}),
+                    _ => json!({"data": [event("3")], "next_cursor": "d"}),
+                },
+                "cursor=d&limit=200" => json!({"data": [], "next_cursor": "d"}),
+                other => panic!("{other}"),
+            })
+        };
         served(Router::new().route("/v1/directories/d1/events", get(log))).await
     }
 
@@ -206,6 +214,7 @@ mod tests {
         let lines = written.lines();
         assert_eq!((lines.len(), lines[0].as_str()), (2, first));
 
+        let url = served_log().await;
         let written = Written::default();
         let mut output = Output::to(written.clone());
         events(&url, &["--json"]).run(&mut output).await.unwrap();

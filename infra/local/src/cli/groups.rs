@@ -12,19 +12,27 @@ const COLUMNS: [(&str, &str); 3] = [
     ("EXTERNAL ID", "/external_id"),
 ];
 
+/// Of a list over several directories.
+const EVERYWHERE: [(&str, &str); 4] = [
+    ("DIRECTORY", "/directory_id"),
+    ("ID", "/id"),
+    ("NAME", "/display_name"),
+    ("EXTERNAL ID", "/external_id"),
+];
+
 #[derive(Args)]
 pub(crate) struct Groups {
     /// The directory's id; may be left out if there is one directory only
     #[arg(value_name = "DIRECTORY", conflicts_with_all = ["tenant", "product"])]
     directory: Option<String>,
     /// Over all directories of a customer
-    #[arg(long, requires = "product")]
+    #[arg(long)]
     tenant: Option<String>,
-    /// Over all directories of a customer's application
-    #[arg(long, requires = "tenant")]
+    /// Over all directories of an application
+    #[arg(long)]
     product: Option<String>,
     /// Only the groups of a user
-    #[arg(long = "of", value_name = "USER", conflicts_with_all = ["tenant", "display_name", "external_id"])]
+    #[arg(long = "of", value_name = "USER", conflicts_with_all = ["tenant", "product", "display_name", "external_id"])]
     user: Option<String>,
     /// Only those of this name
     #[arg(long, value_name = "NAME")]
@@ -39,14 +47,16 @@ pub(crate) struct Groups {
 impl Groups {
     pub(super) async fn run(self, output: &mut Output) -> Result<(), Failure> {
         let admin = self.access.admin()?;
-        let path = match (&self.tenant, &self.user) {
-            (Some(_), _) => "/groups".to_owned(),
-            (None, user) => {
+        let everywhere = self.tenant.is_some() || self.product.is_some();
+        let (path, columns) = match everywhere {
+            true => ("/groups".to_owned(), EVERYWHERE.as_slice()),
+            false => {
                 let directory = admin.directory(self.directory.as_deref()).await?;
-                match user {
+                let path = match &self.user {
                     Some(user) => path(&["directories", &directory, "users", user, "groups"]),
                     None => path(&["directories", &directory, "groups"]),
-                }
+                };
+                (path, COLUMNS.as_slice())
             }
         };
         let query = [
@@ -56,7 +66,7 @@ impl Groups {
             ("external_id", self.external_id.as_deref()),
         ];
         admin
-            .list(&path, &query, &COLUMNS, self.access.json, output)
+            .list(&path, &query, columns, self.access.json, output)
             .await
     }
 }
@@ -88,7 +98,8 @@ mod tests {
             Router::new()
                 .route("/v1/directories", get(async || Json(directories)))
                 .route("/v1/directories/d1/groups", list("g1"))
-                .route("/v1/directories/d1/users/u1/groups", list("g2")),
+                .route("/v1/directories/d1/users/u1/groups", list("g2"))
+                .route("/v1/groups", list("g3")),
         )
         .await;
         let run = async |line: &[&str]| {
@@ -102,6 +113,8 @@ mod tests {
         assert_eq!(lines, ["ID  NAME  EXTERNAL ID", "g1  R&D"]);
         let lines = run(&["d1", "--of", "u1"]).await.unwrap();
         assert_eq!(lines[1], "g2  R&D");
+        let lines = run(&["--product", "crm"]).await.unwrap();
+        assert_eq!(lines[0], "DIRECTORY  ID  NAME  EXTERNAL ID");
         // With two directories it has to be said which.
         assert!(matches!(run(&[]).await, Err(Failure::Usage(_))));
     }

@@ -15,19 +15,37 @@ const COLUMNS: [(&str, &str); 6] = [
     ("ACTIVE", "/active"),
 ];
 
+/// Of a list over several directories.
+const EVERYWHERE: [(&str, &str); 5] = [
+    ("DIRECTORY", "/directory_id"),
+    ("ID", "/id"),
+    ("USER NAME", "/user_name"),
+    ("EMAIL", "/email"),
+    ("ACTIVE", "/active"),
+];
+
+/// Of the members of a group, who may be groups.
+const MEMBERS: [(&str, &str); 5] = [
+    ("TYPE", "/type"),
+    ("ID", "/id"),
+    ("NAME", "/display_name"),
+    ("USER NAME", "/user_name"),
+    ("ACTIVE", "/active"),
+];
+
 #[derive(Args)]
 pub(crate) struct Users {
     /// The directory's id; may be left out if there is one directory only
     #[arg(value_name = "DIRECTORY", conflicts_with_all = ["tenant", "product"])]
     directory: Option<String>,
     /// Over all directories of a customer
-    #[arg(long, requires = "product")]
+    #[arg(long)]
     tenant: Option<String>,
-    /// Over all directories of a customer's application
-    #[arg(long, requires = "tenant")]
+    /// Over all directories of an application
+    #[arg(long)]
     product: Option<String>,
     /// Only the members of a group
-    #[arg(long = "in", value_name = "GROUP", conflicts_with_all = ["tenant", "user_name", "email", "external_id", "active"])]
+    #[arg(long = "in", value_name = "GROUP", conflicts_with_all = ["tenant", "product", "user_name", "email", "external_id", "active"])]
     group: Option<String>,
     /// Only who has this user name
     #[arg(long, value_name = "NAME")]
@@ -48,13 +66,20 @@ pub(crate) struct Users {
 impl Users {
     pub(super) async fn run(self, output: &mut Output) -> Result<(), Failure> {
         let admin = self.access.admin()?;
-        let path = match (&self.tenant, &self.group) {
-            (Some(_), _) => "/users".to_owned(),
-            (None, group) => {
+        let everywhere = self.tenant.is_some() || self.product.is_some();
+        let (path, columns) = match (everywhere, &self.group) {
+            (true, _) => ("/users".to_owned(), EVERYWHERE.as_slice()),
+            (false, group) => {
                 let directory = admin.directory(self.directory.as_deref()).await?;
                 match group {
-                    Some(group) => path(&["directories", &directory, "groups", group, "members"]),
-                    None => path(&["directories", &directory, "users"]),
+                    Some(group) => (
+                        path(&["directories", &directory, "groups", group, "members"]),
+                        MEMBERS.as_slice(),
+                    ),
+                    None => (
+                        path(&["directories", &directory, "users"]),
+                        COLUMNS.as_slice(),
+                    ),
                 }
             }
         };
@@ -67,7 +92,7 @@ impl Users {
             ("active", self.active.as_deref()),
         ];
         admin
-            .list(&path, &query, &COLUMNS, self.access.json, output)
+            .list(&path, &query, columns, self.access.json, output)
             .await
     }
 }
@@ -95,7 +120,7 @@ mod tests {
             let query = query.unwrap_or_default().replace("&limit=200", "");
             let query = query.replace("limit=200", "");
             Json(
-                json!({"data": [{"id": name, "user_name": query, "active": true}], "next_cursor": null}),
+                json!({"data": [{"id": name, "user_name": query, "active": true, "type": "User", "directory_id": "d0"}], "next_cursor": null}),
             )
         })
     }
@@ -125,8 +150,8 @@ mod tests {
             run(&["d1", "--active", "false"]).await,
             "d1 active=false true"
         );
-        assert_eq!(run(&["d1", "--in", "g1"]).await, "g1 true");
+        assert_eq!(run(&["d1", "--in", "g1"]).await, "User g1 true");
         let line = ["--tenant", "acme", "--product", "crm"];
-        assert_eq!(run(&line).await, "all tenant=acme&product=crm true");
+        assert_eq!(run(&line).await, "d0 all tenant=acme&product=crm true");
     }
 }
