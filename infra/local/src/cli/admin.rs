@@ -327,9 +327,13 @@ fn problem(answer: &Answer) -> String {
         .into_iter()
         .flatten()
     {
-        let place = string(error, "/pointer").unwrap_or_default();
         let detail = string(error, "/detail").unwrap_or_default();
-        line.push_str(&format!("; {place}: {}", detail.trim_end_matches('.')));
+        let detail = detail.trim_end_matches('.');
+        // A place in the body, or in the query.
+        match string(error, "/pointer").or_else(|| string(error, "/parameter")) {
+            Some(place) => line.push_str(&format!("; {place}: {detail}")),
+            None => line.push_str(&format!("; {detail}")),
+        }
     }
     format!("{line} ({status})")
 }
@@ -431,7 +435,7 @@ mod tests {
     async fn a_problem_is_one_line_with_its_details() {
         let problem = json!({
             "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "The directory cannot be made.",
-            "errors": [{"pointer": "/tenant", "detail": "must not be empty."}]
+            "errors": [{"pointer": "/tenant", "detail": "must not be empty."}, {"parameter": "type", "detail": "is unknown"}]
         });
         let url = served(
             Router::new()
@@ -450,7 +454,7 @@ mod tests {
         assert_eq!(
             refusal(admin.get("/problem").await),
             Failure::Refused(
-                "The directory cannot be made; /tenant: must not be empty (400 Bad Request)".into()
+                "The directory cannot be made; /tenant: must not be empty; type: is unknown (400 Bad Request)".into()
             )
         );
         assert_eq!(

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::admin::{Access, Admin, path, string};
-use super::output::{Output, error, plain};
+use super::output::{Output, error, note, plain};
 
 /// How often --follow asks for more.
 const EVERY: Duration = Duration::from_secs(1);
@@ -53,12 +53,16 @@ impl Events {
             path: path(&["directories", &directory, "events"]),
             events: &self,
             cursor: None,
+            shown: 0,
         };
         log.read_on(past, output).await?;
-        match self.follow {
-            true => log.follow(output).await,
-            false => Ok(()),
+        if self.follow {
+            return log.follow(output).await;
         }
+        if log.shown == 0 && !self.access.json {
+            note("Nothing yet. An event is in the log about half a minute after it happened.");
+        }
+        Ok(())
     }
 
     fn line(&self, event: &Value) -> String {
@@ -75,6 +79,8 @@ struct Log<'a> {
     path: String,
     events: &'a Events,
     cursor: Option<String>,
+    /// How many events were written.
+    shown: usize,
 }
 
 impl Log<'_> {
@@ -113,6 +119,7 @@ impl Log<'_> {
             if past == Past::Shown {
                 for event in &page.items {
                     output.line(&self.events.line(event))?;
+                    self.shown += 1;
                 }
             }
             if page.next.is_none() || page.next == self.cursor {

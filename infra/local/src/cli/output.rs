@@ -32,6 +32,11 @@ pub(super) fn error(reason: &str) {
     let _ = writeln!(io::stderr(), "rollcall: {}", plain(reason));
 }
 
+/// A word to whoever looks at the terminal, which is not part of the output.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Text from elsewhere as one line: a name in a directory must not move the cursor of whoever looks at it.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
