@@ -82,6 +82,9 @@ pub enum Error {
     /// The directory that is made for whoever starts the runner cannot be made or found again.
     #[error("the first directory cannot be used: {0}")]
     Directory(String),
+    /// The admin key cannot be made or found again.
+    #[error("the admin key cannot be used: {0}")]
+    AdminKey(String),
 }
 
 impl Error {

@@ -97,9 +97,10 @@ async fn run(options: Options) -> Result<(), Error> {
     )
     .await?;
     let first = stack.first_directory().await?;
+    let admin_key = stack.admin_key().await?;
 
     let output = Output::new(options.json, format!("/scim/v2/{}", first.id));
-    output.greet(&options, &address, &first);
+    output.greet(&options, &address, &first, &admin_key);
     let events = output.clone();
     cloud.bus().watch(move |event| events.event(event));
     // Only now: what an earlier run left unpublished comes after the greeting.
@@ -119,7 +120,7 @@ async fn run(options: Options) -> Result<(), Error> {
         () = async { let _ = stopped.await; tokio::time::sleep(GRACE).await } => {}
     }
     // What was acknowledged is published before the end.
-    stack.drain().await?;
+    stack.announce().await?;
     publishing.abort();
     Ok(())
 }
@@ -172,13 +173,15 @@ impl Output {
         }
     }
 
-    fn greet(&self, options: &Options, address: &str, first: &FirstDirectory) {
+    fn greet(&self, options: &Options, address: &str, first: &FirstDirectory, admin_key: &str) {
         let FirstDirectory { id, token } = first;
-        let base_url = format!("http://{address}{}", self.base);
+        let url = format!("http://{address}");
+        let base_url = format!("{url}{}", self.base);
         if self.json {
-            self.write(
-                &json!({"base_url": base_url, "token": token, "directory_id": id}).to_string(),
-            );
+            let first = json!({
+                "base_url": base_url, "token": token, "directory_id": id, "url": url, "admin_key": admin_key,
+            });
+            self.write(&first.to_string());
             return;
         }
         let kept = match options.data.as_str() {
@@ -190,6 +193,7 @@ impl Output {
 
   Base URL   {base_url}
   Token      {token}
+  Admin key  {admin_key}
 
 Create a user, in another terminal:
 

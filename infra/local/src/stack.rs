@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -16,17 +16,19 @@ use aws_sdk_dynamodb::types::{
 use axum::Router;
 use bytes::Bytes;
 use directory::Ids;
-use gateway::Gateway;
+use futures_util::future::{join, join_all};
+use gateway::{AdminAuth, Gateway};
 use http::{Request, Response};
 use publisher::Publisher;
 use serde_json::Value;
+use sweeper::{Rest, Sweeper};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::api::Api;
 use crate::cloud::Cloud;
 use crate::stream::{Invoke, Pause, StreamReader};
-use crate::template::{Index, Key, Table, Template};
+use crate::template::{Index, Key, Mapping, Table, Template};
 use crate::{Clock, Error, random_id};
 
 /// How often the stream is looked at when nothing was written through this process.
@@ -50,8 +52,10 @@ pub struct StackOptions {
     pub requests_per_second: Option<NonZeroU32>,
     /// How long a function may take before API Gateway answers for it.
     pub patience: Duration,
-    /// How long a failed batch of the publisher rests.
+    /// How long a failed batch of records rests.
     pub pause: Pause,
+    /// How the sweeper lets time pass.
+    pub rest: Rest,
 }
 
 impl Default for StackOptions {
@@ -65,8 +69,16 @@ impl Default for StackOptions {
             requests_per_second: None,
             patience: Duration::from_secs(30),
             pause: Pause::NONE,
+            rest: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
         }
     }
+}
+
+/// A function that the table's stream is handed to.
+struct Stream {
+    /// The package it is built from.
+    package: String,
+    reader: Mutex<StreamReader>,
 }
 
 /// The product, running. Clones are the same.
@@ -77,7 +89,7 @@ struct Inner {
     api: Api,
     gateway: Gateway,
     cloud: Cloud,
-    stream: Mutex<StreamReader>,
+    streams: Vec<Stream>,
     template: Template,
     /// What stands before a directory's id in the name of its secret.
     secret_prefix: String,
@@ -102,6 +114,7 @@ impl Stack {
                 requests_per_second: options.requests_per_second,
                 clock: clock.clone(),
                 ids: options.ids.clone(),
+                admin_auth: AdminAuth::default(),
             };
             Ok(Gateway::new(cloud.config(), settings))
         };
@@ -123,18 +136,28 @@ impl Stack {
             .to_owned();
         let gateway = gateway(&first.function)?;
 
-        let mapping = template.mapping.clone();
-        let bus = template
-            .environment(&mapping.function, "BUS_NAME")?
-            .to_owned();
-        let table = template.environment(&mapping.function, "TABLE_NAME")?;
-        let store = directory::Store::from_config(cloud.config(), table);
-        let publisher = Arc::new(Publisher::new(cloud.config(), bus, store));
-        let invoke: Invoke = Arc::new(move |event| {
-            let publisher = publisher.clone();
-            Box::pin(async move { Ok(publisher.handle(event).await) })
-        });
-        let stream = StreamReader::new(cloud.clone(), stream, mapping, invoke, options.pause)?;
+        let mut streams = vec![];
+        for mapping in &template.mappings {
+            let package = package(&template, &mapping.function)?.to_owned();
+            let invoke = handler(&template, mapping, &cloud, &clock, &options.rest)?;
+            // The publisher's file has the name that it had when it was alone.
+            let places = match package.as_str() {
+                "publisher" => "stream.json".to_owned(),
+                other => format!("stream-{other}.json"),
+            };
+            let reader = StreamReader::new(
+                cloud.clone(),
+                stream.clone(),
+                mapping.clone(),
+                invoke,
+                options.pause,
+                &places,
+            )?;
+            streams.push(Stream {
+                package,
+                reader: Mutex::new(reader),
+            });
+        }
         Ok(Stack(Arc::new(Inner {
             api: Api {
                 routes: template.routes.clone(),
@@ -145,7 +168,7 @@ impl Stack {
             },
             gateway,
             cloud,
-            stream: Mutex::new(stream),
+            streams,
             template,
             secret_prefix,
         })))
@@ -169,41 +192,62 @@ impl Stack {
         self.0.api.routed(request, peer, &random_id()).ok()
     }
 
-    /// Hands everything that is in the table's stream to the publisher, and returns when it is on the bus or among the
-    /// dead letters.
+    /// Hands everything that is in the table's stream to the functions, and what they write to it as well, and returns
+    /// when all of it is done or among the dead letters.
     pub async fn drain(&self) -> Result<(), Error> {
-        self.0.stream.lock().await.drain().await
+        loop {
+            let mut records = 0;
+            for stream in &self.0.streams {
+                records += stream.reader.lock().await.drain().await?;
+            }
+            if records == 0 {
+                return Ok(());
+            }
+        }
     }
 
-    /// Publishes from now on, as soon as something is written, and deletes now and then what has outlived its time.
+    /// Hands everything that is in the table's stream to the publisher alone: what takes longer goes on at the next start.
+    pub async fn announce(&self) -> Result<(), Error> {
+        for stream in &self.0.streams {
+            if stream.package == "publisher" {
+                stream.reader.lock().await.drain().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on what is written from now on, as soon as it is, and deletes now and then what has outlived its time.
     pub fn publish(&self) -> JoinHandle<()> {
         let stack = self.clone();
         tokio::spawn(async move {
-            let mut written = stack.0.cloud.written();
-            let mut swept = None::<Instant>;
-            loop {
-                match stack.poll().await {
-                    Ok(()) if swept.is_none_or(|swept| swept.elapsed() > SWEEP) => {
-                        swept = Some(Instant::now());
-                        stack.0.cloud.trim_stream();
-                        stack.0.cloud.expire().await;
-                    }
-                    Ok(()) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "events wait in the stream");
-                        tokio::time::sleep(POLL).await;
-                    }
-                }
-                // Another process may write to an external table, so time alone is a reason to look, too.
-                let _ = tokio::time::timeout(POLL, written.changed()).await;
-            }
+            // Side by side: a function that takes long keeps no other one waiting.
+            let streams = (0..stack.0.streams.len()).map(|index| stack.follow(index));
+            join(join_all(streams), stack.expire()).await;
         })
     }
 
-    async fn poll(&self) -> Result<(), Error> {
-        let mut stream = self.0.stream.lock().await;
-        while stream.poll().await? > 0 {}
-        Ok(())
+    /// Deletes what has outlived its time.
+    async fn expire(&self) {
+        loop {
+            self.0.cloud.trim_stream();
+            self.0.cloud.expire().await;
+            tokio::time::sleep(SWEEP).await;
+        }
+    }
+
+    async fn follow(&self, index: usize) {
+        let Some(stream) = self.0.streams.get(index) else {
+            return;
+        };
+        let mut written = self.0.cloud.written();
+        loop {
+            if let Err(error) = stream.poll().await {
+                tracing::warn!(%error, "records wait in the stream");
+                tokio::time::sleep(POLL).await;
+            }
+            // Another process may write to an external table, so time alone is a reason to look, too.
+            let _ = tokio::time::timeout(POLL, written.changed()).await;
+        }
     }
 
     /// The gateway that the functions use, for what has no endpoint.
@@ -227,6 +271,56 @@ impl Stack {
     }
 }
 
+impl Stream {
+    async fn poll(&self) -> Result<(), Error> {
+        let mut reader = self.reader.lock().await;
+        while reader.poll().await? > 0 {}
+        Ok(())
+    }
+}
+
+/// The package that a function is built from.
+fn package<'t>(template: &'t Template, id: &str) -> Result<&'t str, Error> {
+    let function = template
+        .functions
+        .get(id)
+        .ok_or_else(|| Error::Template(format!("has no function {id}")))?;
+    Ok(&function.package)
+}
+
+/// The code of a function that the table's stream is handed to.
+fn handler(
+    template: &Template,
+    mapping: &Mapping,
+    cloud: &Cloud,
+    clock: &Clock,
+    rest: &Rest,
+) -> Result<Invoke, Error> {
+    let id = &mapping.function;
+    let table = template.environment(id, "TABLE_NAME")?;
+    let store = directory::Store::from_config(cloud.config(), table);
+    match package(template, id)? {
+        "publisher" => {
+            let bus = template.environment(id, "BUS_NAME")?.to_owned();
+            let publisher = Arc::new(Publisher::new(cloud.config(), bus, store));
+            Ok(Arc::new(move |event| {
+                let publisher = publisher.clone();
+                Box::pin(async move { Ok(publisher.handle(event).await) })
+            }))
+        }
+        "sweeper" => {
+            let sweeper = Arc::new(Sweeper::new(store, clock.clone(), rest.clone()));
+            Ok(Arc::new(move |event| {
+                let sweeper = sweeper.clone();
+                Box::pin(async move { Ok(sweeper.handle(event).await) })
+            }))
+        }
+        package => Err(Error::Template(format!(
+            "hands the stream to {package}, which the local runner does not know"
+        ))),
+    }
+}
+
 /// The code of a function. Cargo links crates by name, so which package belongs to a logical id is the template's to
 /// say, and which router belongs to a package is said here and nowhere else.
 fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Error> {
@@ -239,6 +333,7 @@ fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Err
         "groups" => Ok(groups::router(gateway)),
         "bulk" => Ok(bulk::router(gateway)),
         "discovery" => Ok(discovery::router(gateway)),
+        "directories" => Ok(directories::router(gateway)),
         package => Err(Error::Template(format!(
             "builds {id} from {package}, which the local runner does not know"
         ))),

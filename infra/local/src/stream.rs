@@ -1,4 +1,4 @@
-//! Lambda's event source mapping: reads the table's stream, filters it, and calls the publisher until each record is
+//! Lambda's event source mapping: reads the table's stream, filters it, and calls a function until each record is
 //! done or given up on.
 //!
 //! It holds the promise that an acknowledged change is announced after a crash: a record counts as done only when the
@@ -93,8 +93,9 @@ impl StreamReader {
         mapping: Mapping,
         invoke: Invoke,
         pause: Pause,
+        places: &str,
     ) -> Result<Self, Error> {
-        let file = cloud.data().map(|directory| directory.join("stream.json"));
+        let file = cloud.data().map(|directory| directory.join(places));
         Ok(StreamReader {
             client: Client::new(cloud.config()),
             filter: Filter::new(&mapping.patterns)?,
@@ -109,12 +110,17 @@ impl StreamReader {
         })
     }
 
-    /// Hands on everything that is in the stream now.
-    pub(crate) async fn drain(&mut self) -> Result<(), Error> {
+    /// Hands on everything that is in the stream now, and says how many records that were.
+    pub(crate) async fn drain(&mut self) -> Result<usize, Error> {
         // New shards are looked for once; those that follow a closed one are found as it is closed.
         self.shards.clear();
-        while self.poll().await? > 0 {}
-        Ok(())
+        let mut all = 0;
+        loop {
+            match self.poll().await? {
+                0 => return Ok(all),
+                some => all += some,
+            }
+        }
     }
 
     /// Hands on what one look at each open shard finds, and says how many records that were.
@@ -313,7 +319,8 @@ impl StreamReader {
             records = records.len(),
             attempts,
             reason,
-            "the publisher was given up on; the events stay in the table"
+            function = self.mapping.function,
+            "a function was given up on; what it was to do stays in the table"
         );
         self.cloud.bury(DeadLetter {
             records: records.iter().map(|record| record.json.clone()).collect(),

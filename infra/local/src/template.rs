@@ -25,8 +25,8 @@ pub struct Template {
     pub routes: Routes,
     /// The table.
     pub table: Table,
-    /// How the table's stream is handed to the publisher.
-    pub mapping: Mapping,
+    /// How the table's stream is handed to functions, each by a mapping.
+    pub mappings: Vec<Mapping>,
 }
 
 /// One Lambda function.
@@ -206,12 +206,14 @@ impl Template {
             }
         }
         let table = only(tables, "table")?;
-        let mapping = only(mappings, "mapping of the table's stream")?;
+        if mappings.is_empty() {
+            return Err(wrong("has no mapping of the table's stream"));
+        }
         Ok(Template {
             functions,
             routes: Routes(routes),
             table,
-            mapping,
+            mappings,
         })
     }
 
@@ -750,7 +752,7 @@ Resources:
             bisect: true,
             reports_failures: true,
         };
-        assert_eq!(template.mapping, mapping);
+        assert_eq!(template.mappings, [mapping]);
     }
 
     #[test]
@@ -767,11 +769,16 @@ Resources:
             "discovery"
         );
         assert_eq!(function(Method::GET, "/nowhere"), "discovery");
-        assert_eq!(
-            template.functions[&template.mapping.function].package,
-            "publisher"
-        );
-        assert!(template.mapping.reports_failures);
+        assert_eq!(function(Method::PATCH, "/v1/directories/d"), "directories");
+        let mut mapped: Vec<&str> = template
+            .mappings
+            .iter()
+            .map(|mapping| template.functions[&mapping.function].package.as_str())
+            .collect();
+        mapped.sort_unstable();
+        assert_eq!(mapped, ["publisher", "sweeper"]);
+        let reported = |mapping: &Mapping| mapping.reports_failures;
+        assert!(template.mappings.iter().all(reported));
     }
 
     #[test]

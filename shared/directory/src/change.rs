@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
 };
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::error::{Error, says_later};
@@ -31,6 +32,8 @@ pub(crate) enum Refused {
     Changed,
     /// Somebody is a member already, or is none, or does not exist.
     Members,
+    /// The same request was there before.
+    Repeated,
 }
 
 /// Why a change was not written.
@@ -79,6 +82,8 @@ enum Write {
 pub(crate) enum Condition {
     /// No item is there.
     Absent,
+    /// No item is there, or one that expired before this second.
+    AbsentAt(i64),
     /// An item is there.
     Present,
     /// The row of a user who is a member is there.
@@ -111,6 +116,11 @@ impl Condition {
         let mut values = HashMap::new();
         let (text, names): (_, &[(&str, &str)]) = match self {
             Self::Absent => ("attribute_not_exists(#pk)", &[("#pk", PK)]),
+            Self::AbsentAt(now) => {
+                values.insert(":now".to_owned(), item::number(now));
+                const NAMES: &[(&str, &str)] = &[("#pk", PK), ("#e", item::EXPIRES)];
+                ("attribute_not_exists(#pk) OR #e <= :now", NAMES)
+            }
             Self::Present => ("attribute_exists(#pk)", &[("#pk", PK)]),
             Self::UserRow => (
                 "attribute_exists(#pk) AND attribute_not_exists(#k)",
@@ -176,6 +186,12 @@ impl Change {
     /// Writes an item where none is.
     pub(crate) fn create(&mut self, key: Key, item: Item, refused: Refused) {
         self.push(Write::Put { key, item }, Some(Condition::Absent), refused);
+    }
+
+    /// Writes an item where none is, or one that expired before `now`.
+    pub(crate) fn create_at(&mut self, key: Key, item: Item, now: Timestamp, refused: Refused) {
+        let condition = Some(Condition::AbsentAt(now.as_second()));
+        self.push(Write::Put { key, item }, condition, refused);
     }
 
     /// Writes an item that nobody else writes.

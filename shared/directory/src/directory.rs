@@ -5,10 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use scim::{Extension, Object, Profile, ResourceType, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::cursor::CursorKey;
-use crate::error::Error;
+use crate::error::{Error, Invalid};
 use crate::id::{DirectoryId, ResourceId};
+use crate::resources::to_the_millisecond;
+
+/// The longest name of a directory, a tenant or a product, in characters.
+pub const MAX_NAME_CHARS: usize = 200;
 
 /// Which identity provider is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,8 @@ pub enum Status {
     Active,
     /// Its provisioning client is answered 403, so that no change is taken for kept.
     Inactive,
+    /// It is going, and nobody can call it any more.
+    Deleting,
 }
 
 /// What can be chosen for each directory.
@@ -83,6 +90,49 @@ pub const MAX_CUSTOM_SCHEMAS: usize = 20;
 /// How many bytes of JSON they take at most. They are read with each token that
 /// a process meets, and an item holds 400 KB.
 pub const MAX_CUSTOM_SCHEMAS_BYTES: usize = 64 * 1024;
+
+/// What is to change in the settings of a directory; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// [`Settings::unique_group_names`], which stays as it was chosen at first.
+    pub unique_group_names: Option<bool>,
+    /// [`Settings::strict`].
+    pub strict: Option<bool>,
+    /// [`Settings::schemas`], all of them.
+    pub schemas: Option<Vec<CustomSchema>>,
+}
+
+impl SettingsChange {
+    /// The settings with the change.
+    #[must_use]
+    pub fn of(&self, settings: &Settings) -> Settings {
+        Settings {
+            unique_group_names: self
+                .unique_group_names
+                .unwrap_or(settings.unique_group_names),
+            strict: self.strict.unwrap_or(settings.strict),
+            schemas: self
+                .schemas
+                .clone()
+                .unwrap_or_else(|| settings.schemas.clone()),
+        }
+    }
+}
+
+impl Settings {
+    /// The settings for people who do not know how they are kept.
+    #[must_use]
+    pub fn data(&self) -> Value {
+        let schemas = self.schemas.iter().map(|of| {
+            json!({"resource_type": of.resource_type, "required": of.required, "schema": of.schema})
+        });
+        json!({
+            "unique_group_names": self.unique_group_names,
+            "strict": self.strict,
+            "schemas": schemas.collect::<Vec<_>>(),
+        })
+    }
+}
 
 /// The resource types of one directory.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,6 +229,17 @@ pub struct NewDirectory {
     pub settings: Settings,
 }
 
+/// What is to change in a directory; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct DirectoryChange {
+    /// What people call it.
+    pub name: Option<String>,
+    /// Whether it takes changes; `Deleting` is none of a change's.
+    pub active: Option<bool>,
+    /// What is chosen for it.
+    pub settings: SettingsChange,
+}
+
 /// One customer's connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -197,11 +258,17 @@ pub struct Directory {
     pub status: Status,
     /// When it was created.
     pub created: Timestamp,
+    /// When its deletion began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Timestamp>,
     /// What was chosen for it.
     #[serde(default)]
     pub settings: Settings,
     /// What its cursors are signed with.
     cursor_key: CursorKey,
+    /// How often it has changed, from 1.
+    #[serde(skip)]
+    pub version: u64,
     /// What follows from the settings.
     #[serde(skip)]
     types: Types,
@@ -212,42 +279,109 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue` for settings that cannot be held, with the path of what is wrong.
-    pub fn new(id: DirectoryId, new: NewDirectory, now: Timestamp) -> Result<Self, scim::Error> {
-        let (settings, types) = new.settings.check()?;
-        Ok(Self {
+    /// [`Error::Invalid`] names what it cannot have.
+    pub fn new(id: DirectoryId, new: NewDirectory, now: Timestamp) -> Result<Self, Error> {
+        Self {
             id,
             tenant: new.tenant,
             product: new.product,
             name: new.name,
             provider: new.provider,
             status: Status::Active,
-            created: now,
-            settings,
-            types,
+            created: to_the_millisecond(now),
+            deleted: None,
+            types: Types::default(),
+            settings: new.settings,
+            version: 1,
             cursor_key: CursorKey::random(),
-        })
+        }
+        .checked()
     }
 
-    /// The directory with other settings.
+    /// The directory with a change.
     ///
     /// # Errors
     ///
-    /// As of [`Directory::new`].
-    pub fn with_settings(self, settings: Settings) -> Result<Self, scim::Error> {
-        let (settings, types) = settings.check()?;
-        Ok(Self {
+    /// [`Error::Invalid`] names what it cannot have; [`Error::Deleting`].
+    pub(crate) fn changed(&self, change: &DirectoryChange) -> Result<Self, Error> {
+        if self.status == Status::Deleting {
+            return Err(Error::Deleting);
+        }
+        let settings = change.settings.of(&self.settings);
+        if settings.unique_group_names != self.settings.unique_group_names {
+            // The keys of the groups that are there follow from it.
+            return Err(Error::Invalid(vec![Invalid::new(
+                "/settings/unique_group_names",
+                "is chosen when a directory is created, and stays",
+            )]));
+        }
+        Self {
+            name: change.name.clone().unwrap_or(self.name.clone()),
+            status: match change.active {
+                Some(true) => Status::Active,
+                Some(false) => Status::Inactive,
+                None => self.status,
+            },
             settings,
-            types,
-            ..self
-        })
+            ..self.clone()
+        }
+        .checked()
+    }
+
+    /// The one place that says what a directory may be.
+    fn checked(self) -> Result<Self, Error> {
+        let names = [
+            ("/tenant", &self.tenant),
+            ("/product", &self.product),
+            ("/name", &self.name),
+        ];
+        let mut wrong: Vec<Invalid> = names
+            .into_iter()
+            .filter_map(|(pointer, name)| Some(Invalid::new(pointer, wrong_name(name)?)))
+            .collect();
+        match self.settings.clone().check() {
+            Ok((settings, types)) if wrong.is_empty() => Ok(Self {
+                settings,
+                types,
+                ..self
+            }),
+            Ok(_) => Err(Error::Invalid(wrong)),
+            Err(error) => {
+                wrong.push(pointed_at(error.detail()));
+                Err(Error::Invalid(wrong))
+            }
+        }
     }
 
     /// Reads what the table keeps.
-    pub(crate) fn from_stored(document: &str) -> Result<Self, Error> {
-        let mut directory: Self = serde_json::from_str(document).map_err(Error::broken)?;
-        let settings = std::mem::take(&mut directory.settings);
-        directory.with_settings(settings).map_err(Error::broken)
+    pub(crate) fn from_stored(document: &str, version: u64) -> Result<Self, Error> {
+        let directory: Self = serde_json::from_str(document).map_err(Error::broken)?;
+        let (settings, types) = directory.settings.check().map_err(Error::broken)?;
+        Ok(Self {
+            settings,
+            types,
+            version,
+            ..directory
+        })
+    }
+
+    /// The directory as the team's own backend and its events see it.
+    #[must_use]
+    pub fn data(&self) -> Object {
+        let mut data = Object::new();
+        for (name, value) in [
+            ("id", json!(self.id)),
+            ("tenant", json!(self.tenant)),
+            ("product", json!(self.product)),
+            ("name", json!(self.name)),
+            ("provider", json!(self.provider)),
+            ("status", json!(self.status)),
+            ("created", json!(format!("{:.3}", self.created))),
+            ("settings", self.settings.data()),
+        ] {
+            data.insert(name.to_owned(), value);
+        }
+        data
     }
 
     /// Its resource types.
@@ -259,6 +393,27 @@ impl Directory {
     pub(crate) fn cursor_key(&self) -> &CursorKey {
         &self.cursor_key
     }
+}
+
+/// What is wrong with settings, with the place of it: `settings.schemas[0].schema: …` is `/settings/schemas/0/schema`.
+fn pointed_at(detail: &str) -> Invalid {
+    let (place, what) = detail.split_once(": ").unwrap_or(("settings", detail));
+    let steps = place.split(['.', '[', ']']).filter(|step| !step.is_empty());
+    let pointer: String = steps.map(|step| format!("/{step}")).collect();
+    Invalid::new(pointer, what)
+}
+
+/// What is wrong with the name of a directory, a tenant or a product, if anything.
+#[must_use]
+pub fn wrong_name(name: &str) -> Option<String> {
+    if name.trim().is_empty() {
+        return Some("must not be empty".to_owned());
+    }
+    if name.chars().count() > MAX_NAME_CHARS {
+        return Some(format!("is longer than {MAX_NAME_CHARS} characters"));
+    }
+    let control = name.chars().any(char::is_control);
+    control.then(|| "must not have control characters".to_owned())
 }
 
 /// Who is calling: a provisioning client that proved to hold the token of one directory.
@@ -326,7 +481,7 @@ mod tests {
         serde_json::from_value(json!({"schemas": schemas})).unwrap()
     }
 
-    fn directory(settings: Settings) -> Result<Directory, scim::Error> {
+    fn directory(settings: Settings) -> Result<Directory, Error> {
         let new = NewDirectory {
             tenant: "acme".to_owned(),
             product: "crm".to_owned(),
@@ -350,15 +505,22 @@ mod tests {
         ])));
         let kept = kept.unwrap();
         let document = serde_json::to_string(&kept).unwrap();
-        assert_eq!(Directory::from_stored(&document).unwrap(), kept);
+        assert_eq!(Directory::from_stored(&document, 1).unwrap(), kept);
         assert!(kept.types().user.extension("URN:acme:user").is_some());
         assert!(kept.types().user.extension("urn:acme:Group").is_none());
-        let none = kept.with_settings(Settings::default()).unwrap();
+        let none = DirectoryChange {
+            settings: SettingsChange {
+                schemas: Some(vec![]),
+                ..SettingsChange::default()
+            },
+            ..DirectoryChange::default()
+        };
+        let none = kept.changed(&none).unwrap();
         assert_eq!(none.types(), &Types::default());
         // A directory of before there were settings.
         let old = document.replace("\"settings\"", "\"before\"");
         assert_eq!(
-            Directory::from_stored(&old).unwrap().settings,
+            Directory::from_stored(&old, 1).unwrap().settings,
             Settings::default()
         );
     }
@@ -378,21 +540,24 @@ mod tests {
         let wide: Vec<Value> = (0..200)
             .map(|n| json!({"name": format!("a{n}"), "description": "x".repeat(400)}))
             .collect();
-        for (schemas, detail) in [
+        for (schemas, pointer, detail) in [
             (
                 json!([badge("User", "urn:acme:User"), {"resourceType": "User", "schema": {"id": "urn:b:c", "attributes": [{"name": "x", "type": "text"}]}}]),
-                "settings.schemas[1].schema.attributes[0].type: expected string, ",
+                "/settings/schemas/1/schema/attributes/0/type",
+                "expected string, ",
             ),
             (
                 json!([
                     badge("User", "urn:acme:User"),
                     badge("Group", "URN:acme:user")
                 ]),
-                "settings.schemas[1].schema.id: \"URN:acme:user\" is there already",
+                "/settings/schemas/1/schema/id",
+                "\"URN:acme:user\" is there already",
             ),
             (
                 json!([badge("User", "https://acme.example")]),
-                "settings.schemas[0].schema.id: \"https://acme.example\" is not accepted",
+                "/settings/schemas/0/schema/id",
+                "\"https://acme.example\" is not accepted",
             ),
             (
                 json!(
@@ -400,20 +565,28 @@ mod tests {
                         .map(|n| badge("User", &format!("urn:acme:{n}")))
                         .collect::<Vec<_>>()
                 ),
-                "settings.schemas: there are 21; 20 at most are kept",
+                "/settings/schemas",
+                "there are 21; 20 at most are kept",
             ),
             (
                 json!([{"resourceType": "User", "schema": {"id": "urn:acme:User", "attributes": wide}}]),
-                "settings.schemas: they take ",
+                "/settings/schemas",
+                "they take ",
             ),
         ] {
             let error = directory(settings(schemas.clone())).unwrap_err();
-            assert_eq!(error.scim_type(), Some(scim::ScimType::InvalidValue));
-            assert!(error.detail().starts_with(detail), "{}", error.detail());
+            let Error::Invalid(wrong) = error else {
+                panic!("{error}");
+            };
+            let [wrong] = wrong.as_slice() else {
+                panic!("{wrong:?}");
+            };
+            assert_eq!(wrong.pointer, pointer);
+            assert!(wrong.detail.starts_with(detail), "{}", wrong.detail);
             // Nor is it believed when it stands in the table.
             let mut stored = serde_json::to_value(directory(Settings::default()).unwrap()).unwrap();
             stored["settings"]["schemas"] = schemas;
-            let broken = Directory::from_stored(&stored.to_string());
+            let broken = Directory::from_stored(&stored.to_string(), 1);
             assert!(matches!(broken, Err(Error::Broken(_))));
         }
     }

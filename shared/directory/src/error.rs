@@ -4,6 +4,26 @@ use std::error::Error as StdError;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+/// What is wrong with one value of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Where the value stands in the body (RFC 6901).
+    pub pointer: String,
+    /// What is wrong with it, for whoever sent it.
+    pub detail: String,
+}
+
+impl Invalid {
+    /// What is wrong with the value at `pointer`.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
 /// Why an operation did not happen. In every case nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +41,12 @@ pub enum Error {
     /// The resource is not in the version that the client demanded.
     #[error("the resource has another version")]
     Changed,
+    /// A directory cannot be as it is asked to be.
+    #[error("not what a directory can be")]
+    Invalid(Vec<Invalid>),
+    /// The directory is being deleted.
+    #[error("the directory is being deleted")]
+    Deleting,
     /// What the client asks for is larger than this directory keeps or answers.
     #[error("too large: {0}")]
     TooLarge(String),

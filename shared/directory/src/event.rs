@@ -10,12 +10,13 @@ use scim::{Object, Resource, ResourceType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::directory::Caller;
+use crate::directory::{Caller, Directory};
 use crate::error::Error;
 use crate::id::{DirectoryId, EventId, ResourceId};
 use crate::item::{self, Item};
 use crate::key::Key;
 use crate::kind::{GROUP, Kind, USER};
+use crate::resources::to_the_millisecond;
 use crate::store::{Store, Stored};
 
 /// The `source` of every event on the bus.
@@ -65,6 +66,18 @@ pub enum DetailType {
     /// A group is no member of another group any more.
     #[serde(rename = "group.group_removed")]
     GroupGroupRemoved,
+    /// A directory was created.
+    #[serde(rename = "directory.created")]
+    DirectoryCreated,
+    /// A directory takes changes again.
+    #[serde(rename = "directory.activated")]
+    DirectoryActivated,
+    /// A directory takes no changes any more.
+    #[serde(rename = "directory.deactivated")]
+    DirectoryDeactivated,
+    /// A directory is gone, with everything that was in it.
+    #[serde(rename = "directory.deleted")]
+    DirectoryDeleted,
 }
 
 impl DetailType {
@@ -82,6 +95,10 @@ impl DetailType {
             Self::GroupUserRemoved => "group.user_removed",
             Self::GroupGroupAdded => "group.group_added",
             Self::GroupGroupRemoved => "group.group_removed",
+            Self::DirectoryCreated => "directory.created",
+            Self::DirectoryActivated => "directory.activated",
+            Self::DirectoryDeactivated => "directory.deactivated",
+            Self::DirectoryDeleted => "directory.deleted",
         }
     }
 }
@@ -216,20 +233,13 @@ impl Event {
         if let Some(external_id) = stored.resource.string("externalId") {
             resource.insert("externalId".to_owned(), json!(external_id));
         }
-        let mut detail = Object::new();
-        detail.insert("id".to_owned(), json!(id));
-        detail.insert("time".to_owned(), json!(format!("{now:.3}")));
-        detail.insert("directory_id".to_owned(), json!(directory.id));
-        detail.insert("tenant".to_owned(), json!(directory.tenant));
-        detail.insert("product".to_owned(), json!(directory.product));
-        detail.insert("version".to_owned(), json!(version));
-        detail.insert("resource".to_owned(), Value::Object(resource));
+        let mut detail = about(directory, id, version, resource, now);
         let changed = before.map(|before| before.changed(&stored.resource));
         if let Some(changed) = &changed {
             let paths = changed.iter().map(|c| c.path.as_str()).collect();
             detail.insert("changed".to_owned(), paths);
         }
-        let data = flatten(caller.base_url(), kind, kind.ty(caller), stored);
+        let data = flatten(caller.base_url(), kind.ty(caller), stored);
         detail.insert("data".to_owned(), Value::Object(data));
         if let Some(changed) = changed {
             let previous: Object = changed
@@ -253,6 +263,30 @@ impl Event {
             detail,
             members: Item::new(),
         })
+    }
+
+    /// The event of a directory itself.
+    pub(crate) fn of_directory(
+        directory: &Directory,
+        detail_type: DetailType,
+        version: u64,
+        now: Timestamp,
+    ) -> Self {
+        let now = to_the_millisecond(now);
+        let id = EventId::at(now);
+        let mut resource = Object::new();
+        resource.insert("type".to_owned(), json!("Directory"));
+        resource.insert("id".to_owned(), json!(directory.id));
+        let mut detail = about(directory, id, version, resource, now);
+        detail.insert("data".to_owned(), Value::Object(directory.data()));
+        Self {
+            directory: directory.id,
+            id,
+            time: now,
+            detail_type: Some(detail_type),
+            detail: Value::Object(detail).to_string(),
+            members: Item::new(),
+        }
     }
 
     /// The event with the members that came and went: one item, or several if they are very many.
@@ -291,7 +325,7 @@ impl Event {
 
     /// The event about one member that will be gone when it is published.
     pub(crate) fn about(mut self, caller: &Caller, kind: &Kind, member: &Stored) -> Self {
-        let data = Value::Object(flatten(caller.base_url(), kind, kind.ty(caller), member));
+        let data = Value::Object(flatten(caller.base_url(), kind.ty(caller), member));
         self.members
             .insert(item::MEMBER.to_owned(), item::string(data.to_string()));
         self
@@ -316,8 +350,27 @@ impl Event {
     }
 }
 
+/// What the detail of every event says.
+fn about(
+    directory: &Directory,
+    id: EventId,
+    version: u64,
+    resource: Object,
+    now: Timestamp,
+) -> Object {
+    let mut detail = Object::new();
+    detail.insert("id".to_owned(), json!(id));
+    detail.insert("time".to_owned(), json!(format!("{now:.3}")));
+    detail.insert("directory_id".to_owned(), json!(directory.id));
+    detail.insert("tenant".to_owned(), json!(directory.tenant));
+    detail.insert("product".to_owned(), json!(directory.product));
+    detail.insert("version".to_owned(), json!(version));
+    detail.insert("resource".to_owned(), Value::Object(resource));
+    detail
+}
+
 /// A resource for people who do not know SCIM, with the SCIM resource as `raw`.
-fn flatten(base_url: &str, kind: &Kind, ty: &ResourceType, stored: &Stored) -> Object {
+pub(crate) fn flatten(base_url: &str, ty: &ResourceType, stored: &Stored) -> Object {
     let resource = &stored.resource;
     let mut data = Object::new();
     data.insert("id".to_owned(), json!(stored.id));
@@ -336,7 +389,7 @@ fn flatten(base_url: &str, kind: &Kind, ty: &ResourceType, stored: &Stored) -> O
     put("first_name", resource.string("name.givenName"));
     put("last_name", resource.string("name.familyName"));
     put("display_name", resource.string("displayName"));
-    if kind.letter == USER.letter {
+    if ty.name == (USER.base)().name {
         let active = resource.boolean("active").unwrap_or(true);
         data.insert("active".to_owned(), json!(active));
     }
@@ -383,6 +436,36 @@ pub struct MemberEvent {
 }
 
 impl EventItem {
+    /// The event item as it is in the table.
+    pub(crate) fn from_item(item: &Item) -> Result<Self, Error> {
+        let text = |name: &str| {
+            let text = item.get(name).and_then(|value| value.as_s().ok());
+            text.cloned()
+        };
+        let ids = |name: &str| text(name).unwrap_or_default();
+        let detail_type = text(item::DETAIL_TYPE).map(|name| serde_json::from_value(json!(name)));
+        Ok(Self {
+            detail_type: detail_type.transpose().map_err(Error::broken)?,
+            detail: item::text(item, item::DETAIL)?.to_owned(),
+            removed: ids(item::REMOVED),
+            removed_groups: ids(item::REMOVED_GROUPS),
+            added: ids(item::ADDED),
+            added_groups: ids(item::ADDED_GROUPS),
+            base_url: ids(item::BASE_URL),
+            member: text(item::MEMBER),
+        })
+    }
+
+    /// What happened to the resource itself, if anything.
+    pub(crate) fn detail_type(&self) -> Option<DetailType> {
+        self.detail_type
+    }
+
+    /// The detail of the resource, as JSON.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// When the change was made.
     ///
     /// # Errors
@@ -507,7 +590,7 @@ impl Store {
                 .map(|event| event.member)
                 .collect();
             for stored in self.read_all(directory, kind, &ids).await? {
-                let data = flatten(&item.base_url, kind, (kind.ty)(&types), &stored);
+                let data = flatten(&item.base_url, (kind.ty)(&types), &stored);
                 found.insert(stored.id, Value::Object(data));
             }
         }
@@ -519,6 +602,16 @@ impl Store {
 pub const MEMBERS_AT_ONCE: usize = 100;
 
 impl MemberEvent {
+    /// Whether the membership began or ended, and of what.
+    pub(crate) fn detail_type(self) -> DetailType {
+        self.detail_type
+    }
+
+    /// Whose membership.
+    pub(crate) fn member(self) -> ResourceId {
+        self.member
+    }
+
     fn kind(self) -> &'static Kind {
         match self.detail_type {
             DetailType::GroupGroupAdded | DetailType::GroupGroupRemoved => &GROUP,

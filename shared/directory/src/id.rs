@@ -180,6 +180,13 @@ impl EventId {
         )))
     }
 
+    /// What every id of an event before `time` comes before as text, and no other.
+    pub(crate) fn before(time: Timestamp) -> String {
+        // A UUIDv7 begins with its time in milliseconds (RFC 9562 §5.7).
+        let time = u64::try_from(time.as_millisecond()).unwrap_or(0);
+        format!("{:08x}-{:04x}", time >> 16, time & 0xffff)
+    }
+
     /// The id of what this event says about one of several resources: always
     /// the same, and as old.
     pub(crate) fn about(self, resource: ResourceId) -> Self {
@@ -237,5 +244,7 @@ mod tests {
         let earlier = EventId::at("2026-01-01T00:00:00.001Z".parse().unwrap()).to_string();
         let later = EventId::at("2026-01-01T00:00:00.002Z".parse().unwrap()).to_string();
         assert!(earlier < later);
+        let between = EventId::before("2026-01-01T00:00:00.002Z".parse().unwrap());
+        assert!(earlier < between && between < later, "{between}");
     }
 }

@@ -64,6 +64,15 @@ pub(crate) const DETAIL_TYPE: &str = "detailType";
 /// An event's `detail`, as JSON.
 pub(crate) const DETAIL: &str = "detail";
 
+/// A directory, as JSON.
+pub(crate) const DIRECTORY: &str = "directory";
+/// Whether a directory takes changes; the mapping of the sweeper in `template.yaml` filters by it.
+pub(crate) const STATUS: &str = "status";
+/// The digest of a request that may come again.
+pub(crate) const REQUEST: &str = "request";
+/// When a token was last used, to the hour, in seconds since 1970.
+pub(crate) const LAST_USED: &str = "lastUsed";
+
 pub(crate) fn string(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }

@@ -17,11 +17,17 @@
 //! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
 //! | the groups of a member, or of all on a page of users | index `Memberships`: `UG` = d, member id | Query |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
+//! | when a token was last used | `d#T` / version of the secret | Query |
+//! | all directories | `DIRECTORIES` / `A#` id | Query, then the directories |
+//! | those of a product; of a product and a tenant | `DIRECTORIES` / `P#` product `#` tenant `#` id | as all |
+//! | those of a tenant | `DIRECTORIES` / `T#` tenant `#` id | as all |
+//! | what a request made that comes again | `DIRECTORIES` / `R#` caller and Idempotency-Key | GetItem |
 //!
 //! `d` is the directory's id, so a key reaches one directory only. Free text is
 //! always followed by nothing but an id of fixed length and alphabet, and its
 //! length is capped, so it can neither forge a separator nor overrun a sort key
-//! (1,024 bytes: "Constraints in Amazon DynamoDB").
+//! (1,024 bytes: "Constraints in Amazon DynamoDB"). Tenants, products and what
+//! else a team names itself stand in a key as digests.
 
 use std::collections::HashMap;
 
@@ -59,6 +65,10 @@ pub(crate) fn digit(id: ResourceId) -> &'static str {
 
 /// Text longer than this many bytes stands in a key as its beginning and its digest.
 const MAX_TEXT_BYTES: usize = 512;
+
+/// The partition of what lists directories, which are few: one partition takes
+/// 1,000 writes a second.
+pub(crate) const DIRECTORIES: &str = "DIRECTORIES";
 
 /// The primary key of one item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,8 +141,43 @@ impl Key {
 
     pub(crate) fn event(directory: DirectoryId, event: EventId) -> Self {
         Self {
-            pk: format!("{directory}{EVENTS}"),
+            pk: events(directory),
             sk: event.to_string(),
+        }
+    }
+
+    /// When a version of a directory's secret was last used.
+    pub(crate) fn used(directory: DirectoryId, version: &str) -> Self {
+        Self {
+            pk: uses(directory),
+            sk: capped(version),
+        }
+    }
+
+    /// Where a directory is listed.
+    pub(crate) fn listings(directory: DirectoryId, tenant: &str, product: &str) -> [Self; 3] {
+        [
+            Listed::default(),
+            Listed {
+                product: Some(product),
+                tenant: Some(tenant),
+            },
+            Listed {
+                product: None,
+                tenant: Some(tenant),
+            },
+        ]
+        .map(|listed| Self {
+            pk: DIRECTORIES.to_owned(),
+            sk: format!("{}{directory}", listed.prefix()),
+        })
+    }
+
+    /// What a request has made that its sender may send again.
+    pub(crate) fn repeat(caller: &str, key: &str) -> Self {
+        Self {
+            pk: DIRECTORIES.to_owned(),
+            sk: format!("R#{}", digest(&format!("{}#{key}", digest(caller)))),
         }
     }
 
@@ -183,6 +228,35 @@ impl Owners {
     }
 }
 
+/// Which directories are listed: all, or those of a product, of a tenant, or of both.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listed<'a> {
+    pub(crate) product: Option<&'a str>,
+    pub(crate) tenant: Option<&'a str>,
+}
+
+impl Listed<'_> {
+    /// How the sort keys of these begin; ids follow, or tenants and then ids.
+    pub(crate) fn prefix(self) -> String {
+        match (self.product.map(digest), self.tenant.map(digest)) {
+            (None, None) => "A#".to_owned(),
+            (Some(product), None) => format!("P#{product}#"),
+            (Some(product), Some(tenant)) => format!("P#{product}#{tenant}#"),
+            (None, Some(tenant)) => format!("T#{tenant}#"),
+        }
+    }
+}
+
+/// The partition of when the tokens of a directory were last used.
+pub(crate) fn uses(directory: DirectoryId) -> String {
+    format!("{directory}#T")
+}
+
+/// The partition of a directory's events.
+pub(crate) fn events(directory: DirectoryId) -> String {
+    format!("{directory}{EVENTS}")
+}
+
 /// The partition of a directory's resources of one kind.
 pub(crate) fn resources(directory: DirectoryId, letter: &str) -> String {
     format!("{directory}#{letter}")
@@ -221,10 +295,14 @@ fn capped(text: &str) -> String {
         key.push(c);
     }
     key.push('~');
-    for byte in Sha256::digest(text.as_bytes()) {
-        key.push_str(&format!("{byte:02x}"));
-    }
+    key.push_str(&digest(text));
     key
+}
+
+/// Text in 64 characters that say nothing of it.
+fn digest(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -243,9 +321,9 @@ mod tests {
     )]
     fn caller(id: DirectoryId) -> Caller {
         let new = NewDirectory {
-            tenant: String::new(),
-            product: String::new(),
-            name: String::new(),
+            tenant: "acme".to_owned(),
+            product: "crm".to_owned(),
+            name: "Acme".to_owned(),
             provider: Provider::Okta,
             settings: Settings::default(),
         };
@@ -281,8 +359,11 @@ mod tests {
             Key::removal(d, g, &e.to_string(), 0),
             Key::creation(d, g),
             Key::deletion(d, g),
+            Key::used(d, "v"),
+            Key::repeat("ci", "1"),
         ]
         .into_iter()
+        .chain(Key::listings(d, "acme", "crm"))
         .chain(pointers.into_keys())
         .chain(group_pointers.into_keys())
         .map(|key| {
@@ -291,6 +372,10 @@ mod tests {
                 .replace(&u.to_string(), "u")
                 .replace(&g.to_string(), "g")
                 .replace(&e.to_string(), "e")
+                .replace(&d.to_string(), "d")
+                .replace(&digest("crm"), "product")
+                .replace(&digest("acme"), "tenant")
+                .replace(&digest(&format!("{}#1", digest("ci"))), "request")
         })
         .collect();
         assert_eq!(
@@ -306,6 +391,11 @@ mod tests {
                 "d#M#g / removed#e#0000",
                 "d#M#g / creating",
                 "d#M#g / deleted",
+                "d#T / v",
+                "DIRECTORIES / R#request",
+                "DIRECTORIES / A#d",
+                "DIRECTORIES / P#product#tenant#d",
+                "DIRECTORIES / T#tenant#d",
                 "d#EM / ann@example.com#u",
                 "d#N / ann@example.com",
                 "d#X / 00uA#u",

@@ -123,6 +123,11 @@ impl Pointer {
         }
     }
 
+    /// The partition of a directory's pointers of this attribute.
+    pub(crate) fn partition(&self, directory: DirectoryId) -> String {
+        Owners::new(directory, self.partition, "").pk
+    }
+
     /// All pointers of a value.
     fn owners(&self, directory: DirectoryId, value: &str) -> Owners {
         let value = if self.case_exact {

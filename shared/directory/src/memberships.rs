@@ -48,13 +48,19 @@ pub struct Memberships {
     groups: HashMap<ResourceId, Stored>,
 }
 
+/// The groups of one user, in the order of their ids.
+pub(crate) struct Of<'m> {
+    /// Those that have the user as a member.
+    pub(crate) direct: Vec<&'m Stored>,
+    /// Those that have one of these as a member.
+    pub(crate) indirect: Vec<&'m Stored>,
+}
+
 impl Memberships {
-    /// The `groups` of a user as SCIM shows them: those that have the user as a
-    /// member, and then those that have one of these.
-    #[must_use]
-    pub fn elements(&self, caller: &Caller, user: ResourceId) -> Vec<Value> {
-        let none = BTreeSet::new();
-        let direct = self.direct.get(&user).unwrap_or(&none);
+    /// The groups that have a user as a member, and those that have one of these.
+    pub(crate) fn of(&self, user: ResourceId) -> Of<'_> {
+        static NONE: BTreeSet<ResourceId> = BTreeSet::new();
+        let direct = self.direct.get(&user).unwrap_or(&NONE);
         let mut indirect = BTreeSet::new();
         let mut next: Vec<ResourceId> = direct.iter().copied().collect();
         while let Some(group) = next.pop() {
@@ -64,16 +70,26 @@ impl Memberships {
                 }
             }
         }
-        let shown = direct.iter().map(|id| (id, "direct"));
-        let shown = shown.chain(indirect.iter().map(|id| (id, "indirect")));
-        let shown = shown.filter_map(|(id, ty)| {
-            let group = self.groups.get(id)?;
-            let mut element = reference(caller, &caller.types().group, *id);
+        let group = |id: &ResourceId| self.groups.get(id);
+        Of {
+            direct: direct.iter().filter_map(group).collect(),
+            indirect: indirect.iter().filter_map(group).collect(),
+        }
+    }
+
+    /// The `groups` of a user as SCIM shows them.
+    #[must_use]
+    pub fn elements(&self, caller: &Caller, user: ResourceId) -> Vec<Value> {
+        let of = self.of(user);
+        let shown = of.direct.iter().map(|group| (group, "direct"));
+        let shown = shown.chain(of.indirect.iter().map(|group| (group, "indirect")));
+        let shown = shown.map(|(group, ty)| {
+            let mut element = reference(caller, &caller.types().group, group.id);
             if let Some(name) = group.resource.string("displayName") {
                 element.insert("display".to_owned(), json!(name));
             }
             element.insert("type".to_owned(), json!(ty));
-            Some(Value::Object(element))
+            Value::Object(element)
         });
         shown.collect()
     }

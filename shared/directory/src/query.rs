@@ -772,6 +772,37 @@ impl Store {
         Ok(picked)
     }
 
+    /// The first items between two sort keys, at most so many, and whether there may be more.
+    pub(crate) async fn first(
+        &self,
+        pk: &str,
+        from: &str,
+        to: &str,
+        most: i32,
+    ) -> Result<(Vec<Item>, bool), Error> {
+        let mut range = Range::between(pk, from, to);
+        let items = self.more(range.limit(most)).await?;
+        Ok((items.unwrap_or_default(), !range.ended))
+    }
+
+    /// All that a query matches, in the order of their ids.
+    pub(crate) async fn all(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        matching: Matching<'_>,
+    ) -> Result<Vec<Stored>, Error> {
+        match matching {
+            Matching::Read(all) => Ok(all),
+            Matching::Ids(ids) => self.read_in_order(caller, kind, &ids).await,
+            Matching::All => self.scan(caller, kind, |of| Some(of.clone())).await,
+            Matching::Tested(test) => {
+                self.scan(caller, kind, |of| test(of).then(|| of.clone()))
+                    .await
+            }
+        }
+    }
+
     /// The next items of a range; `None` when it has come to its end.
     pub(crate) async fn more(&self, range: &mut Range) -> Result<Option<Vec<Item>>, Error> {
         if range.ended {

@@ -169,9 +169,9 @@ pub(crate) fn settle(
             attribute,
             value: wished.string(attribute).unwrap_or_default().to_owned(),
         }),
-        Err(NotCommitted::Refused(Refused::Changed) | NotCommitted::Contended) => {
-            Ok(Settled::Again)
-        }
+        Err(
+            NotCommitted::Refused(Refused::Changed | Refused::Repeated) | NotCommitted::Contended,
+        ) => Ok(Settled::Again),
         Err(NotCommitted::Refused(Refused::Members)) => Ok(Settled::Members),
         Err(NotCommitted::Broken(error)) => Err(error),
     }

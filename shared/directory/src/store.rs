@@ -7,11 +7,12 @@ use aws_sdk_dynamodb::Client;
 use jiff::Timestamp;
 use scim::{Meta, Object, Resource, ResourceType};
 
-use crate::change::{Change, NotCommitted, Refused, patiently};
-use crate::directory::{Caller, Directory, location};
+use crate::change::patiently;
+use crate::directory::{Caller, location};
 use crate::error::Error;
-use crate::id::{DirectoryId, Ids, ResourceId};
-use crate::item::{self, Item};
+use crate::event::flatten;
+use crate::id::{Ids, ResourceId};
+use crate::item::Item;
 use crate::key::Key;
 use crate::known::Known;
 
@@ -69,6 +70,13 @@ pub(crate) struct Staged {
 }
 
 impl Stored {
+    /// What its provisioning client wrote, for people who do not know SCIM: the
+    /// `data` of its events.
+    #[must_use]
+    pub fn data(&self, caller: &Caller, ty: &ResourceType) -> Object {
+        flatten(caller.base_url(), ty, self)
+    }
+
     /// What SCIM says about the resource as such.
     #[must_use]
     pub fn meta(&self, caller: &Caller, ty: &ResourceType) -> Meta {
@@ -127,9 +135,6 @@ impl Precondition {
     }
 }
 
-/// The item attribute that holds a directory.
-const DIRECTORY: &str = "directory";
-
 impl Store {
     /// The store in `table`, reached as `config` says.
     #[must_use]
@@ -177,37 +182,5 @@ impl Store {
             .consistent_read(true);
         let answer = patiently(|| request.clone().send()).await?;
         Ok(answer.item)
-    }
-
-    /// The directory of that id. Not for requests: they get theirs from their [`Caller`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Busy`] and [`Error::Broken`].
-    pub async fn directory(&self, id: DirectoryId) -> Result<Option<Directory>, Error> {
-        let Some(item) = self.item(Key::directory(id)).await? else {
-            return Ok(None);
-        };
-        Directory::from_stored(item::text(&item, DIRECTORY)?).map(Some)
-    }
-
-    /// Keeps a new directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Changed`] when there is one of that id, [`Error::Busy`], [`Error::Broken`].
-    pub async fn create_directory(&self, directory: &Directory) -> Result<(), Error> {
-        let document = serde_json::to_string(directory).map_err(Error::broken)?;
-        let mut change = Change::default();
-        change.create(
-            Key::directory(directory.id),
-            Item::from([(DIRECTORY.to_owned(), item::string(document))]),
-            Refused::Changed,
-        );
-        change.commit(self).await.map_err(|refused| match refused {
-            NotCommitted::Refused(_) => Error::Changed,
-            NotCommitted::Contended => Error::Busy,
-            NotCommitted::Broken(error) => error,
-        })
     }
 }

@@ -1,11 +1,16 @@
-//! The HTTP edge of every SCIM function: authentication, parsing, answers.
+//! The HTTP edge of every function that answers requests: authentication, parsing, answers.
 //!
 //! A function's router is made of [`Gateway`] as its state, [`Authenticated`],
 //! [`Params`] and [`Body`] as the arguments of its handlers, and [`Error`] as
-//! their failure, which becomes a SCIM error in one place.
+//! their failure, which becomes a SCIM error in one place. The admin API has
+//! [`Reader`] and [`Writer`] in place of [`Authenticated`], and [`Problem`] in
+//! place of [`Error`].
 
+mod admin;
 mod auth;
+mod fresh;
 mod limit;
+mod problem;
 mod request;
 mod response;
 mod wishes;
@@ -14,14 +19,20 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use directory::{Directory, DirectoryId, Ids, NewDirectory, Store};
-use jiff::Timestamp;
+use directory::{Creation, Directory, DirectoryId, Ids, NewDirectory, Repeatable, Status, Store};
+use jiff::{SignedDuration, Timestamp};
 
+use admin::Admins;
 use auth::Tokens;
 use limit::Limits;
 
-pub use auth::{Authenticated, BearerToken};
-pub use request::{At, Body, JsonBytes, MAX_BODY_BYTES, Params, parse_id, routes};
+pub use admin::{ADMIN_KEY_PREFIX, ADMIN_SECRETS, AdminAuth, Administrator, Reader, Writer};
+pub use auth::{Authenticated, BearerToken, Rotated, TokenState};
+pub use problem::Problem;
+pub use request::{
+    At, Body, JsonBytes, MAX_ADMIN_BODY_BYTES, MAX_BODY_BYTES, Params, admin_routes, parse_id,
+    routes,
+};
 pub use response::{
     Error, created, described, list, named, no_content, not_found, object, resource, unmodified,
     updated,
@@ -48,14 +59,16 @@ pub struct Settings {
     pub clock: Clock,
     /// Where the ids of new resources come from.
     pub ids: Ids,
+    /// How callers of the admin API prove who they are.
+    pub admin_auth: AdminAuth,
 }
 
 impl Settings {
-    /// Reads `TABLE_NAME`, `SECRET_PREFIX`, `BASE_URL` and `REQUESTS_PER_SECOND`.
+    /// Reads `TABLE_NAME`, `SECRET_PREFIX`, `BASE_URL`, `REQUESTS_PER_SECOND` and `ADMIN_AUTH`.
     ///
     /// # Errors
     ///
-    /// Names the variable that is missing, or is no number.
+    /// Names the variable that is missing or wrong.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is where configuration is read and where time comes in"
@@ -72,6 +85,11 @@ impl Settings {
             requests_per_second: Some(requests_per_second),
             clock: Arc::new(Timestamp::now),
             ids: Ids::default(),
+            admin_auth: match std::env::var("ADMIN_AUTH").as_deref() {
+                Err(_) | Ok("" | "key") => AdminAuth::Key,
+                Ok("iam") => AdminAuth::Iam,
+                Ok(_) => return Err("ADMIN_AUTH is neither key nor iam".to_owned()),
+            },
         })
     }
 }
@@ -82,6 +100,7 @@ pub struct Gateway {
     store: Store,
     tokens: Arc<Tokens>,
     limits: Option<Arc<Limits>>,
+    admins: Arc<Admins>,
     base_url: Option<Arc<str>>,
     clock: Clock,
 }
@@ -102,8 +121,11 @@ impl Gateway {
     pub fn new(config: &SdkConfig, settings: Settings) -> Self {
         let store = Store::from_config(config, &settings.table).with_ids(settings.ids);
         let secrets = aws_sdk_secretsmanager::Client::new(config);
+        let prefix = settings.secret_prefix;
+        let admins = Admins::new(secrets.clone(), &prefix, settings.admin_auth);
         Self {
-            tokens: Arc::new(Tokens::new(secrets, store.clone(), settings.secret_prefix)),
+            admins: Arc::new(admins),
+            tokens: Arc::new(Tokens::new(secrets, store.clone(), prefix)),
             store,
             limits: settings
                 .requests_per_second
@@ -150,15 +172,122 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// 400 for settings that cannot be held; when DynamoDB or Secrets Manager fails.
+    /// When it cannot be so, or when DynamoDB or Secrets Manager fails.
     pub async fn create_directory(
         &self,
         new: NewDirectory,
     ) -> Result<(Directory, BearerToken), Error> {
-        let directory = Directory::new(DirectoryId::random(), new, self.now())?;
-        // The directory first: a token without one would be refused, a directory without one is only idle.
-        self.store.create_directory(&directory).await?;
-        let token = self.tokens.issue(directory.id).await?;
-        Ok((directory, token))
+        match self.create_directory_once(new, None).await? {
+            Created::New(directory, token) => Ok((directory, token)),
+            Created::Again(..) | Created::Gone(_) | Created::Differs => Err(Error::internal(
+                "a request that cannot be repeated was repeated",
+            )),
+        }
     }
+
+    /// The same; the same request again, within a day, answers the directory
+    /// that it has made, with its token, for whoever did not get the answer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Gateway::create_directory`].
+    pub async fn create_directory_once(
+        &self,
+        new: NewDirectory,
+        request: Option<&Repeatable<'_>>,
+    ) -> Result<Created, Error> {
+        let now = self.now();
+        let directory = Directory::new(DirectoryId::random(), new, now)?;
+        // The directory first: a token without one would be refused, a directory without one is only idle.
+        match self
+            .store
+            .create_directory(&directory, request, now)
+            .await?
+        {
+            Creation::Made => {
+                let token = self.tokens.issue(directory.id).await?;
+                Ok(Created::New(directory, token))
+            }
+            Creation::Repeated(id) => {
+                let made = self.store.directory(id).await?;
+                let made = made.filter(|made| made.status != Status::Deleting);
+                let Some(directory) = made else {
+                    return Ok(Created::Gone(id));
+                };
+                Ok(match self.tokens.reissue(id).await? {
+                    Some(token) => Created::Again(directory, token),
+                    None => Created::Gone(id),
+                })
+            }
+            Creation::Differs => Ok(Created::Differs),
+        }
+    }
+
+    /// A new token for a directory; the one before is good for `grace` more, and
+    /// the one before that, if it still was, no longer. `None` when this very
+    /// request was made before, and another one since.
+    ///
+    /// # Errors
+    ///
+    /// When Secrets Manager fails.
+    pub async fn rotate_token(
+        &self,
+        directory: DirectoryId,
+        grace: SignedDuration,
+        request: Option<String>,
+    ) -> Result<Option<Rotated>, Error> {
+        let now = self.now();
+        self.tokens.rotate(directory, grace, request, now).await
+    }
+
+    /// What may be told of the tokens of a directory.
+    ///
+    /// # Errors
+    ///
+    /// When DynamoDB or Secrets Manager fails.
+    pub async fn token_states(&self, directory: DirectoryId) -> Result<Vec<TokenState>, Error> {
+        self.tokens.states(directory, self.now()).await
+    }
+
+    /// Ends the token before the current one: within a minute in every process.
+    ///
+    /// # Errors
+    ///
+    /// When Secrets Manager fails.
+    pub async fn revoke_previous_token(&self, directory: DirectoryId) -> Result<(), Error> {
+        self.tokens.revoke_previous(directory).await
+    }
+
+    /// Ends all tokens of a directory, within a minute in every process, until there is a new one.
+    ///
+    /// # Errors
+    ///
+    /// When Secrets Manager fails.
+    pub async fn revoke_tokens(&self, directory: DirectoryId) -> Result<(), Error> {
+        self.tokens.revoke_all(directory, self.now()).await
+    }
+
+    /// Begins to delete a directory: its tokens first, and the rest in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`directory::Error::NotFound`], and when DynamoDB or Secrets Manager fails.
+    pub async fn delete_directory(&self, directory: DirectoryId) -> Result<Directory, Error> {
+        // If one of the two fails, the directory is still there to be deleted again.
+        self.tokens.delete(directory).await?;
+        Ok(self.store.delete_directory(directory, self.now()).await?)
+    }
+}
+
+/// What became of a request to create a directory.
+#[derive(Debug)]
+pub enum Created {
+    /// It is new.
+    New(Directory, BearerToken),
+    /// The same request had made it.
+    Again(Directory, BearerToken),
+    /// The same request had made it, and its token was rotated since, or it was deleted.
+    Gone(DirectoryId),
+    /// Another request came under the same key.
+    Differs,
 }

@@ -21,12 +21,17 @@ use scim::{Object, Projection, ResourceType, SearchRequest};
 use tower_http::compression::CompressionLayer;
 use tracing::Instrument;
 
+use crate::auth::Beside;
+use crate::problem::Problem;
 use crate::{Error, Gateway, not_found};
 
 /// The largest body that is read. Lambda takes 6 MB with everything around it ("Lambda quotas").
 pub const MAX_BODY_BYTES: usize = 5 * 1024 * 1024;
 
-/// The router of a function: its routes, each with and without a slash at the
+/// The largest body of the admin API.
+pub const MAX_ADMIN_BODY_BYTES: usize = 64 * 1024;
+
+/// The router of a SCIM function: its routes, each with and without a slash at the
 /// end (H13), answers in SCIM for whatever else comes, and one log line a request.
 pub fn routes<const N: usize>(
     gateway: Gateway,
@@ -40,15 +45,44 @@ pub fn routes<const N: usize>(
     }
     let router = router
         .fallback(unknown_endpoint)
-        .method_not_allowed_fallback(other_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(log))
-        .with_state(gateway);
+        .method_not_allowed_fallback(other_method);
     // Around the router, for axum writes `Allow` after its layers.
     Router::new()
-        .fallback_service(router)
+        .fallback_service(served(router, gateway, MAX_BODY_BYTES))
         .layer(middleware::map_response(allow_options))
+}
+
+/// The router of the admin API: its routes, problems for whatever else comes, and one log line a request.
+pub fn admin_routes<const N: usize>(
+    gateway: Gateway,
+    routes: [(&str, MethodRouter<Gateway>); N],
+) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in routes {
+        router = router.route(path, methods);
+    }
+    let router = router
+        .fallback(async || {
+            Problem::new(
+                404,
+                "There is no such endpoint. GET /v1/openapi.json describes those there are.",
+            )
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            Problem::new(
+                405,
+                format!("{} is not a method of this endpoint.", request.method()),
+            )
+        });
+    served(router, gateway, MAX_ADMIN_BODY_BYTES)
+}
+
+fn served(router: Router<Gateway>, gateway: Gateway, most: usize) -> Router {
+    router
+        .layer(DefaultBodyLimit::max(most))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(log))
+        .with_state(gateway)
 }
 
 /// 404 for what is no endpoint, 400 for another version of the protocol (H8), 501 for what SCIM has and this does not (H11).
@@ -131,17 +165,24 @@ async fn allow_options(mut response: Response) -> Response {
 }
 
 /// One line a request: no query, no body, no id of a resource, no token.
-async fn log(request: Request, next: Next) -> Response {
+async fn log(mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
+    let beside = Beside::default();
+    request.extensions_mut().insert(beside.clone());
     let method = request.method().clone();
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or("none", MatchedPath::as_str)
         .to_owned();
-    let span = tracing::info_span!("request", directory.id = tracing::field::Empty);
+    let span = tracing::info_span!(
+        "request",
+        directory.id = tracing::field::Empty,
+        admin = tracing::field::Empty
+    );
     async move {
         let response = next.run(request).await;
+        beside.finish().await;
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(%method, route, status = response.status().as_u16(), duration_ms, "answered");
         response
@@ -167,6 +208,11 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
+    /// The names of the parameters that there are.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The value of a parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

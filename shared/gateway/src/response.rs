@@ -19,7 +19,7 @@ use crate::wishes::{PREFERENCE_APPLIED, Return, Wishes};
 pub(crate) const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
 
 /// What Okta waits before it sends a request again, in seconds. It reads whole seconds only (A8).
-const RETRY_SECONDS: u64 = 5;
+pub(crate) const RETRY_SECONDS: u64 = 5;
 
 /// How long a client may keep what the service says of itself: an hour, for a
 /// deployment or a directory's settings may change it.
@@ -127,6 +127,11 @@ impl Error {
                     412,
                     None,
                     "The resource is not in a version that If-Match and If-None-Match allow.",
+                ),
+                directory::Error::Invalid(_) | directory::Error::Deleting => scim::Error::new(
+                    409,
+                    None,
+                    "This directory is not to be changed so. Nothing was changed.",
                 ),
                 directory::Error::TooLarge(detail) => scim::Error::new(413, None, detail.clone()),
                 directory::Error::Scim(error) => error.clone(),

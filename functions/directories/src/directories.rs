@@ -1,0 +1,283 @@
+//! Directories: create, read, list, change, delete.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use directory::{
+    Directory, DirectoryChange, DirectoryId, NewDirectory, Place, Provider, Repeatable, Scope,
+};
+use gateway::{Administrator, Created, Gateway, Params, Problem, Reader, Wishes, Writer};
+use http::header::{ETAG, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::body::{Body, chosen, idempotency_key, value};
+use crate::cursor::Page;
+use crate::openapi::Failures;
+use crate::{json, schema};
+
+/// What a caller may make of a directory.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Standing {
+    Active,
+    Inactive,
+}
+
+/// Creates a directory
+///
+/// The token is in the answer, and never again. With an `Idempotency-Key` the same request again, within a day, answers
+/// the same directory and token, as long as the token was not rotated.
+#[utoipa::path(post, path = "/v1/directories", tag = "directories", request_body = schema::NewDirectory,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the same request again answer the same")),
+    responses((status = 201, body = schema::Directory), Failures))]
+pub async fn create(
+    State(gateway): State<Gateway>,
+    Writer(admin): Writer,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let new = read_new(body.fields)?;
+    let scope = Scope {
+        tenant: Some(new.tenant.clone()),
+        product: Some(new.product.clone()),
+    };
+    if admin.scope().and(&scope).is_none() {
+        return Err(Problem::new(
+            403,
+            "This admin key is for another tenant or product.",
+        ));
+    }
+    let request = idempotency_key(&headers)?.map(|key| Repeatable {
+        caller: admin.name(),
+        key,
+        body: &body.bytes,
+    });
+    match gateway.create_directory_once(new, request.as_ref()).await? {
+        Created::New(directory, token) => Ok(made(&admin, &directory, token.expose())),
+        Created::Again(directory, token) => {
+            let mut response = made(&admin, &directory, token.expose());
+            let name = HeaderName::from_static("idempotent-replayed");
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static("true"));
+            Ok(response)
+        }
+        Created::Gone(id) => Err(Problem::new(
+            409,
+            format!(
+                "This request made the directory {id}, whose token was rotated or which was deleted since."
+            ),
+        )),
+        Created::Differs => Err(Problem::new(
+            422,
+            "This Idempotency-Key was used for another body. Nothing was created.",
+        )),
+    }
+}
+
+fn read_new(mut fields: crate::body::Fields) -> Result<NewDirectory, Problem> {
+    const PROVIDERS: &str =
+        "one of okta-scim-v2, azure-scim-v2, onelogin-scim-v2, jumpcloud-scim-v2, generic-scim-v2";
+    let tenant = fields.name("tenant");
+    let product = fields.name("product");
+    let name = fields.name("name");
+    let provider = fields.needed("provider", PROVIDERS);
+    let settings = chosen(&fields.settings());
+    fields.finish()?;
+    match (tenant, product, name, provider) {
+        (Some(tenant), Some(product), Some(name), Some(provider)) => Ok(NewDirectory {
+            tenant,
+            product,
+            name,
+            provider,
+            settings,
+        }),
+        // What is missing was refused above.
+        _ => Err(Problem::invalid(vec![])),
+    }
+}
+
+fn made(admin: &Administrator, directory: &Directory, token: &str) -> Response {
+    let mut body = with_setup(admin, directory);
+    if let Value::Object(members) = &mut body {
+        members.insert("token".to_owned(), json!(token));
+    }
+    let mut response = tagged(json(StatusCode::CREATED, &body), directory);
+    let address = format!("/v1/directories/{}", directory.id);
+    if let Ok(address) = HeaderValue::from_str(&address) {
+        response.headers_mut().insert(LOCATION, address);
+    }
+    response
+}
+
+/// Lists directories
+#[utoipa::path(get, path = "/v1/directories", tag = "directories",
+    params(("tenant" = Option<String>, Query, description = "Those of this tenant"),
+        ("product" = Option<String>, Query, description = "Those of this product"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 if nothing is said")),
+    responses((status = 200, body = schema::DirectoryList), Failures))]
+pub async fn list(
+    State(gateway): State<Gateway>,
+    Reader(admin): Reader,
+    params: Params,
+) -> Result<Response, Problem> {
+    let scope = asked(&params).and(admin.scope());
+    let page = Page::read(
+        &params,
+        &["tenant", "product"],
+        format!("directories {scope:?}"),
+    )?;
+    let Some(scope) = scope else {
+        return Ok(json(StatusCode::OK, &page.answer(vec![], None)));
+    };
+    let after: Option<Place> = page.place()?;
+    let found = gateway
+        .store()
+        .directories(&scope, after.as_ref(), page.limit)
+        .await?;
+    let data = found
+        .directories
+        .iter()
+        .map(|(_, directory)| view(&admin, directory));
+    let next = found.next.map(|place| place.to_string());
+    Ok(json(StatusCode::OK, &page.answer(data.collect(), next)))
+}
+
+/// The directories that a query is about.
+pub fn asked(params: &Params) -> Scope {
+    Scope {
+        tenant: params.get("tenant").map(str::to_owned),
+        product: params.get("product").map(str::to_owned),
+    }
+}
+
+/// Shows a directory
+#[utoipa::path(get, path = "/v1/directories/{directory}", tag = "directories",
+    params(("directory" = String, Path, description = "The directory's id")),
+    responses((status = 200, body = schema::Directory), Failures))]
+pub async fn read(
+    State(gateway): State<Gateway>,
+    Reader(admin): Reader,
+    Path(id): Path<String>,
+    wishes: Wishes,
+) -> Result<Response, Problem> {
+    let directory = admin.directory(&gateway, &id).await?;
+    if wishes.has(directory.version) {
+        return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), &directory));
+    }
+    let body = with_setup(&admin, &directory);
+    Ok(tagged(json(StatusCode::OK, &body), &directory))
+}
+
+/// Changes a directory
+///
+/// What is left out stays. `inactive` answers the identity provider 403 within a minute, and changes nothing else.
+#[utoipa::path(patch, path = "/v1/directories/{directory}", tag = "directories", request_body = schema::DirectoryChange,
+    params(("directory" = String, Path, description = "The directory's id"),
+        ("If-Match" = Option<String>, Header, description = "Changes nothing unless the directory has this ETag")),
+    responses((status = 200, body = schema::Directory), Failures))]
+pub async fn modify(
+    State(gateway): State<Gateway>,
+    Writer(admin): Writer,
+    Path(id): Path<String>,
+    wishes: Wishes,
+    body: Body,
+) -> Result<Response, Problem> {
+    let id = admin.standing(&gateway, &id).await?.id;
+    let mut fields = body.fields;
+    let change = DirectoryChange {
+        name: fields.one("name", "a text"),
+        active: fields
+            .one("status", "active or inactive")
+            .map(|status: Standing| status == Standing::Active),
+        settings: fields.settings(),
+    };
+    fields.finish()?;
+    let (store, now) = (gateway.store(), gateway.now());
+    let changed = store.change_directory(id, &change, &wishes.precondition, now);
+    let directory = changed.await?;
+    let body = with_setup(&admin, &directory);
+    Ok(tagged(json(StatusCode::OK, &body), &directory))
+}
+
+/// Deletes a directory
+///
+/// Its tokens end at once, that is, within a minute in every process. Everything in it goes in the background, without an event for each user and
+/// group; `directory.deleted` is the end, after which it is 404. The same request again makes a deletion go on that got stuck.
+#[utoipa::path(delete, path = "/v1/directories/{directory}", tag = "directories",
+    params(("directory" = String, Path, description = "The directory's id")),
+    responses((status = 202, body = schema::Deleting), Failures))]
+pub async fn delete(
+    State(gateway): State<Gateway>,
+    Writer(admin): Writer,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: DirectoryId = admin.directory(&gateway, &id).await?.id;
+    let directory = gateway.delete_directory(id).await?;
+    let body = json!({"id": id, "status": value(directory.status)});
+    Ok(json(StatusCode::ACCEPTED, &body))
+}
+
+/// A directory as it is shown.
+fn view(admin: &Administrator, directory: &Directory) -> Value {
+    let mut data = directory.data();
+    let base_url = admin.scim_base_url(directory);
+    data.insert("base_url".to_owned(), json!(base_url));
+    Value::Object(data)
+}
+
+/// The same, with what the customer's administrator does.
+fn with_setup(admin: &Administrator, directory: &Directory) -> Value {
+    let mut view = view(admin, directory);
+    if let Value::Object(members) = &mut view {
+        members.insert("setup".to_owned(), json!(setup(directory.provider)));
+    }
+    view
+}
+
+/// What the customer's administrator does, in the words of the provider's console.
+fn setup(provider: Provider) -> &'static [&'static str] {
+    match provider {
+        Provider::Okta => &[
+            "Applications, Browse App Catalog: add \"SCIM 2.0 Test App (OAuth Bearer Token)\".",
+            "Provisioning, Integration, Configure API Integration: enable it; SCIM 2.0 Base Url is base_url, OAuth Bearer Token is the token.",
+            "Test API Credentials, then Save.",
+            "Provisioning, To App, Edit: enable Create Users, Update User Attributes and Deactivate Users.",
+            "Assignments: assign people. Push Groups: push groups of people who are assigned.",
+        ],
+        Provider::Azure => &[
+            "Enterprise applications, New application, Create your own application: Integrate any other application.",
+            "Provisioning: Automatic. Tenant URL is base_url as it stands, with ?aadOptscim062020; Secret Token is the token.",
+            "Test Connection, then Save.",
+            "Mappings: map objectId to externalId, in place of mailNickname.",
+            "Users and groups: assign them. Provisioning status: On.",
+        ],
+        Provider::OneLogin => &[
+            "Applications, Add App: \"SCIM Provisioner with SAML (SCIM v2 Enterprise)\".",
+            "Configuration: SCIM Base URL is base_url, SCIM Bearer Token is the token; Enable API connection.",
+            "Provisioning: enable it. Users are suspended, or deleted, as you choose there.",
+            "Access, Users: assign people.",
+        ],
+        Provider::JumpCloud => &[
+            "SSO Applications: open or add the application, then Identity Management.",
+            "API Type is SCIM API, SCIM Version is SCIM 2.0; Base URL is base_url, Token Key is the token.",
+            "Test Connection with a test user's address, then Activate.",
+            "User Groups: connect the groups whose members are to be provisioned.",
+        ],
+        Provider::Generic => &[
+            "SCIM 2.0 base URL is base_url.",
+            "Authentication is an OAuth bearer token, the token, in the Authorization header.",
+        ],
+    }
+}
+
+/// With the version as a header.
+fn tagged(mut response: Response, directory: &Directory) -> Response {
+    let tag = format!("W/\"{}\"", directory.version);
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}

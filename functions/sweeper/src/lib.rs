@@ -1,0 +1,115 @@
+//! Deletes what is in directories that go, a step at a time.
+//!
+//! Each change of a directory that is being deleted comes here from the table's
+//! stream, and each step changes the directory, which brings the next one. A step
+//! that fails is brought again by Lambda; what keeps failing lands in a queue,
+//! and the same DELETE again starts anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_lambda_events::event::dynamodb::{Event, EventRecord};
+use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
+use directory::{DirectoryId, Store, Swept};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+/// The clock of the function.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How the function lets time pass.
+pub type Rest = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The function, made once at cold start.
+pub struct Sweeper {
+    store: Store,
+    clock: Clock,
+    rest: Rest,
+}
+
+impl Sweeper {
+    /// The sweeper of what is in a store.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, rest: Rest) -> Self {
+        Self { store, clock, rest }
+    }
+
+    /// The sweeper of this Lambda: reads `TABLE_NAME`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not set.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where configuration is read and where time comes in"
+    )]
+    pub async fn from_env() -> Result<Self, String> {
+        let table = std::env::var("TABLE_NAME").map_err(|_| "TABLE_NAME is not set")?;
+        let config: SdkConfig = aws_config::load_from_env().await;
+        let store = Store::from_config(&config, &table);
+        let rest: Rest = Arc::new(|time| Box::pin(tokio::time::sleep(time)));
+        Ok(Self::new(store, Arc::new(Timestamp::now), rest))
+    }
+
+    /// Does the step of each record, and says from which record on Lambda must bring them again.
+    pub async fn handle(&self, event: Event) -> DynamoDbEventResponse {
+        let mut response = DynamoDbEventResponse::default();
+        for record in event.records {
+            let sequence = record.change.sequence_number.clone().unwrap_or_default();
+            if let Err(reason) = self.step(record).await {
+                tracing::error!(sequence, reason, "a step of a deletion failed");
+                let mut failure = DynamoDbBatchItemFailure::default();
+                failure.item_identifier = Some(sequence);
+                response.batch_item_failures.push(failure);
+                break;
+            }
+        }
+        response
+    }
+
+    async fn step(&self, record: EventRecord) -> Result<(), String> {
+        // The mapping's filter lets nothing else through.
+        let Some((id, version)) = deleting(record) else {
+            return Ok(());
+        };
+        loop {
+            // In a box, so that the future of an invocation stays small.
+            let swept = Box::pin(self.store.sweep(id, version, (self.clock)())).await;
+            match swept.map_err(|error| chain(&error))? {
+                Swept::Early(left) => {
+                    let left = Duration::try_from(left).unwrap_or_default();
+                    (self.rest)(left).await;
+                }
+                Swept::Gone => {
+                    tracing::info!(directory.id = %id, "a directory is deleted");
+                    return Ok(());
+                }
+                Swept::More | Swept::Nothing => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Which directory is at which step.
+fn deleting(record: EventRecord) -> Option<(DirectoryId, u64)> {
+    #[derive(serde::Deserialize)]
+    struct Item {
+        #[serde(rename = "PK")]
+        id: DirectoryId,
+        version: u64,
+    }
+    let item: Item = serde_dynamo::from_item(record.change.new_image).ok()?;
+    Some((item.id, item.version))
+}
+
+/// An error and what it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,174 @@
+//! What the admin API answers instead of a result: problem details (RFC 9457),
+//! and the one place where a failure gets a status there.
+
+use axum::response::{IntoResponse, Response};
+use directory::Invalid;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::response::RETRY_SECONDS;
+
+/// What is wrong with one part of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wrong {
+    /// A value of the body, at a JSON pointer.
+    Body(Invalid),
+    /// A parameter of the query.
+    Parameter { name: String, detail: String },
+}
+
+/// Why a request of the admin API was not answered as it wished.
+#[derive(Debug)]
+pub struct Problem {
+    status: u16,
+    detail: String,
+    wrong: Vec<Wrong>,
+    challenge: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem with this status, of which there is no more to say.
+    #[must_use]
+    pub fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            wrong: vec![],
+            challenge: None,
+        }
+    }
+
+    /// 422: the body is JSON, but these values of it cannot be.
+    #[must_use]
+    pub fn invalid(values: Vec<Invalid>) -> Self {
+        Self {
+            wrong: values.into_iter().map(Wrong::Body).collect(),
+            ..Self::new(
+                422,
+                "The body has values that cannot be. Nothing was changed.",
+            )
+        }
+    }
+
+    /// 400: a parameter of the query cannot be as it is.
+    #[must_use]
+    pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        let wrong = Wrong::Parameter {
+            name: name.to_owned(),
+            detail: detail.into(),
+        };
+        Self {
+            wrong: vec![wrong],
+            ..Self::new(400, "The query has a parameter that cannot be.")
+        }
+    }
+
+    /// 404, be it that there is no such thing or that the caller may not know of it.
+    #[must_use]
+    pub fn not_found(what: &str) -> Self {
+        Self::new(404, format!("There is no such {what}."))
+    }
+
+    fn unauthenticated(presented: bool) -> Self {
+        let (detail, challenge) = match presented {
+            false => (
+                "The request has no admin key: send Authorization: Bearer and the key.",
+                r#"Bearer realm="admin""#,
+            ),
+            true => (
+                "The admin key is not known.",
+                r#"Bearer realm="admin", error="invalid_token""#,
+            ),
+        };
+        Self {
+            challenge: Some(challenge),
+            ..Self::new(401, detail)
+        }
+    }
+
+    fn to_json(&self, status: StatusCode) -> Value {
+        let mut problem = json!({
+            // Its kind is that of the status (RFC 9457 §4.2.1).
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": self.status,
+            "detail": self.detail,
+        });
+        let errors = self.wrong.iter().map(|wrong| match wrong {
+            Wrong::Body(Invalid { pointer, detail }) => {
+                json!({"pointer": pointer, "detail": detail})
+            }
+            Wrong::Parameter { name, detail } => json!({"parameter": name, "detail": detail}),
+        });
+        let errors: Vec<Value> = errors.collect();
+        if let Value::Object(members) = &mut problem
+            && !errors.is_empty()
+        {
+            members.insert("errors".to_owned(), Value::Array(errors));
+        }
+        problem
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Unauthenticated { presented } => Self::unauthenticated(*presented),
+            Error::TooFast { .. } => Self::new(429, "Too many requests at once. Try again."),
+            Error::Inactive => Self::new(409, "The directory is deactivated."),
+            Error::Unavailable(_) => {
+                tracing::error!(error = %error.source_chain(), status = 503, "request failed");
+                Self::new(503, "Secrets cannot be read right now. Try again.")
+            }
+            Error::Scim(error) => Self::new(error.status(), error.to_string()),
+            Error::Store(store) => match store {
+                directory::Error::NotFound => Self::not_found("directory"),
+                directory::Error::Invalid(values) => Self::invalid(values.clone()),
+                directory::Error::Deleting => Self::new(409, "The directory is being deleted."),
+                directory::Error::Uniqueness { attribute, .. } => {
+                    Self::new(409, format!("{attribute} is taken."))
+                }
+                directory::Error::Changed => Self::new(
+                    412,
+                    "The directory is not in the version that If-Match names. Nothing was changed.",
+                ),
+                directory::Error::TooLarge(detail) => Self::new(413, detail.clone()),
+                directory::Error::Scim(error) => Self::new(error.status(), error.to_string()),
+                directory::Error::Busy => Self::new(
+                    429,
+                    "Too much is being done at once. Nothing was changed. Try again.",
+                ),
+                directory::Error::Broken(_) => {
+                    tracing::error!(error = %error.source_chain(), status = 500, "request failed");
+                    Self::new(500, "The request failed. Try again later.")
+                }
+            },
+        }
+    }
+}
+
+impl From<directory::Error> for Problem {
+    fn from(error: directory::Error) -> Self {
+        Error::Store(error).into()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = self.to_json(status).to_string().into_response();
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let media_type = HeaderValue::from_static("application/problem+json");
+        headers.insert(CONTENT_TYPE, media_type);
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if matches!(self.status, 429 | 503) {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+        }
+        response
+    }
+}
