@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use http::Method;
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
@@ -25,6 +26,8 @@ fn schema(detail_type: &str) -> (Value, Validator) {
         .unwrap()
         .add("json-schema:///group.json", read("group.json"))
         .unwrap()
+        .add("json-schema:///directory.json", read("directory.json"))
+        .unwrap()
         .prepare()
         .unwrap();
     let validator = jsonschema::options()
@@ -36,7 +39,7 @@ fn schema(detail_type: &str) -> (Value, Validator) {
 }
 
 #[track_caller]
-fn check(event: &Value) {
+pub fn check(event: &Value) {
     let (_, validator) = schema(event["detail-type"].as_str().unwrap());
     let errors: Vec<String> = validator
         .iter_errors(event)
@@ -159,6 +162,31 @@ async fn every_event_of_a_group_fits_its_schema() {
     assert_eq!(names, ["bob@example.com"]);
 }
 
+#[tokio::test]
+async fn every_event_of_a_directory_fits_its_schema() {
+    let world = World::new().await;
+    let acme = world.directory_of("acme", "crm").await;
+    let path = acme.v1("");
+    for status in ["inactive", "active"] {
+        let change = json!({"status": status});
+        world.admin(Method::PATCH, &path, change).await.expect(200);
+    }
+    world
+        .admin(Method::DELETE, &path, Value::Null)
+        .await
+        .expect(202);
+    let events = world.events().await;
+    for event in &events {
+        check(event);
+    }
+    let types: Vec<&str> = events
+        .iter()
+        .map(|event| event["detail-type"].as_str().unwrap())
+        .collect();
+    let expected = ["created", "deactivated", "activated", "deleted"];
+    assert_eq!(types, expected.map(|what| format!("directory.{what}")));
+}
+
 #[test]
 fn the_examples_fit_and_what_differs_does_not() {
     let mut known = 0;
@@ -171,12 +199,13 @@ fn the_examples_fit_and_what_differs_does_not() {
         let (schema, validator) = schema(detail_type);
         let example = &schema["examples"][0];
         check(example);
-        let changes: [(&str, Value); 10] = [
+        let changes: [(&str, Value); 11] = [
             ("/detail-type", json!("user.teleported")),
             ("/source", json!("somebody")),
             ("/detail/version", json!("1")),
             ("/detail/resource", json!({"type": "User"})),
             ("/detail/data/active", json!(null)),
+            ("/detail/data/provider", json!("okta")),
             ("/detail/data/raw/meta/location", json!(null)),
             ("/detail/member/type", json!("Robot")),
             ("/detail/data/user/active", json!(null)),
@@ -212,5 +241,5 @@ fn the_examples_fit_and_what_differs_does_not() {
         secret["detail"]["data"]["raw"]["password"] = json!("x");
         assert!(!validator.is_valid(&secret), "{detail_type}");
     }
-    assert_eq!(known, 10);
+    assert_eq!(known, 14);
 }

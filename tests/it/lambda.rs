@@ -392,6 +392,117 @@ async fn the_bulk_function_answers_under_lambda() {
     }
 }
 
+/// Tokens and keys are in no log, no error, no event, and no address; neither is what requests said.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
+    let world = World::new().await;
+    let mut function = Function::start(&world, "directories", "DirectoriesFunction").await;
+    let call = |method: &str, path: String, body: Value, key: &str| {
+        let mut event = api_event(&world, method, "", "", Some(&body));
+        for pointer in ["/rawPath", "/requestContext/http/path"] {
+            *event.pointer_mut(pointer).unwrap() = json!(path);
+        }
+        event["routeKey"] = json!("ANY /v1/{proxy+}");
+        event["headers"]["content-type"] = json!("application/json");
+        event["headers"]["authorization"] = json!(format!("Bearer {key}"));
+        event
+    };
+    let new = crate::directories::new("acme-tenant", "crm-product");
+    let body = |answer: &Value| -> Value {
+        serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
+    };
+    let key = &world.admin_key;
+    let made = call("POST", "/v1/directories".to_owned(), new, key);
+    let made = function.call(made).await;
+    assert_eq!(made["statusCode"], 201, "{made}");
+    let made = body(&made);
+    let path = format!("/v1/directories/{}", made["id"].as_str().unwrap());
+    let rotated = call("POST", format!("{path}/tokens"), json!({}), key);
+    let rotated = body(&function.call(rotated).await);
+    let token = |answer: &Value| answer["token"].as_str().unwrap().to_owned();
+    let statuses = [
+        (
+            call(
+                "GET",
+                path.clone(),
+                Value::Null,
+                "rollcall_admin_first_stolen",
+            ),
+            401,
+        ),
+        (call("GET", path.clone(), Value::Null, &token(&made)), 401),
+        (call("PATCH", path.clone(), json!({"name": 1}), key), 422),
+        (call("DELETE", path.clone(), Value::Null, key), 202),
+    ];
+    let mut answers = String::new();
+    for (event, status) in statuses {
+        let answer = function.call(event).await;
+        assert_eq!(answer["statusCode"], status, "{answer}");
+        answers.push_str(&answer.to_string());
+    }
+    // Secrets Manager holds something that is no secret of ours: the error does not quote it.
+    let client = aws_sdk_secretsmanager::Client::new(world.cloud.config());
+    let broken = client.create_secret().name("rollcall/admin/broken");
+    broken
+        .secret_string("{\"key\": \"broken-secret\"}")
+        .send()
+        .await
+        .unwrap();
+    let event = call(
+        "GET",
+        path,
+        Value::Null,
+        "rollcall_admin_broken_broken-secret",
+    );
+    answers.push_str(&function.call(event).await.to_string());
+
+    let log = function.stop().await;
+    assert!(
+        log.contains("answered") && log.contains("\"admin\":\"first\""),
+        "{log}"
+    );
+    let events = Value::from(world.events().await).to_string();
+    for secret in [
+        token(&made),
+        token(&rotated),
+        key.rsplit('_').next().unwrap().to_owned(),
+        "stolen".to_owned(),
+        "broken-secret".to_owned(),
+    ] {
+        for text in [&log, &answers, &events] {
+            assert!(!text.contains(&secret), "{secret} in {text}");
+        }
+    }
+    for name in ["acme-tenant", "crm-product"] {
+        assert!(!log.contains(name), "{name} in {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sweeper_sweeps_under_lambda() {
+    let world = World::new().await;
+    let own = world.directory_of("acme", "crm").await;
+    own.post("/Users", &user("ann@example.com"))
+        .await
+        .expect(201);
+    world
+        .admin(http::Method::DELETE, &own.v1(""), Value::Null)
+        .await
+        .expect(202);
+    let mut sweeper = Function::start(&world, "sweeper", "SweeperFunction").await;
+    // The clock of the process is past the time for which somebody could still write.
+    for version in ["2", "2", "3", "3"] {
+        let image = json!({"PK": {"S": own.directory}, "SK": {"S": "META"}, "version": {"N": version}, "status": {"S": "deleting"}});
+        let batch = json!({"Records": [record(version, "MODIFY", &own.directory, image)]});
+        let answer = sweeper.call(batch).await;
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+    }
+    world.look(&own.v1("")).await.expect(404);
+    let log = sweeper.stop().await;
+    assert!(log.contains("a directory is deleted"), "{log}");
+    assert!(!log.contains("ann@"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_publisher_publishes_under_lambda() {
     let world = World::new().await;

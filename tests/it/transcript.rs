@@ -6,7 +6,8 @@
 //! `>` begins a request: method and path below the base URL (or from `{origin}` on), then headers, then the body.
 //! The right token and Okta's media type are sent unless the file says otherwise; `-` sends no such header. `<` begins the answer,
 //! `!` each event's detail. Ids stand as `{id1}`, `{id2}` … in the order in which they were first seen, event ids as
-//! `{event1}` …, cursors as `{cursor1}` …, so that a later request can name what an earlier one made. The clock moves by one second a request.
+//! `{event1}` …, tokens as `{token1}` and cursors as `{cursor1}` …, so that a later request can name what an earlier one
+//! made. `{admin_key}` opens the admin API. The clock moves by one second a request.
 //!
 //! A file that begins with `@ settings` and JSON, up to an empty line, is played against a directory of those settings.
 
@@ -120,8 +121,15 @@ pub async fn play(transcript: &str, world: &World) -> String {
             }
             world.wait(1);
             let answer = world.send(read(&request, world, &names)).await;
-            played.push_str(&names.shorten(&show(&answer)));
+            let shown = show(&answer);
+            // A token is in the answer to whoever asked for it, and nowhere else.
+            assert!(
+                answer.status.is_success() || !shown.contains("rollcall_"),
+                "{shown}"
+            );
+            played.push_str(&names.shorten(&shown));
             for event in world.events().await {
+                assert!(!event.to_string().contains("rollcall_"), "{event}");
                 let text = format!(
                     "! {}\n{}\n",
                     event["detail-type"].as_str().unwrap(),
@@ -272,6 +280,7 @@ impl Names {
             ),
             (world.directory.clone(), "{directory}".to_owned()),
             (world.token.clone(), "{token}".to_owned()),
+            (world.admin_key.clone(), "{admin_key}".to_owned()),
         ];
         Names {
             known: known.into(),
@@ -286,8 +295,20 @@ impl Names {
             })
     }
 
-    /// Replaces values by their names; ids that are new get theirs.
+    /// Replaces values by their names; ids, tokens and cursors that are new get theirs.
     fn shorten(&mut self, text: &str) -> String {
+        for (start, _) in text.match_indices("rollcall_") {
+            let token = text.get(start..start + 9 + 64);
+            let hex = |token: &&str| token[9..].bytes().all(|byte| byte.is_ascii_hexdigit());
+            if let Some(token) = token.filter(hex) {
+                self.name(token, "token");
+            }
+        }
+        for part in text.split("\"next_cursor\":").skip(1) {
+            if let Some(cursor) = part.trim_start().strip_prefix('"') {
+                self.name(cursor.split('"').next().unwrap(), "cursor");
+            }
+        }
         for start in 0..text.len() {
             let Some(id) = text.get(start..start + 36).filter(|id| is_uuid(id)) else {
                 continue;
@@ -306,15 +327,18 @@ impl Names {
             })
     }
 
-    /// Gives a value that is new the next name of its kind.
+    /// A name for a value that differs from run to run, unless it has one.
     fn name(&mut self, value: &str, kind: &str) {
         if self.known.iter().any(|(known, _)| known == value) {
             return;
         }
-        let of_kind = |name: &str| name[1..].starts_with(kind);
-        let number = self.known.iter().filter(|(_, name)| of_kind(name)).count() + 1;
-        let name = format!("{{{kind}{number}}}");
-        self.known.push((value.to_owned(), name));
+        let own = |(_, name): &&(String, String)| {
+            let number = name[1..].strip_prefix(kind);
+            number.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        let number = self.known.iter().filter(own).count() + 1;
+        self.known
+            .push((value.to_owned(), format!("{{{kind}{number}}}")));
     }
 }
 

@@ -347,7 +347,9 @@ impl World {
 async fn every_route_has_its_walls() {
     let near = Neighbours::new().await;
     let routes = &near.ours.stack.template().routes;
-    let known: BTreeSet<&str> = WALLS.iter().map(|wall| wall.route).collect();
+    let mut known: BTreeSet<&str> = WALLS.iter().map(|wall| wall.route).collect();
+    // The admin API has one route and many endpoints: `admin.rs` holds the walls of each.
+    known.insert("ANY /v1/{proxy+}");
     for route in routes.iter() {
         assert!(
             known.contains(route.key.as_str()),
@@ -649,7 +651,8 @@ async fn parallel_creates_end_in_their_own_directories() {
             assert!(ids.insert(user["id"].as_str().unwrap().to_owned()));
         }
     }
-    let events = world.events().await;
+    let mut events = world.events().await;
+    events.retain(|event| event["detail-type"] == "user.created");
     assert_eq!(events.len(), 100);
     for event in events {
         let detail = &event["detail"];

@@ -26,6 +26,7 @@ pub struct World {
     pub stack: Stack,
     pub directory: String,
     pub token: String,
+    pub admin_key: String,
     seconds: Arc<AtomicI64>,
     ids: Ids,
     /// The functions as processes, if requests go to these.
@@ -102,14 +103,19 @@ impl World {
             ..CloudOptions::in_memory()
         })
         .unwrap();
-        let stack = start(&cloud, &ids).await;
+        let stack = start(&cloud, &ids, &seconds).await;
         let first = stack.first_directory().await.unwrap();
+        let admin_key = stack.admin_key().await.unwrap();
+        // That of the first directory itself.
+        stack.drain().await.unwrap();
+        cloud.bus().take_events();
         cloud.take_requests();
         World {
             cloud,
             stack,
             directory: first.id,
             token: first.token,
+            admin_key,
             seconds,
             ids,
             processes: None,
@@ -120,9 +126,10 @@ impl World {
     pub async fn cold(&self) -> World {
         World {
             cloud: self.cloud.clone(),
-            stack: start(&self.cloud, &self.ids).await,
+            stack: start(&self.cloud, &self.ids, &self.seconds).await,
             directory: self.directory.clone(),
             token: self.token.clone(),
+            admin_key: self.admin_key.clone(),
             seconds: self.seconds.clone(),
             ids: self.ids.clone(),
             processes: None,
@@ -139,14 +146,17 @@ impl World {
 
     /// Another directory of the same account, of which nothing but this was chosen.
     pub async fn with_settings(&self, settings: Settings) -> World {
-        self.with_directory(NewDirectory {
+        let new = NewDirectory {
             tenant: "demo".to_owned(),
             product: "demo".to_owned(),
             name: "Demo".to_owned(),
             provider: Provider::Okta,
             settings,
-        })
-        .await
+        };
+        let world = self.with_directory(new).await;
+        // That of the directory itself.
+        world.events().await;
+        world
     }
 
     /// The same account seen by processes that hold every directory to the number of requests that the template says.
@@ -155,7 +165,7 @@ impl World {
         let number = template.environment("UsersFunction", "REQUESTS_PER_SECOND");
         let options = StackOptions {
             requests_per_second: Some(number.unwrap().parse().unwrap()),
-            ..options(&self.ids)
+            ..options(&self.ids, &self.seconds)
         };
         World {
             stack: Stack::start(self.cloud.clone(), options).await.unwrap(),
@@ -173,6 +183,52 @@ impl World {
             processes: self.processes.clone(),
             ..self.cold().await
         }
+    }
+
+    /// The same processes, for a directory that the admin API has created.
+    pub fn of(&self, created: &Value) -> World {
+        let text = |name: &str| created[name].as_str().unwrap().to_owned();
+        World {
+            cloud: self.cloud.clone(),
+            stack: self.stack.clone(),
+            directory: text("id"),
+            token: text("token"),
+            admin_key: self.admin_key.clone(),
+            seconds: self.seconds.clone(),
+            ids: self.ids.clone(),
+            processes: self.processes.clone(),
+        }
+    }
+
+    /// A request to the admin API. `null` is no body.
+    pub fn admin_request(&self, method: Method, path: &str, body: &Value) -> Request<Bytes> {
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", HOST)
+            .header("authorization", format!("Bearer {}", self.admin_key))
+            .header("content-type", "application/json")
+            .body(body.into())
+            .unwrap()
+    }
+
+    /// Asks the admin API.
+    pub async fn admin(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.send(self.admin_request(method, path, &body)).await
+    }
+
+    /// Reads from the admin API.
+    pub async fn look(&self, path: &str) -> Answer {
+        self.admin(Method::GET, path, Value::Null).await
+    }
+
+    /// The address of the directory in the admin API.
+    pub fn v1(&self, path: &str) -> String {
+        format!("/v1/directories/{}{path}", self.directory)
     }
 
     /// Lets time pass.
@@ -242,12 +298,19 @@ impl World {
     }
 }
 
-async fn start(cloud: &Cloud, ids: &Ids) -> Stack {
-    Stack::start(cloud.clone(), options(ids)).await.unwrap()
+async fn start(cloud: &Cloud, ids: &Ids, seconds: &Arc<AtomicI64>) -> Stack {
+    let options = options(ids, seconds);
+    Stack::start(cloud.clone(), options).await.unwrap()
 }
 
-fn options(ids: &Ids) -> StackOptions {
+fn options(ids: &Ids, seconds: &Arc<AtomicI64>) -> StackOptions {
+    let seconds = seconds.clone();
     StackOptions {
+        // Whoever waits makes the clock go on.
+        rest: Arc::new(move |time| {
+            seconds.fetch_add(time.as_secs() as i64 + 1, Ordering::Relaxed);
+            Box::pin(async {})
+        }),
         domain: HOST.to_owned(),
         ids: ids.clone(),
         ..StackOptions::default()

@@ -1,0 +1,553 @@
+//! Who may do what in the admin API, and what its description says of it.
+
+use std::sync::Arc;
+
+use aws_sdk_secretsmanager::Client;
+use axum::body::{Body, Bytes};
+use gateway::{AdminAuth, Gateway, Settings};
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use lambda_http::request::RequestContext;
+use local::{Fault, Service};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::directories::new;
+use crate::world::{Answer, HOST, World, user};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+impl World {
+    /// Another admin key.
+    async fn key(&self, name: &str, rest: Value) -> String {
+        let mut secret = json!({"key": SECRET});
+        secret
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        Client::new(self.cloud.config())
+            .create_secret()
+            .name(format!("rollcall/admin/{name}"))
+            .secret_string(secret.to_string())
+            .send()
+            .await
+            .unwrap();
+        format!("rollcall_admin_{name}_{SECRET}")
+    }
+
+    async fn by(&self, key: &str, method: Method, path: &str, body: &Value) -> Answer {
+        let mut request = self.admin_request(method, path, body);
+        let headers = request.headers_mut();
+        match key {
+            "" => headers.remove("authorization"),
+            key => headers.insert("authorization", format!("Bearer {key}").parse().unwrap()),
+        };
+        self.send(request).await
+    }
+}
+
+/// Every operation that the description has: method, path and whether it changes something.
+fn operations() -> Vec<(Method, String)> {
+    let document = directories::document();
+    let mut all = vec![];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            all.push((method.to_uppercase().parse().unwrap(), path.clone()));
+        }
+    }
+    all
+}
+
+fn filled(path: &str, directory: &str, id: &str) -> String {
+    path.replace("{directory}", directory).replace("{id}", id)
+}
+
+/// No key, a wrong key, a key for others, and an id of another directory: for each operation that there is.
+#[tokio::test]
+async fn no_operation_is_without_walls() {
+    let world = World::new().await;
+    let acme = world.directory_of("acme", "crm").await;
+    let ann = acme
+        .post("/Users", &user("ann@example.com"))
+        .await
+        .expect(201)
+        .id();
+    let sales = acme
+        .post("/Groups", &json!({"displayName": "Sales"}))
+        .await
+        .expect(201)
+        .id();
+    let others = world
+        .key(
+            "others",
+            json!({"access": "read-write", "tenant": "umbrella"}),
+        )
+        .await;
+    let reader = world.key("reader", json!({"access": "read"})).await;
+    assert_eq!(operations().len(), 19);
+    for (method, path) in operations() {
+        let id = if path.contains("users") { &ann } else { &sales };
+        let own = filled(&path, &acme.directory, id);
+        let body = match method {
+            Method::PATCH => json!({"name": "Taken"}),
+            Method::POST if path == "/v1/directories" => new("acme", "crm"),
+            Method::POST => json!({}),
+            _ => Value::Null,
+        };
+        let none = world.by("", method.clone(), &own, &body).await.expect(401);
+        assert_eq!(
+            none.header("www-authenticate"),
+            Some(r#"Bearer realm="admin""#),
+            "{method} {path}"
+        );
+        assert_eq!(
+            none.header("content-type"),
+            Some("application/problem+json")
+        );
+        // Wrong, unknown, of another form, of SCIM: all alike.
+        let name = format!("rollcall_admin_first_{SECRET}");
+        let stranger = format!("rollcall_admin_nobody_{SECRET}");
+        let mut answers = vec![];
+        for key in [name.as_str(), &stranger, "x", &acme.token] {
+            world.wait(2);
+            let answer = world.by(key, method.clone(), &own, &body).await.expect(401);
+            assert_eq!(
+                answer.header("www-authenticate"),
+                Some(r#"Bearer realm="admin", error="invalid_token""#)
+            );
+            answers.push(answer.body);
+        }
+        assert!(
+            answers.iter().all(|body| *body == answers[0]),
+            "{method} {path}"
+        );
+        if method != Method::GET {
+            world
+                .by(&reader, method.clone(), &own, &body)
+                .await
+                .expect(403);
+        }
+        if path.contains("{directory}") {
+            // A directory of others is as little there as one that nobody has.
+            let other = world
+                .by(&others, method.clone(), &own, &body)
+                .await
+                .expect(404);
+            let nobody = filled(&path, "00000000-0000-4000-8000-000000000000", id);
+            let nobody = world
+                .by(&others, method.clone(), &nobody, &body)
+                .await
+                .expect(404);
+            assert_eq!(other.body, nobody.body);
+            let no_id = filled(&path, "x", id);
+            world
+                .by(&others, method.clone(), &no_id, &body)
+                .await
+                .expect(404);
+        }
+        if path.contains("{id}") {
+            // The id of one directory says nothing in another.
+            world
+                .look(&filled(&path, &world.directory, id))
+                .await
+                .expect(404);
+            world
+                .look(&filled(&path, &acme.directory, "x"))
+                .await
+                .expect(404);
+        }
+    }
+    // Nothing of all that did anything.
+    let now = world.look(&acme.v1("")).await.expect(200).json();
+    assert_eq!(
+        (&now["name"], &now["status"]),
+        (&json!("acme (crm)"), &json!("active"))
+    );
+    acme.get("/Users?count=0").await.expect(200);
+    let list = world.look("/v1/directories").await.expect(200).json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_reaches_what_it_is_for() {
+    let world = World::new().await;
+    let mut all = vec![];
+    for (tenant, product) in [("acme", "crm"), ("acme", "erp"), ("umbrella", "crm")] {
+        let directory = world.directory_of(tenant, product).await;
+        directory
+            .post("/Users", &user(&format!("ann@{tenant}.{product}")))
+            .await
+            .expect(201);
+        all.push(directory);
+    }
+    let cases = [
+        (
+            "crm",
+            json!({"access": "read-write", "product": "crm"}),
+            vec![0, 2],
+        ),
+        (
+            "acme",
+            json!({"access": "read-write", "tenant": "acme"}),
+            vec![0, 1],
+        ),
+        (
+            "both",
+            json!({"access": "read-write", "tenant": "acme", "product": "crm"}),
+            vec![0],
+        ),
+        (
+            "nobody",
+            json!({"access": "read-write", "tenant": "acm"}),
+            vec![],
+        ),
+    ];
+    for (name, rest, reached) in cases {
+        let key = world.key(name, rest).await;
+        let ids = |list: &Value, member: &str| {
+            let mut ids: Vec<String> = list["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one[member].as_str().unwrap().to_owned())
+                .collect();
+            ids.sort();
+            ids
+        };
+        let mut expected: Vec<String> = reached
+            .iter()
+            .map(|index: &usize| all[*index].directory.clone())
+            .collect();
+        expected.sort();
+        let list = world
+            .by(&key, Method::GET, "/v1/directories", &Value::Null)
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(ids(&list, "id"), expected, "{name}");
+        let users = world
+            .by(&key, Method::GET, "/v1/users", &Value::Null)
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(ids(&users, "directory_id"), expected, "{name}");
+        // Asking for more than one may is asking for nothing.
+        let path = "/v1/directories?tenant=umbrella&product=erp";
+        let none = world
+            .by(&key, Method::GET, path, &Value::Null)
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(none, json!({"data": [], "next_cursor": null}));
+        for (index, directory) in all.iter().enumerate() {
+            let status = if reached.contains(&index) { 200 } else { 404 };
+            world
+                .by(&key, Method::GET, &directory.v1(""), &Value::Null)
+                .await
+                .expect(status);
+        }
+        let made = world
+            .by(
+                &key,
+                Method::POST,
+                "/v1/directories",
+                &new("umbrella", "erp"),
+            )
+            .await;
+        made.expect(403);
+    }
+    // Cursors of one key lead nowhere under another.
+    let key = world
+        .key("third", json!({"access": "read", "product": "crm"}))
+        .await;
+    let page = world
+        .look("/v1/directories?limit=1")
+        .await
+        .expect(200)
+        .json();
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let path = format!("/v1/directories?limit=1&cursor={cursor}");
+    world
+        .by(&key, Method::GET, &path, &Value::Null)
+        .await
+        .expect(400);
+}
+
+#[tokio::test]
+async fn keys_come_and_go_within_a_minute() {
+    let world = World::new().await;
+    let key = format!("rollcall_admin_ci_{SECRET}");
+    let look = async || {
+        world
+            .by(&key, Method::GET, "/v1/directories", &Value::Null)
+            .await
+            .status
+            .as_u16()
+    };
+    assert_eq!(look().await, 401);
+    world.key("ci", json!({"access": "read"})).await;
+    world.wait(1);
+    assert_eq!(look().await, 200);
+    // Warm, a check asks nothing; and a process goes on with what it knows.
+    world.cloud.take_requests();
+    assert_eq!(look().await, 200);
+    assert!(
+        world
+            .cloud
+            .take_requests()
+            .of(Service::SecretsManager)
+            .is_empty()
+    );
+    world.cloud.set_faults(|request| match request.service {
+        Service::SecretsManager => Fault::Error {
+            status: 500,
+            code: "InternalServiceError",
+            message: "down",
+        },
+        _ => Fault::Pass,
+    });
+    world.wait(600);
+    assert_eq!(look().await, 200);
+    let cold = world.cold().await;
+    let answer = cold
+        .by(&key, Method::GET, "/v1/directories", &Value::Null)
+        .await
+        .expect(503);
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    world.cloud.clear_faults();
+    let client = Client::new(world.cloud.config());
+    client
+        .delete_secret()
+        .secret_id("rollcall/admin/ci")
+        .send()
+        .await
+        .unwrap();
+    world.wait(60);
+    assert_eq!(look().await, 401);
+}
+
+/// A scope that is misspelt, or a key that could be guessed, opens nothing.
+#[tokio::test]
+async fn a_secret_that_is_no_key_opens_nothing() {
+    let world = World::new().await;
+    for (index, rest) in [
+        json!({"access": "read", "tennant": "acme"}),
+        json!({"access": "write"}),
+        json!({}),
+        json!({"access": "read", "key": "short"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.wait(2);
+        let key = world.key(&format!("k{index}"), rest).await;
+        for key in [key, format!("rollcall_admin_k{index}_short")] {
+            world
+                .by(&key, Method::GET, "/v1/directories", &Value::Null)
+                .await
+                .expect(401);
+        }
+    }
+}
+
+/// With AdminAuth=iam the principal that API Gateway has checked is let in, and nobody else; keys open nothing.
+#[tokio::test]
+async fn a_signature_is_enough_where_it_is_asked_for() {
+    let world = World::new().await;
+    let clock = world.cloud.clock();
+    let settings = Settings {
+        table: world.stack.template().table.name.clone(),
+        secret_prefix: "rollcall/".to_owned(),
+        base_url: None,
+        clock: Arc::new(move || clock()),
+        ids: directory::Ids::default(),
+        requests_per_second: None,
+        admin_auth: AdminAuth::Iam,
+    };
+    let router = directories::router(Gateway::new(world.cloud.config(), settings));
+    let context = |authorizer: Value| -> RequestContext {
+        let context = json!({
+            "accountId": "1", "apiId": "a", "domainName": HOST, "stage": "$default", "requestId": "r", "routeKey": "r",
+            "authorizer": authorizer,
+            "http": {"method": "GET", "path": "/v1/directories", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "x"},
+            "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000_u64,
+        });
+        RequestContext::ApiGatewayV2(serde_json::from_value(context).unwrap())
+    };
+    let ask = async |authorizer: Value| {
+        let mut request = Request::get("/v1/directories")
+            .header("authorization", format!("Bearer {}", world.admin_key))
+            .body(Body::empty())
+            .unwrap();
+        request.extensions_mut().insert(context(authorizer));
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body: Bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, body)
+    };
+    let principal = json!({"iam": {"accessKey": "AKIA", "accountId": "1", "callerId": "c", "userArn": "arn:aws:iam::1:role/backend", "userId": "u"}});
+    let (status, body) = ask(principal).await;
+    assert_eq!(status, 200, "{body:?}");
+    for none in [
+        Value::Null,
+        json!({}),
+        json!({"jwt": {"claims": {}, "scopes": null}}),
+    ] {
+        assert_eq!(ask(none).await.0, 401);
+    }
+}
+
+/// The description has every route of the router with every method, and no other.
+#[tokio::test]
+async fn the_description_has_every_route() {
+    let world = World::new().await;
+    let described = operations();
+    let mut paths: Vec<&str> = described.iter().map(|(_, path)| path.as_str()).collect();
+    paths.dedup();
+    paths.sort_unstable();
+    let mut routed: Vec<&str> = directories::endpoints()
+        .iter()
+        .map(|(path, _)| *path)
+        .collect();
+    routed.sort_unstable();
+    assert_eq!(paths, routed);
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    for path in routed {
+        for method in [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ] {
+            let known = described
+                .iter()
+                .any(|(one, at)| *one == method && at == path);
+            let answer = world
+                .admin(method.clone(), &filled(path, nobody, nobody), Value::Null)
+                .await;
+            assert_eq!(answer.status != 405, known, "{method} {path}");
+        }
+    }
+    let served = world.look("/v1/openapi.json").await.expect(200).json();
+    assert_eq!(served, directories::document());
+    assert!(
+        served["openapi"].as_str().unwrap().starts_with("3.1"),
+        "{}",
+        served["openapi"]
+    );
+}
+
+/// The answers, and what is sent, fit what the description says of them.
+#[tokio::test]
+async fn answers_fit_the_description() {
+    let world = World::new().await;
+    let document = directories::document();
+    let check = |name: &str, value: &Value| {
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$ref": format!("#/components/schemas/{name}"),
+            "components": document["components"],
+        });
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&schema)
+            .unwrap();
+        let errors: Vec<String> = validator
+            .iter_errors(value)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{name}: {errors:?} in {value}");
+        let mut more = value.clone();
+        more["more"] = json!(1);
+        assert!(!validator.is_valid(&more), "{name} takes more");
+    };
+    let body = json!({"tenant": "acme", "product": "crm", "name": "Acme", "provider": "azure-scim-v2", "settings": {"strict": false}});
+    check("NewDirectory", &body);
+    let created = world
+        .admin(Method::POST, "/v1/directories", body)
+        .await
+        .expect(201)
+        .json();
+    check("Directory", &created);
+    let acme = world.of(&created);
+    let ann = acme
+        .post("/Users", &user("ann@example.com"))
+        .await
+        .expect(201)
+        .id();
+    let sales = json!({"displayName": "Sales", "externalId": "00g1", "members": [{"value": ann}]});
+    let sales = acme.post("/Groups", &sales).await.expect(201).id();
+    let all = json!({"displayName": "All", "members": [{"value": sales}]});
+    acme.post("/Groups", &all).await.expect(201);
+    world.wait(60);
+    let cases = [
+        ("DirectoryList", "/v1/directories".to_owned(), 2),
+        ("UserList", acme.v1("/users"), 1),
+        (
+            "UserList",
+            "/v1/users?tenant=acme&product=crm".to_owned(),
+            1,
+        ),
+        ("GroupList", acme.v1("/groups"), 2),
+        (
+            "GroupList",
+            "/v1/groups?tenant=acme&product=crm".to_owned(),
+            2,
+        ),
+        ("GroupList", acme.v1(&format!("/users/{ann}/groups")), 2),
+        (
+            "MemberList",
+            acme.v1(&format!("/groups/{sales}/members")),
+            1,
+        ),
+        ("EventList", acme.v1("/events"), 6),
+        ("Tokens", acme.v1("/tokens"), 1),
+    ];
+    for (name, path, count) in cases {
+        let answer = world.look(&path).await.expect(200).json();
+        assert_eq!(
+            answer["data"].as_array().unwrap().len(),
+            count,
+            "{path}: {answer}"
+        );
+        check(name, &answer);
+    }
+    for (name, path) in [
+        ("Directory", acme.v1("")),
+        ("User", acme.v1(&format!("/users/{ann}"))),
+        ("Group", acme.v1(&format!("/groups/{sales}"))),
+    ] {
+        check(name, &world.look(&path).await.expect(200).json());
+    }
+    check(
+        "Problem",
+        &world.look("/v1/directories/x").await.expect(404).json(),
+    );
+    let wrong = world
+        .admin(Method::POST, "/v1/directories", json!({"more": 1}))
+        .await
+        .expect(422)
+        .json();
+    check("Problem", &wrong);
+    check(
+        "Problem",
+        &world
+            .look("/v1/directories?limit=x")
+            .await
+            .expect(400)
+            .json(),
+    );
+    let rotated = world
+        .admin(Method::POST, &acme.v1("/tokens"), json!({}))
+        .await
+        .expect(201)
+        .json();
+    check("Rotated", &rotated);
+    let deleting = world
+        .admin(Method::DELETE, &acme.v1(""), Value::Null)
+        .await
+        .expect(202)
+        .json();
+    check("Deleting", &deleting);
+}

@@ -1,0 +1,779 @@
+//! Directories and their tokens, through the admin API.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use local::{Fault, Service};
+use serde_json::{Value, json};
+
+use crate::world::{Answer, HOST, World, user};
+
+pub fn new(tenant: &str, product: &str) -> Value {
+    json!({"tenant": tenant, "product": product, "name": format!("{tenant} ({product})"), "provider": "okta-scim-v2"})
+}
+
+impl World {
+    /// A new directory, in the same processes.
+    pub async fn directory_of(&self, tenant: &str, product: &str) -> World {
+        let created = self
+            .admin(Method::POST, "/v1/directories", new(tenant, product))
+            .await;
+        self.of(&created.expect(201).json())
+    }
+
+    async fn create(&self, key: &str, body: &Value) -> Answer {
+        let mut request = self.admin_request(Method::POST, "/v1/directories", body);
+        request
+            .headers_mut()
+            .insert("idempotency-key", key.parse().unwrap());
+        self.send(request).await
+    }
+
+    async fn rotate_under(&self, key: &str, body: Value) -> Answer {
+        let mut request = self.admin_request(Method::POST, &self.v1("/tokens"), &body);
+        request
+            .headers_mut()
+            .insert("idempotency-key", key.parse().unwrap());
+        self.send(request).await
+    }
+
+    async fn rotate_token(&self, body: Value) -> String {
+        let answer = self.admin(Method::POST, &self.v1("/tokens"), body).await;
+        answer.expect(201).json()["token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    async fn with_token(&self, token: &str) -> u16 {
+        let mut request = self.request(Method::GET, "/Users?count=0", "");
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+        self.send(request).await.status.as_u16()
+    }
+
+    async fn tokens(&self) -> Value {
+        self.look(&self.v1("/tokens")).await.expect(200).json()["data"].clone()
+    }
+
+    /// How many directories there are besides the first one.
+    async fn others(&self) -> usize {
+        let list = self.look("/v1/directories").await.expect(200).json();
+        list["data"].as_array().unwrap().len() - 1
+    }
+}
+
+fn types(events: &[Value]) -> Vec<&str> {
+    events
+        .iter()
+        .map(|event| event["detail-type"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_directory_lives_through_the_api_alone() {
+    let world = World::new().await;
+    let answer = world
+        .admin(Method::POST, "/v1/directories", new("acme", "crm"))
+        .await
+        .expect(201);
+    let created = answer.json();
+    let id = created["id"].as_str().unwrap();
+    assert_eq!(
+        answer.header("location"),
+        Some(format!("/v1/directories/{id}").as_str())
+    );
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(created["base_url"], format!("http://{HOST}/scim/v2/{id}"));
+    assert_eq!(created["status"], "active");
+    assert_eq!(
+        created["settings"],
+        json!({"unique_group_names": false, "strict": false, "schemas": []})
+    );
+    assert!(created["token"].as_str().unwrap().starts_with("rollcall_"));
+    assert!(created["setup"].as_array().unwrap().len() > 2);
+
+    let acme = world.of(&created);
+    acme.post("/Users", &user("ann@example.com"))
+        .await
+        .expect(201);
+
+    // The token is never shown again.
+    let read = world.look(&acme.v1("")).await.expect(200);
+    let mut expected = created.clone();
+    expected.as_object_mut().unwrap().remove("token");
+    assert_eq!(read.json(), expected);
+    assert_eq!(read.header("etag"), Some("W/\"1\""));
+
+    // Deactivated: 403 within a minute, and nothing is changed; the team still reads.
+    let off = json!({"status": "inactive", "name": "Acme, on leave"});
+    let changed = world
+        .admin(Method::PATCH, &acme.v1(""), off.clone())
+        .await
+        .expect(200);
+    assert_eq!(changed.json()["name"], "Acme, on leave");
+    assert_eq!(changed.header("etag"), Some("W/\"2\""));
+    world.wait(60);
+    let refused = acme
+        .post("/Users", &user("bob@example.com"))
+        .await
+        .expect(403);
+    assert!(
+        refused.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("deactivated")
+    );
+    let users = world.look(&acme.v1("/users")).await.expect(200).json();
+    assert_eq!(users["data"][0]["user_name"], "ann@example.com");
+    // The same again changes nothing.
+    let again = world
+        .admin(Method::PATCH, &acme.v1(""), off)
+        .await
+        .expect(200);
+    assert_eq!(again.header("etag"), Some("W/\"2\""));
+
+    world
+        .admin(Method::PATCH, &acme.v1(""), json!({"status": "active"}))
+        .await
+        .expect(200);
+    world.wait(60);
+    acme.post("/Users", &user("bob@example.com"))
+        .await
+        .expect(201);
+
+    let events = world.events().await;
+    assert_eq!(
+        types(&events),
+        [
+            "directory.created",
+            "user.created",
+            "directory.deactivated",
+            "directory.activated",
+            "user.created"
+        ]
+    );
+    let detail = &events[2]["detail"];
+    assert_eq!(detail["resource"], json!({"type": "Directory", "id": id}));
+    assert_eq!(detail["version"], 2);
+    assert_eq!(detail["data"]["status"], "inactive");
+    let all = Value::from(events.clone()).to_string();
+    assert!(!all.contains("rollcall_"), "{all}");
+}
+
+#[tokio::test]
+async fn the_provider_decides_what_the_administrator_is_told() {
+    let world = World::new().await;
+    for provider in [
+        "okta-scim-v2",
+        "azure-scim-v2",
+        "onelogin-scim-v2",
+        "jumpcloud-scim-v2",
+        "generic-scim-v2",
+    ] {
+        let mut body = new("acme", "crm");
+        body["provider"] = json!(provider);
+        let created = world
+            .admin(Method::POST, "/v1/directories", body)
+            .await
+            .expect(201)
+            .json();
+        let base_url = created["base_url"].as_str().unwrap();
+        assert_eq!(
+            base_url.ends_with("?aadOptscim062020"),
+            provider == "azure-scim-v2",
+            "{base_url}"
+        );
+        assert!(!created["setup"].as_array().unwrap().is_empty());
+    }
+}
+
+/// What is wrong is named by where it stands, and nothing is created.
+#[tokio::test]
+async fn what_cannot_be_is_named() {
+    let world = World::new().await;
+    let good = new("acme", "crm");
+    let with = |name: &str, value: Value| {
+        let mut body = good.clone();
+        body[name] = value;
+        body
+    };
+    let cases = [
+        (
+            json!({}),
+            422,
+            vec!["/tenant", "/product", "/name", "/provider"],
+        ),
+        (with("tenant", json!("")), 422, vec!["/tenant"]),
+        (with("tenant", json!(" ")), 422, vec!["/tenant"]),
+        (with("name", json!("a\u{0}b")), 422, vec!["/name"]),
+        (
+            with("product", json!("p".repeat(201))),
+            422,
+            vec!["/product"],
+        ),
+        (with("product", json!(1)), 422, vec!["/product"]),
+        (with("provider", json!("okta")), 422, vec!["/provider"]),
+        (with("settings", json!([])), 422, vec!["/settings"]),
+        (
+            with("settings", json!({"strict": "yes", "more/~": 1})),
+            422,
+            vec!["/settings/strict", "/settings/more~1~0"],
+        ),
+        // What the API gives is not the caller's to set, and what it does not know is not passed over.
+        (with("id", json!("1")), 422, vec!["/id"]),
+        (with("status", json!("inactive")), 422, vec!["/status"]),
+        (with("token", json!("t")), 422, vec!["/token"]),
+    ];
+    for (body, status, pointers) in cases {
+        let answer = world
+            .admin(Method::POST, "/v1/directories", body.clone())
+            .await
+            .expect(status);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
+        let problem = answer.json();
+        let named: Vec<&str> = problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|error| error["pointer"].as_str().unwrap())
+            .collect();
+        assert_eq!(named, pointers, "{body}");
+    }
+    for body in ["{", "[]", "{\"tenant\": 1, \"tenant\": 2}"] {
+        let mut request = world.admin_request(Method::POST, "/v1/directories", &json!({}));
+        *request.body_mut() = body.into();
+        world.send(request).await.expect(400);
+    }
+    let mut request = world.admin_request(Method::POST, "/v1/directories", &good);
+    request
+        .headers_mut()
+        .insert("content-type", "text/plain".parse().unwrap());
+    world.send(request).await.expect(415);
+    let large = with("name", json!("n".repeat(70_000)));
+    world
+        .admin(Method::POST, "/v1/directories", large)
+        .await
+        .expect(413);
+    assert_eq!(world.others().await, 0);
+
+    let path = world.v1("");
+    for (body, pointer) in [
+        (json!({"tenant": "other"}), "/tenant"),
+        (json!({"status": "deleting"}), "/status"),
+        (json!({"name": ""}), "/name"),
+        (
+            json!({"settings": {"unique_group_names": true}}),
+            "/settings/unique_group_names",
+        ),
+    ] {
+        let answer = world.admin(Method::PATCH, &path, body).await.expect(422);
+        assert_eq!(answer.json()["errors"][0]["pointer"], pointer);
+    }
+    for (query, parameter) in [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("cursor=x", "cursor"),
+        ("tenat=a", "tenat"),
+    ] {
+        let answer = world
+            .look(&format!("/v1/directories?{query}"))
+            .await
+            .expect(400);
+        assert_eq!(answer.json()["errors"][0]["parameter"], parameter);
+    }
+    world.look("/v1/nothing").await.expect(404);
+    world
+        .admin(Method::PUT, "/v1/directories", good)
+        .await
+        .expect(405);
+    assert_eq!(world.events().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_change_is_of_the_version_it_was_decided_on() {
+    let world = World::new().await;
+    let change = |tag: &str, name: &str| {
+        let mut request = world.admin_request(Method::PATCH, &world.v1(""), &json!({"name": name}));
+        request
+            .headers_mut()
+            .insert("if-match", tag.parse().unwrap());
+        request
+    };
+    world.send(change("W/\"1\"", "One")).await.expect(200);
+    world.send(change("W/\"1\"", "Two")).await.expect(412);
+    assert_eq!(
+        world.look(&world.v1("")).await.expect(200).json()["name"],
+        "One"
+    );
+
+    // Changes of different members that meet are all kept, though the table is busy.
+    let world = Arc::new(world);
+    crate::races::busy(&world);
+    let changes = [
+        json!({"name": "Three"}),
+        json!({"status": "inactive"}),
+        json!({"settings": {"strict": true}}),
+    ];
+    let changes = changes.map(|change| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            world
+                .admin(Method::PATCH, &world.v1(""), change)
+                .await
+                .expect(200)
+        })
+    });
+    for change in changes {
+        change.await.unwrap();
+    }
+    world.cloud.clear_faults();
+    let now = world.look(&world.v1("")).await.expect(200).json();
+    assert_eq!(
+        (&now["name"], &now["status"], &now["settings"]["strict"]),
+        (&json!("Three"), &json!("inactive"), &json!(true))
+    );
+}
+
+/// A client that did not get the answer sends the same again, and gets the directory and the token that there are.
+#[tokio::test]
+async fn the_same_request_again_makes_nothing_new() {
+    let world = World::new().await;
+    let body = new("acme", "crm");
+    let first = world.create("k1", &body).await.expect(201);
+    assert_eq!(first.header("idempotent-replayed"), None);
+    let again = world.create("k1", &body).await.expect(201);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.json(), first.json());
+    world.create("k1", &new("acme", "erp")).await.expect(422);
+    assert_eq!(world.others().await, 1);
+    assert_eq!(types(&world.events().await), ["directory.created"]);
+
+    // A token that was rotated is not given away by an old request.
+    let acme = world.of(&first.json());
+    acme.rotate_token(json!({})).await;
+    world.create("k1", &body).await.expect(409);
+
+    // After a day the key may be used for something else.
+    world.wait(24 * 60 * 60);
+    let other = world.create("k1", &body).await.expect(201).json();
+    assert_ne!(other["id"], first.json()["id"]);
+
+    // And a directory that is gone is gone.
+    world
+        .admin(Method::DELETE, &world.of(&other).v1(""), Value::Null)
+        .await
+        .expect(202);
+    world.create("k1", &body).await.expect(409);
+    for key in ["", &"k".repeat(256)] {
+        world.create(key, &body).await.expect(400);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_meet_make_one_directory() {
+    let world = Arc::new(World::new().await);
+    crate::races::busy(&world);
+    let creates: Vec<_> = (0..10)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                world
+                    .create("k", &new("acme", "crm"))
+                    .await
+                    .expect(201)
+                    .json()
+            })
+        })
+        .collect();
+    let mut made = BTreeSet::new();
+    for create in creates {
+        let created = create.await.unwrap();
+        made.insert((created["id"].to_string(), created["token"].to_string()));
+    }
+    world.cloud.clear_faults();
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(world.others().await, 1);
+}
+
+/// Whoever dies between the directory and its token is replaced by the next request.
+#[tokio::test]
+async fn a_creation_that_died_is_finished_by_the_next_request() {
+    let world = World::new().await;
+    world
+        .cloud
+        .set_faults(|request| match request.operation.as_str() {
+            "CreateSecret" => Fault::Error {
+                status: 500,
+                code: "InternalServiceError",
+                message: "down",
+            },
+            _ => Fault::Pass,
+        });
+    world.create("k", &new("acme", "crm")).await.expect(500);
+    world.cloud.clear_faults();
+    let created = world
+        .create("k", &new("acme", "crm"))
+        .await
+        .expect(201)
+        .json();
+    world.of(&created).get("/Users").await.expect(200);
+    assert_eq!(world.others().await, 1);
+
+    // The same when the answer was lost, and not the request.
+    world.cloud.set_faults(
+        |request| match (request.operation.as_str(), request.number) {
+            ("CreateSecret", 1) => Fault::DropAnswer,
+            _ => Fault::Pass,
+        },
+    );
+    let created = world
+        .create("k2", &new("acme", "crm"))
+        .await
+        .expect(201)
+        .json();
+    world.of(&created).get("/Users").await.expect(200);
+}
+
+/// The demand of the issue: no request fails while the identity provider still sends the old token.
+#[tokio::test]
+async fn a_rotation_fails_no_request() {
+    let world = World::new().await;
+    world.get("/Users?count=0").await.expect(200);
+    let new = world.rotate_token(json!({"grace_seconds": 3_600})).await;
+    for _ in 0..59 {
+        world.wait(60);
+        assert_eq!(world.with_token(&world.token).await, 200);
+        assert_eq!(world.with_token(&new).await, 200);
+    }
+    world.wait(60);
+    assert_eq!(world.with_token(&world.token).await, 401);
+    assert_eq!(world.with_token(&new).await, 200);
+}
+
+#[tokio::test]
+async fn tokens_are_told_about_and_never_told() {
+    let world = World::new().await;
+    assert_eq!(
+        world.tokens().await,
+        json!([{"state": "current", "created": "2026-01-01T00:00:00.000Z", "last_used": null, "expires": null}])
+    );
+    world.wait(2 * 3_600 + 59);
+    world.get("/Users?count=0").await.expect(200);
+    let new = world.rotate_token(json!({})).await;
+    world.wait(3_600);
+    assert_eq!(world.with_token(&new).await, 200);
+    let tokens = world.tokens().await;
+    let expected = json!([
+        {"state": "current", "created": "2026-01-01T02:00:59.000Z", "last_used": "2026-01-01T03:00:00.000Z", "expires": null},
+        {"state": "previous", "created": "2026-01-01T00:00:00.000Z", "last_used": "2026-01-01T02:00:00.000Z", "expires": "2026-01-02T02:00:59.000Z"},
+    ]);
+    assert_eq!(tokens, expected);
+    world.wait(24 * 3_600);
+    assert_eq!(world.tokens().await.as_array().unwrap().len(), 1);
+}
+
+/// Two are good at a time: the second rotation ends the token before the first.
+#[tokio::test]
+async fn a_second_rotation_ends_the_oldest_token() {
+    let world = World::new().await;
+    let second = world.rotate_token(json!({})).await;
+    let third = world.rotate_token(json!({})).await;
+    let cold = world.cold().await;
+    assert_eq!(cold.with_token(&world.token).await, 401);
+    cold.wait(2);
+    assert_eq!(cold.with_token(&second).await, 200);
+    assert_eq!(cold.with_token(&third).await, 200);
+}
+
+/// A rotation whose answer was lost, sent again under the same key, does not end the token that Okta still has.
+#[tokio::test]
+async fn the_same_rotation_again_is_none() {
+    let world = World::new().await;
+    let first = world
+        .rotate_under("r1", json!({"grace_seconds": 60}))
+        .await
+        .expect(201)
+        .json();
+    let again = world
+        .rotate_under("r1", json!({"grace_seconds": 60}))
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(first, again);
+    assert_eq!(world.with_token(&world.token).await, 200);
+    world.rotate_token(json!({})).await;
+    world
+        .rotate_under("r1", json!({"grace_seconds": 60}))
+        .await
+        .expect(409);
+    for grace in [json!(-1), json!(1.5), json!("1"), json!(40_000_000_000_i64)] {
+        world
+            .admin(
+                Method::POST,
+                &world.v1("/tokens"),
+                json!({"grace_seconds": grace}),
+            )
+            .await
+            .expect(422);
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_revoked_within_a_minute() {
+    let world = World::new().await;
+    // No grace: the old one is dead as soon as a process looks again.
+    let second = world.rotate_token(json!({"grace_seconds": 0})).await;
+    assert_eq!(world.with_token(&world.token).await, 401);
+    world.wait(2);
+    assert_eq!(world.with_token(&second).await, 200);
+
+    let third = world.rotate_token(json!({})).await;
+    assert_eq!(world.with_token(&second).await, 200);
+    for _ in 0..2 {
+        world
+            .admin(Method::DELETE, &world.v1("/tokens/previous"), Value::Null)
+            .await
+            .expect(204);
+    }
+    world.wait(60);
+    assert_eq!(world.with_token(&second).await, 401);
+    world.wait(2);
+    assert_eq!(world.with_token(&third).await, 200);
+
+    for _ in 0..2 {
+        world
+            .admin(Method::DELETE, &world.v1("/tokens"), Value::Null)
+            .await
+            .expect(204);
+    }
+    assert_eq!(world.tokens().await, json!([]));
+    world.wait(60);
+    for token in [&second, &third] {
+        assert_eq!(world.with_token(token).await, 401);
+        world.wait(2);
+    }
+    let rotated = world
+        .admin(Method::POST, &world.v1("/tokens"), Value::Null)
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(rotated["previous_expires"], Value::Null);
+    world.wait(2);
+    assert_eq!(
+        world.with_token(rotated["token"].as_str().unwrap()).await,
+        200
+    );
+    assert_eq!(world.with_token(&third).await, 401);
+}
+
+/// The mark of a token's use is one write an hour, beside the request, and never a reason for it to fail or to wait.
+#[tokio::test]
+async fn marks_of_use_cost_one_write_an_hour() {
+    let world = World::new().await;
+    let marks = || {
+        let requests = world.cloud.take_requests();
+        requests
+            .of(Service::DynamoDb)
+            .operations()
+            .iter()
+            .filter(|name| **name == "UpdateItem")
+            .count()
+    };
+    world.get("/Users?count=0").await.expect(200);
+    assert_eq!(marks(), 1);
+    for _ in 0..50 {
+        world.wait(70);
+        world.get("/Users?count=0").await.expect(200);
+    }
+    assert_eq!(marks(), 0);
+    world.wait(3_600);
+    world.get("/Users?count=0").await.expect(200);
+    assert_eq!(marks(), 1);
+
+    world
+        .cloud
+        .set_faults(|request| match request.operation.as_str() {
+            "UpdateItem" => Fault::Delay(Duration::from_secs(5)),
+            _ => Fault::Pass,
+        });
+    world.wait(3_600);
+    let begun = std::time::Instant::now();
+    world.get("/Users?count=0").await.expect(200);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    world
+        .cloud
+        .set_faults(|request| match request.operation.as_str() {
+            "UpdateItem" => Fault::Error {
+                status: 400,
+                code: "ValidationException",
+                message: "no",
+            },
+            _ => Fault::Pass,
+        });
+    world.wait(3_600);
+    world.get("/Users?count=0").await.expect(200);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let world = World::new().await;
+    for tenant in 0..7 {
+        for product in ["crm", "erp"] {
+            world
+                .directory_of(&format!("tenant {tenant}#E"), product)
+                .await;
+        }
+    }
+    world.directory_of("tenant 1#E", "crm").await;
+    for (query, count) in [
+        ("", 16),
+        ("product=crm&", 8),
+        ("tenant=tenant%201%23E&", 3),
+        ("tenant=tenant%201%23E&product=crm&", 2),
+        ("tenant=tenant%201&", 0),
+        ("tenant=TENANT%201%23E&", 0),
+        ("product=%23&", 0),
+    ] {
+        for limit in [1, 3, 100] {
+            let mut seen = BTreeSet::new();
+            let mut cursor = String::new();
+            let mut pages = 0;
+            loop {
+                let path = format!("/v1/directories?{query}limit={limit}{cursor}");
+                let page = world.look(&path).await.expect(200).json();
+                let data = page["data"].as_array().unwrap();
+                assert!(data.len() <= limit);
+                for directory in data {
+                    assert!(directory.get("token").is_none());
+                    assert!(seen.insert(directory["id"].to_string()));
+                }
+                pages += 1;
+                match page["next_cursor"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+            }
+            assert_eq!(seen.len(), count, "{query}");
+            assert!(
+                pages <= count / limit + 1,
+                "{pages} pages of {query}{limit}"
+            );
+        }
+    }
+    // A cursor is of its own list.
+    let first = world
+        .look("/v1/directories?limit=1")
+        .await
+        .expect(200)
+        .json();
+    let cursor = first["next_cursor"].as_str().unwrap();
+    world
+        .look(&format!("/v1/directories?product=crm&cursor={cursor}"))
+        .await
+        .expect(400);
+}
+
+/// Many requests of several directories go through one process, and each stays with its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_created_side_by_side_are_each_in_their_own_directory() {
+    let world = World::new().await;
+    let mut directories = vec![];
+    for n in 0..4 {
+        directories.push(Arc::new(world.directory_of(&format!("t{n}"), "crm").await));
+    }
+    let creates: Vec<_> = (0..100)
+        .map(|n| {
+            let own = directories[n % 4].clone();
+            // The same names in each: they do not clash.
+            let body = user(&format!("u{}@example.com", n / 4));
+            tokio::spawn(async move {
+                let id = own.post("/Users", &body).await.expect(201).id();
+                (own.directory.clone(), id)
+            })
+        })
+        .collect();
+    let mut expected = BTreeSet::new();
+    for create in creates {
+        expected.insert(create.await.unwrap());
+    }
+    let mut found = BTreeSet::new();
+    for own in &directories {
+        let users = world
+            .look(&own.v1("/users?limit=200"))
+            .await
+            .expect(200)
+            .json();
+        for user in users["data"].as_array().unwrap() {
+            found.insert((
+                own.directory.clone(),
+                user["id"].as_str().unwrap().to_owned(),
+            ));
+        }
+    }
+    assert_eq!(found, expected);
+    for event in world.events().await {
+        let (of, id) = (
+            &event["detail"]["directory_id"],
+            &event["detail"]["resource"]["id"],
+        );
+        let pair = (
+            of.as_str().unwrap().to_owned(),
+            id.as_str().unwrap().to_owned(),
+        );
+        assert!(event["detail-type"] == "directory.created" || expected.contains(&pair));
+    }
+}
+
+/// What the main operations ask of AWS, in a process that knows the key.
+#[tokio::test]
+async fn directories_cost_what_is_written() {
+    let world = World::new().await;
+    world.look("/v1/directories").await.expect(200);
+    let path = world.v1("");
+    let operations = async |method: Method, path: &str, body: Value| {
+        world.cloud.take_requests();
+        world.admin(method, path, body).await;
+        let asked = world.cloud.take_requests();
+        asked
+            .operations()
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        operations(Method::GET, &path, Value::Null).await,
+        ["GetItem"]
+    );
+    assert_eq!(
+        operations(Method::GET, "/v1/directories", Value::Null).await,
+        ["Query", "BatchGetItem"]
+    );
+    assert_eq!(
+        operations(Method::POST, "/v1/directories", new("a", "b")).await,
+        ["TransactWriteItems", "CreateSecret"]
+    );
+    assert_eq!(
+        operations(Method::PATCH, &path, json!({"name": "x"})).await,
+        ["GetItem", "GetItem", "TransactWriteItems"]
+    );
+    assert_eq!(
+        operations(Method::PATCH, &path, json!({"name": "x"})).await,
+        ["GetItem", "GetItem"]
+    );
+    let rotate = operations(Method::POST, &format!("{path}/tokens"), json!({})).await;
+    assert_eq!(rotate, ["GetItem", "GetSecretValue", "PutSecretValue"]);
+    assert_eq!(
+        operations(Method::GET, &format!("{path}/users"), Value::Null).await,
+        ["GetItem", "Query"]
+    );
+    assert_eq!(
+        operations(Method::GET, &format!("{path}/events"), Value::Null).await,
+        ["GetItem", "Query"]
+    );
+}
