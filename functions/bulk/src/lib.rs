@@ -43,8 +43,8 @@ pub fn router_with(gateway: Gateway, patience: Patience) -> Router {
         gateway,
         [
             ("/scim/v2/{directory}/Bulk", bulk),
-            ("/scim/v2/{directory}", get(search::by_query)),
-            ("/scim/v2/{directory}/.search", post(search::by_body)),
+            ("/scim/v2/{directory}", get(search::search)),
+            ("/scim/v2/{directory}/.search", post(search::search)),
         ],
     )
 }

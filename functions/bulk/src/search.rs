@@ -6,34 +6,18 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use directory::{AnyResource, Caller, Queries, Query, ResourceId};
-use gateway::{Authenticated, Body, Error, Gateway, Params, list};
+use directory::{AnyResource, Queries, Query, ResourceId};
+use gateway::{Asked, Authenticated, Error, Gateway, list};
 use jiff::Timestamp;
 use scim::{ResolvedFilter, ResolvedSort, ResourceType, SearchRequest};
 
-pub(crate) async fn by_query(
-    State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
-    params: Params,
-) -> Result<Response, Error> {
-    found(&gateway, &caller, &params.search()?).await
-}
-
-pub(crate) async fn by_body(
-    State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
-    Body(body): Body,
-) -> Result<Response, Error> {
-    found(&gateway, &caller, &SearchRequest::from_body(body)?).await
-}
-
 /// What a search asks of one type.
-struct Asked<'a> {
+struct OfType<'a> {
     filter: Option<ResolvedFilter<'a>>,
     sort: Option<ResolvedSort<'a>>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> OfType<'a> {
     /// `None` if the filter leaves nothing of the type.
     fn of(ty: &'a ResourceType, asked: &SearchRequest) -> Result<Option<Self>, Error> {
         let filter = asked.filter.as_ref().map(|filter| filter.resolve_among(ty));
@@ -61,10 +45,10 @@ impl<'a> Asked<'a> {
     }
 }
 
-async fn found(
-    gateway: &Gateway,
-    caller: &Caller,
-    asked: &SearchRequest,
+pub(crate) async fn search(
+    State(gateway): State<Gateway>,
+    Authenticated(caller): Authenticated,
+    Asked(asked): Asked,
 ) -> Result<Response, Error> {
     let (user, group) = (&caller.types().user, &caller.types().group);
     if let Some(sort) = &asked.sort {
@@ -72,16 +56,16 @@ async fn found(
         sort.resolve(user).or_else(|_| sort.resolve(group))?;
     }
     let (of_user, of_group) = (asked.projection(user)?, asked.projection(group)?);
-    let (users, groups) = (Asked::of(user, asked)?, Asked::of(group, asked)?);
+    let (users, groups) = (OfType::of(user, &asked)?, OfType::of(group, &asked)?);
     let binding = format!("/ {}", asked.binding());
     let now = gateway.now();
     let queries = Queries {
-        users: users.as_ref().map(|of| of.query(asked, &binding, now)),
-        groups: groups.as_ref().map(|of| of.query(asked, &binding, now)),
+        users: users.as_ref().map(|of| of.query(&asked, &binding, now)),
+        groups: groups.as_ref().map(|of| of.query(&asked, &binding, now)),
     };
     let store = gateway.store();
-    let most = groups::most_members(caller, &of_group);
-    let found = store.search(caller, queries, most).await?;
+    let most = groups::most_members(&caller, &of_group);
+    let found = store.search(&caller, queries, most).await?;
     let mut ids: Vec<ResourceId> = vec![];
     for resource in &found.resources {
         match resource {
@@ -90,12 +74,12 @@ async fn found(
         }
     }
     let memberships = match of_user.wants("groups") {
-        true => store.memberships(caller, &ids).await?,
+        true => store.memberships(&caller, &ids).await?,
         false => Default::default(),
     };
     let show = |resource: &AnyResource| match resource {
-        AnyResource::User(user) => users::show(caller, user, &memberships, &of_user),
-        AnyResource::Group(group) => groups::show(caller, group, &of_group),
+        AnyResource::User(user) => users::show(&caller, user, &memberships, &of_user),
+        AnyResource::Group(group) => groups::show(&caller, group, &of_group),
     };
     Ok(list(found.list(&asked.paging, show)))
 }

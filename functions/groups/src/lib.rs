@@ -6,10 +6,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
-    At, Authenticated, Body, Error, Gateway, Params, Return, Wishes, created, named, no_content,
-    not_found, parse_id, resource, unmodified, updated,
+    Asked, At, Authenticated, Body, Error, Gateway, Params, Return, Wishes, created, named,
+    no_content, not_found, parse_id, resource, unmodified, updated,
 };
-use scim::{Object, PatchOp, Projection, SearchRequest};
+use scim::{Object, PatchOp, Projection};
 
 /// A PATCH is answered with the group up to this many members, and with 204
 /// above (RFC 7644 §3.5.2): that one is added must not cost reading the others.
@@ -24,7 +24,7 @@ pub fn router(gateway: Gateway) -> Router {
     gateway::routes(
         gateway,
         [
-            ("/scim/v2/{directory}/Groups", get(list).post(create)),
+            ("/scim/v2/{directory}/Groups", get(search).post(create)),
             ("/scim/v2/{directory}/Groups/.search", post(search)),
             (
                 "/scim/v2/{directory}/Groups/{id}",
@@ -34,27 +34,10 @@ pub fn router(gateway: Gateway) -> Router {
     )
 }
 
-async fn list(
-    State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
-    params: Params,
-) -> Result<Response, Error> {
-    found(&gateway, &caller, &params.search()?).await
-}
-
-/// A list that is asked for in a body, which may be longer than a URL (RFC 7644 §3.4.3, Q1).
 async fn search(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Body(body): Body,
-) -> Result<Response, Error> {
-    found(&gateway, &caller, &SearchRequest::from_body(body)?).await
-}
-
-async fn found(
-    gateway: &Gateway,
-    caller: &Caller,
-    asked: &SearchRequest,
+    Asked(asked): Asked,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = asked.projection(ty)?;
@@ -68,12 +51,12 @@ async fn found(
         binding: &asked.binding(),
         now: gateway.now(),
     };
-    let most = most_members(caller, &projection);
-    let found = gateway.store().groups(caller, &query, most).await?;
+    let most = most_members(&caller, &projection);
+    let found = gateway.store().groups(&caller, &query, most).await?;
     for group in &found.resources {
         answerable(group, most)?;
     }
-    let show = |group: &Group| show(caller, group, &projection);
+    let show = |group: &Group| show(&caller, group, &projection);
     Ok(gateway::list(found.list(&asked.paging, show)))
 }
 

@@ -6,10 +6,10 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Memberships, Query, ResourceId, Stored};
 use gateway::{
-    At, Authenticated, Body, Error, Gateway, Params, Wishes, created, named, no_content, not_found,
-    parse_id, resource, unmodified, updated,
+    Asked, At, Authenticated, Body, Error, Gateway, Params, Wishes, created, named, no_content,
+    not_found, parse_id, resource, unmodified, updated,
 };
-use scim::{Object, PatchOp, Projection, SearchRequest};
+use scim::{Object, PatchOp, Projection};
 use serde_json::Value;
 use tokio::try_join;
 
@@ -18,7 +18,7 @@ pub fn router(gateway: Gateway) -> Router {
     gateway::routes(
         gateway,
         [
-            ("/scim/v2/{directory}/Users", get(list).post(create)),
+            ("/scim/v2/{directory}/Users", get(search).post(create)),
             ("/scim/v2/{directory}/Users/.search", post(search)),
             (
                 "/scim/v2/{directory}/Users/{id}",
@@ -28,27 +28,10 @@ pub fn router(gateway: Gateway) -> Router {
     )
 }
 
-async fn list(
-    State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
-    params: Params,
-) -> Result<Response, Error> {
-    found(&gateway, &caller, &params.search()?).await
-}
-
-/// A list that is asked for in a body, which may be longer than a URL (RFC 7644 §3.4.3, Q1).
 async fn search(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Body(body): Body,
-) -> Result<Response, Error> {
-    found(&gateway, &caller, &SearchRequest::from_body(body)?).await
-}
-
-async fn found(
-    gateway: &Gateway,
-    caller: &Caller,
-    asked: &SearchRequest,
+    Asked(asked): Asked,
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
     let projection = asked.projection(ty)?;
@@ -63,17 +46,17 @@ async fn found(
         now: gateway.now(),
     };
     let store = gateway.store();
-    let found = store.users(caller, &query).await?;
+    let found = store.users(&caller, &query).await?;
     let ids: Vec<ResourceId> = found.resources.iter().map(|user| user.id).collect();
     let groups = match projection.wants("groups") {
         false => Memberships::default(),
         // The users of a page without filter and order stand next to each other.
         true if filter.is_none() && sort.is_none() => {
-            store.memberships_of_page(caller, &ids).await?
+            store.memberships_of_page(&caller, &ids).await?
         }
-        true => store.memberships(caller, &ids).await?,
+        true => store.memberships(&caller, &ids).await?,
     };
-    let show = |user: &Stored| show(caller, user, &groups, &projection);
+    let show = |user: &Stored| show(&caller, user, &groups, &projection);
     Ok(gateway::list(found.list(&asked.paging, show)))
 }
 

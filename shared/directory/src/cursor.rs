@@ -167,20 +167,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::directory::{Directory, NewDirectory, Provider, Settings};
     use crate::id::DirectoryId;
 
-    #[expect(clippy::disallowed_methods, reason = "cursors are a caller's")]
     fn caller() -> Caller {
-        let new = NewDirectory {
-            tenant: String::new(),
-            product: String::new(),
-            name: String::new(),
-            provider: Provider::Okta,
-            settings: Settings::default(),
-        };
-        let directory = Directory::new(DirectoryId::random(), new, Timestamp::UNIX_EPOCH).unwrap();
-        Caller::authenticated(directory.into(), "https://example.com")
+        Caller::any(DirectoryId::random())
     }
 
     fn now() -> Timestamp {

@@ -472,6 +472,26 @@ pub(crate) fn location(base_url: &str, endpoint: &str, id: ResourceId) -> String
 }
 
 #[cfg(test)]
+impl Caller {
+    /// Of a directory of which nothing was chosen.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests have nobody to authenticate"
+    )]
+    pub(crate) fn any(id: DirectoryId) -> Self {
+        let new = NewDirectory {
+            tenant: "acme".to_owned(),
+            product: "crm".to_owned(),
+            name: "Acme".to_owned(),
+            provider: Provider::Okta,
+            settings: Settings::default(),
+        };
+        let directory = Directory::new(id, new, Timestamp::UNIX_EPOCH).unwrap();
+        Self::authenticated(directory.into(), "https://example.com")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 

@@ -30,8 +30,8 @@ pub use admin::{ADMIN_KEY_PREFIX, ADMIN_SECRETS, AdminAuth, Administrator, Reade
 pub use auth::{Authenticated, BearerToken, Rotated, TokenState};
 pub use problem::Problem;
 pub use request::{
-    At, Body, JsonBytes, MAX_ADMIN_BODY_BYTES, MAX_BODY_BYTES, Params, admin_routes, parse_id,
-    routes,
+    Asked, At, Body, JsonBytes, MAX_ADMIN_BODY_BYTES, MAX_BODY_BYTES, Params, admin_routes,
+    parse_id, routes,
 };
 pub use response::{
     Error, created, described, list, named, no_content, not_found, object, resource, unmodified,

@@ -16,7 +16,7 @@ use directory::{DirectoryId, ResourceId};
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use scim::{Object, Projection, ResourceType, SearchRequest};
 use tower_http::compression::CompressionLayer;
 use tracing::Instrument;
@@ -198,16 +198,17 @@ impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(
-            form_urlencoded::parse(query.as_bytes())
-                .map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value)))
-                .collect(),
-        ))
+        Ok(Self::of(&parts.uri))
     }
 }
 
 impl Params {
+    fn of(uri: &Uri) -> Self {
+        let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        let owned = query.map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value)));
+        Self(owned.collect())
+    }
+
     /// The names of the parameters that there are.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
@@ -222,15 +223,6 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Which resources, in which order, and which part and attributes of them.
-    ///
-    /// # Errors
-    ///
-    /// 400, which names the parameter.
-    pub fn search(&self) -> Result<SearchRequest, Error> {
-        Ok(SearchRequest::from_query(|name| self.get(name))?)
-    }
-
     /// Which attributes of them.
     ///
     /// # Errors
@@ -242,6 +234,23 @@ impl Params {
             self.get("excludedAttributes"),
             ty,
         )?)
+    }
+}
+
+/// What a list is asked for: in the query of a GET, or in the body of a POST,
+/// which may be longer than a URL (RFC 7644 §3.4.2, §3.4.3, Q1).
+pub struct Asked(pub SearchRequest);
+
+impl<S: Send + Sync> FromRequest<S> for Asked {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        if request.method() == Method::POST {
+            let Body(body) = Body::from_request(request, state).await?;
+            return Ok(Self(SearchRequest::from_body(body)?));
+        }
+        let params = Params::of(request.uri());
+        Ok(Self(SearchRequest::from_query(|name| params.get(name))?))
     }
 }
 

@@ -17,10 +17,10 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::take;
+use crate::door::{check_message, take};
 use crate::error::{Error, describe, quote};
 use crate::quirks;
-use crate::value::is_unassigned;
+use crate::schema::Profile;
 
 /// The URI of the bulk message (RFC 7644 §3.7).
 pub const BULK_REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
@@ -126,7 +126,8 @@ impl BulkRequest {
     /// than [`MAX_BULK_OPERATIONS`]. What is wrong with a single operation is
     /// found out by [`BulkOperation::target`], and is the answer to that one.
     pub fn parse(mut body: Object) -> Result<BulkRequest, Error> {
-        check_schema(take(&mut body, "schemas"))?;
+        let profile = Profile::Tolerant;
+        check_message(&mut body, BULK_REQUEST_SCHEMA, "a bulk request", profile)?;
         let fail_on_errors = match take(&mut body, "failOnErrors").filter(|v| !v.is_null()) {
             None => None,
             Some(value) => Some(value.as_u64().ok_or_else(|| {
@@ -177,23 +178,6 @@ impl BulkRequest {
             fail_on_errors: fail_on_errors.filter(|errors| *errors > 0),
             operations,
         })
-    }
-}
-
-/// As of a PATCH (X1): a message without `schemas` is taken for what it is sent as.
-fn check_schema(schemas: Option<Value>) -> Result<(), Error> {
-    let Some(schemas) = schemas.filter(|schemas| !is_unassigned(schemas)) else {
-        return Ok(());
-    };
-    let named = quirks::single_value_for_list(schemas).iter().any(|uri| {
-        uri.as_str()
-            .is_some_and(|uri| uri.eq_ignore_ascii_case(BULK_REQUEST_SCHEMA))
-    });
-    match named {
-        true => Ok(()),
-        false => Err(Error::invalid_syntax(format_args!(
-            "schemas: a bulk request has {BULK_REQUEST_SCHEMA}"
-        ))),
     }
 }
 

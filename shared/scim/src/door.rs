@@ -14,7 +14,7 @@ use crate::Object;
 use crate::error::{Error, describe, quote};
 use crate::quirks;
 use crate::resource::Resource;
-use crate::schema::{Attribute, Mutability, Place, ResourceType};
+use crate::schema::{Attribute, Mutability, Place, Profile, ResourceType};
 use crate::value::{comparison_key, is_unassigned, read_simple, unexpected};
 
 impl ResourceType {
@@ -168,6 +168,28 @@ impl ResourceType {
             }
         }
         Ok(())
+    }
+}
+
+/// X1: a message without `schemas` is taken for what it is sent as, but under
+/// the strict profile; one that says it is something else than `what` is refused.
+pub(crate) fn check_message(
+    body: &mut Object,
+    uri: &str,
+    what: &str,
+    profile: Profile,
+) -> Result<(), Error> {
+    let named = match take(body, "schemas").filter(|schemas| !is_unassigned(schemas)) {
+        None => profile == Profile::Tolerant,
+        Some(schemas) => quirks::single_value_for_list(schemas)
+            .iter()
+            .any(|of| of.as_str().is_some_and(|of| of.eq_ignore_ascii_case(uri))),
+    };
+    match named {
+        true => Ok(()),
+        false => Err(Error::invalid_syntax(format_args!(
+            "schemas: {what} has {uri}"
+        ))),
     }
 }
 

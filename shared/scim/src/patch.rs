@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::door::{
-    Reading, identity, in_schema_order, is_immutable, is_primary, is_same, read_elements, read_one,
-    read_value, stays, take, two_primaries, value_key,
+    Reading, check_message, identity, in_schema_order, is_immutable, is_primary, is_same,
+    read_elements, read_one, read_value, stays, take, two_primaries, value_key,
 };
 use crate::error::{Error, describe, quote};
 use crate::filter::{ElementNode, Expression, Filter, MAX_FILTER_BYTES, Parser, resolve_element};
@@ -169,7 +169,7 @@ impl PatchOp {
     /// The value of a writeOnly attribute is checked and its operation dropped
     /// (C12): nothing after this can show a password.
     pub fn parse(mut body: Object, ty: &ResourceType) -> Result<PatchOp, Error> {
-        check_schema(take(&mut body, "schemas"), ty)?;
+        check_message(&mut body, PATCH_OP_SCHEMA, "a PATCH body", ty.profile)?;
         let operations = match take(&mut body, "Operations") {
             Some(Value::Array(operations)) => operations,
             Some(value) => {
@@ -205,24 +205,6 @@ impl PatchOp {
             operations: reader.operations,
         })
     }
-}
-
-/// X1: a message without `schemas` is taken for what it is sent as, but under
-/// the strict profile; one that says it is something else is refused.
-fn check_schema(schemas: Option<Value>, ty: &ResourceType) -> Result<(), Error> {
-    let named = match schemas.filter(|schemas| !is_unassigned(schemas)) {
-        None => !ty.is_strict(),
-        Some(schemas) => quirks::single_value_for_list(schemas).iter().any(|uri| {
-            uri.as_str()
-                .is_some_and(|uri| uri.eq_ignore_ascii_case(PATCH_OP_SCHEMA))
-        }),
-    };
-    if named {
-        return Ok(());
-    }
-    Err(Error::invalid_syntax(format_args!(
-        "schemas: a PATCH body has {PATCH_OP_SCHEMA}"
-    )))
 }
 
 struct Reader<'a> {

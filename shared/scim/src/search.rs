@@ -4,13 +4,13 @@
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::take;
+use crate::door::{check_message, take};
 use crate::error::{Error, describe};
 use crate::filter::{Filter, MAX_FILTER_BYTES};
 use crate::list::{Paging, integer};
 use crate::projection::Projection;
 use crate::quirks;
-use crate::schema::ResourceType;
+use crate::schema::{Profile, ResourceType};
 use crate::sort::Sort;
 use crate::value::is_unassigned;
 
@@ -58,17 +58,8 @@ impl SearchRequest {
     ///
     /// 400, which names the member.
     pub fn from_body(mut body: Object) -> Result<Self, Error> {
-        if let Some(schemas) = member(&mut body, "schemas") {
-            let named = quirks::single_value_for_list(schemas).iter().any(|uri| {
-                uri.as_str()
-                    .is_some_and(|uri| uri.eq_ignore_ascii_case(SEARCH_REQUEST_SCHEMA))
-            });
-            if !named {
-                return Err(Error::invalid_syntax(format_args!(
-                    "schemas: a search body has {SEARCH_REQUEST_SCHEMA}"
-                )));
-            }
-        }
+        let profile = Profile::Tolerant;
+        check_message(&mut body, SEARCH_REQUEST_SCHEMA, "a search body", profile)?;
         let filter = text(&mut body, "filter")?;
         let filter = filter.map(|text| Filter::parse_within(&text, LONGER * MAX_FILTER_BYTES));
         let (by, order) = (text(&mut body, "sortBy")?, text(&mut body, "sortOrder")?);
