@@ -702,14 +702,23 @@ async fn any_operations_do_what_they_do_one_by_one() {
             }
             operations.push(operation);
         }
-        let single = World::in_order().await;
+        // The users that operations name are there: nobody can name the id of one who is not there yet.
+        let peopled = async || {
+            let world = World::in_order().await;
+            for n in 0..12 {
+                let user = json!({"userName": format!("there{n}")});
+                world.post("/Users", &user).await.expect(201);
+            }
+            world
+        };
+        let single = peopled().await;
         let mut expected = vec![];
         for operation in &operations {
             let answer = alone(&single, operation).await;
             let version = answer.header("etag").map(str::to_owned);
             expected.push((answer.status.as_u16().to_string(), version));
         }
-        let many = World::in_order().await;
+        let many = peopled().await;
         let number = AtomicUsize::new(0);
         many.cloud.set_faults(move |info| match info.service {
             Service::DynamoDb => {

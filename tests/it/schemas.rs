@@ -62,10 +62,11 @@ async fn d7_settings_that_cannot_be_held_make_no_directory() {
         .create_directory(new)
         .await
         .unwrap_err();
-    let gateway::Error::Scim(error) = error else {
+    let gateway::Error::Store(directory::Error::Invalid(wrong)) = error else {
         panic!("{error:?}");
     };
-    let path = "settings.schemas[0].schema.attributes[0].type: expected string, ";
-    assert!(error.detail().starts_with(path), "{}", error.detail());
+    let pointer = "/settings/schemas/0/schema/attributes/0/type";
+    assert_eq!(wrong[0].pointer, pointer);
+    assert!(wrong[0].detail.starts_with("expected string, "));
     assert!(world.cloud.take_requests().is_empty());
 }
