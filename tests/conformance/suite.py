@@ -6,6 +6,8 @@ list never excuses what works by now.
 
 import collections
 import json
+import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -18,7 +20,10 @@ from httpx2 import Client
 from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import Status, check_server
 
-RUNNER = ["cargo", "run", "--quiet", "--locked", "--", "--listen", "127.0.0.1:0", "--data", ":memory:", "--json"]
+# The program as tests/conformance/run builds it. `cargo run` would build it again: on its own the package has other
+# features than within the workspace.
+PROGRAM = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"), "debug", "rollcall")
+RUNNER = [PROGRAM, "--listen", "127.0.0.1:0", "--data", ":memory:", "--json"]
 
 # Seconds that the runner may take to start, and the suite to run.
 START = 60
@@ -36,7 +41,6 @@ EXPECTED = {}
 
 def start(output):
     """The runner's process, and the first line that it writes."""
-    # Cargo becomes the program that it runs, so the process id is the runner's own.
     runner = subprocess.Popen(RUNNER, stdout=output)
     until = time.monotonic() + START
     while time.monotonic() < until and runner.poll() is None:
@@ -45,8 +49,9 @@ def start(output):
         if line.endswith("\n"):
             return runner, json.loads(line)
         time.sleep(0.1)
+    status = runner.poll()
     runner.kill()
-    sys.exit("the runner did not start")
+    sys.exit("the runner did not start: " + (f"nothing for {START} s" if status is None else f"exit code {status}"))
 
 
 def stop(runner):
