@@ -781,6 +781,43 @@ Resources:
         assert!(template.mappings.iter().all(reported));
     }
 
+    /// Which secrets each role may read: the SCIM functions those of directories, and nobody but the admin API its keys.
+    #[test]
+    fn no_role_but_that_of_the_admin_api_reaches_admin_keys() {
+        let yaml = Yaml::load_from_str(DEPLOYED).unwrap();
+        let root = plain(&yaml[0]);
+        let reader = Reader::new(&root);
+        let mut reached = BTreeMap::new();
+        for (id, resource) in reader.resources() {
+            let policies = resource.pointer("/Properties/Policies");
+            for policy in policies.and_then(Value::as_array).into_iter().flatten() {
+                let statements = policy.pointer("/PolicyDocument/Statement");
+                for statement in statements.and_then(Value::as_array).unwrap() {
+                    let resources = reader.text(&statement["Resource"]).unwrap_or_default();
+                    if let Some((_, secrets)) = resources.split_once(":secret:") {
+                        let of_role: &mut Vec<String> = reached.entry(id.as_str()).or_default();
+                        of_role.push(secrets.to_owned());
+                    } else {
+                        assert!(!statement["Action"].to_string().contains("secretsmanager"));
+                    }
+                }
+            }
+        }
+        let of_directories = "rollcall/????????-????-????-????-????????????-??????".to_owned();
+        let scim = vec![of_directories.clone()];
+        let expected = BTreeMap::from([
+            ("BulkRole", scim.clone()),
+            (
+                "DirectoriesRole",
+                vec![of_directories, "rollcall/admin/*".to_owned()],
+            ),
+            ("DiscoveryRole", scim.clone()),
+            ("GroupsRole", scim.clone()),
+            ("UsersRole", scim),
+        ]);
+        assert_eq!(reached, expected);
+    }
+
     #[test]
     fn what_cannot_be_run_says_what_is_missing() {
         for (text, reason) in [
