@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use axum::extract::FromRequestParts;
 use directory::{Caller, Directory, DirectoryId, Provider, Scope, Status};
 use http::request::Parts;
@@ -21,7 +20,7 @@ use subtle::ConstantTimeEq;
 use crate::auth::{Digest, base_url, bearer, digest};
 use crate::fresh::Fresh;
 use crate::problem::Problem;
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, secret};
 
 /// How every admin key begins, so that secret scanners know it.
 pub const ADMIN_KEY_PREFIX: &str = "rollcall_admin_";
@@ -87,26 +86,12 @@ impl Admins {
     }
 
     async fn read(&self, name: &str) -> Result<Option<Known>, Error> {
-        let answer = self
-            .secrets
-            .get_secret_value()
-            .secret_id(format!("{}{name}", self.prefix))
-            .send()
-            .await;
-        let version = match answer {
-            Ok(version) => version,
-            Err(error) => {
-                return match error.as_service_error() {
-                    Some(
-                        GetSecretValueError::ResourceNotFoundException(_)
-                        | GetSecretValueError::InvalidRequestException(_),
-                    ) => Ok(None),
-                    _ => Err(Error::Unavailable(error.into())),
-                };
-            }
+        let name_of_secret = format!("{}{name}", self.prefix);
+        let asked = self.secrets.get_secret_value().secret_id(name_of_secret);
+        let Some(version) = secret::read(asked).await? else {
+            return Ok(None);
         };
-        let secret = serde_json::from_str(version.secret_string().unwrap_or_default());
-        match secret {
+        match serde_json::from_str(version.secret_string().unwrap_or_default()) {
             Ok(Secret {
                 key,
                 access,

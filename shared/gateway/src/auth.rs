@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use axum::extract::{FromRequestParts, RawPathParams};
 use directory::{Caller, Directory, DirectoryId, Status, Store};
 use futures_util::future::try_join3;
@@ -27,7 +26,7 @@ use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 
 use crate::fresh::Fresh;
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, secret};
 
 /// The stage of the version in use.
 const CURRENT: &str = "AWSCURRENT";
@@ -419,26 +418,14 @@ impl Tokens {
         stage: Option<&str>,
         version: Option<&str>,
     ) -> Result<Option<Version>, Error> {
-        let answer = self
+        let asked = self
             .secrets
             .get_secret_value()
             .secret_id(self.name(id))
             .set_version_stage(stage.map(str::to_owned))
-            .set_version_id(version.map(str::to_owned))
-            .send()
-            .await;
-        let version = match answer {
-            Ok(version) => version,
-            Err(error) => {
-                return match error.as_service_error() {
-                    // The second one: the secret is about to be deleted.
-                    Some(
-                        GetSecretValueError::ResourceNotFoundException(_)
-                        | GetSecretValueError::InvalidRequestException(_),
-                    ) => Ok(None),
-                    _ => Err(Error::Unavailable(error.into())),
-                };
-            }
+            .set_version_id(version.map(str::to_owned));
+        let Some(version) = secret::read(asked).await? else {
+            return Ok(None);
         };
         let made = version
             .created_date()

@@ -13,6 +13,7 @@ mod limit;
 mod problem;
 mod request;
 mod response;
+mod secret;
 mod wishes;
 
 use std::num::NonZeroU32;
