@@ -983,6 +983,7 @@ async fn without_a_right_nothing_is_done() {
             name: "n".to_owned(),
             provider: Provider::Generic,
             settings: Settings::default(),
+            webhook: None,
         })
         .await;
     for token in [None, Some("rollcall_wrong"), Some(other.token.as_str())] {

@@ -33,6 +33,7 @@ async fn g1_a_directory_may_want_names_to_be_unique() {
                 unique_group_names: true,
                 ..Settings::default()
             },
+            webhook: None,
         })
         .await;
     let sales = strict.post("/Groups", &named("Sales")).await.expect(201);

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::program::{program, serve};
 use crate::publisher::{GOOD, PK, event, record};
 use crate::transcript;
+use crate::webhooks::{Endpoint, brought};
 use crate::world::{Answer, HOST, World, user};
 
 /// How long a function may take to start and to answer.
@@ -330,6 +331,7 @@ async fn no_process_logs_tokens_or_people() {
             name: "name".to_owned(),
             provider: Provider::Okta,
             settings: Settings::default(),
+            webhook: None,
         };
         let world = world.with_directory(directory).await;
         let world = world.through(processes.clone());
@@ -432,6 +434,16 @@ async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
         ),
         (call("GET", path.clone(), Value::Null, &token(&made)), 401),
         (call("PATCH", path.clone(), json!({"name": 1}), key), 422),
+        // What is deployed sends to the internet only, and says so when a webhook is set.
+        (
+            call(
+                "PATCH",
+                path.clone(),
+                json!({"webhook": {"url": "https://127.0.0.1/hook-secret"}}),
+                key,
+            ),
+            422,
+        ),
         (call("DELETE", path.clone(), Value::Null, key), 202),
     ];
     let mut answers = String::new();
@@ -468,6 +480,7 @@ async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
         key.rsplit('_').next().unwrap().to_owned(),
         "stolen".to_owned(),
         "broken-secret".to_owned(),
+        "hook-secret".to_owned(),
     ] {
         for text in [&log, &answers, &events] {
             assert!(!text.contains(&secret), "{secret} in {text}");
@@ -501,6 +514,41 @@ async fn the_sweeper_sweeps_under_lambda() {
     let log = sweeper.stop().await;
     assert!(log.contains("a directory is deleted"), "{log}");
     assert!(!log.contains("ann@"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_webhooks_function_delivers_under_lambda() {
+    let world = World::new().await;
+    let endpoint = Endpoint::start(&[200]).await;
+    let mut body = crate::directories::new("acme", "crm");
+    body["webhook"] = json!({"url": format!("{}/hook-secret", endpoint.url)});
+    let made = world
+        .admin(http::Method::POST, "/v1/directories", body)
+        .await;
+    let made = made.expect(201).json();
+    let ann = user("ann.secret@example.com");
+    world.of(&made).post("/Users", &ann).await.expect(201);
+    world.post("/Users", &ann).await.expect(201);
+    let mut events = world.events().await;
+    events.push(json!("ann.secret@example.com is no event"));
+    let mut webhooks = Function::start(&world, "webhooks", "WebhooksFunction").await;
+    // On this machine the endpoint is out of its reach; those without a webhook are done.
+    let answer = webhooks.call(brought(&events, 2)).await;
+    assert_eq!(
+        answer,
+        json!({"batchItemFailures": [{"itemIdentifier": "0"}, {"itemIdentifier": "1"}, {"itemIdentifier": "3"}]})
+    );
+    assert!(endpoint.take().is_empty());
+    let log = webhooks.stop().await;
+    for reason in [
+        "it is no address of the internet",
+        "the message holds no event",
+    ] {
+        assert!(log.contains(reason), "{log}");
+    }
+    for secret in ["ann.secret", "hook-secret", "whsec_", "acme"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,4 +23,5 @@ mod simulate;
 mod tokens;
 mod transcript;
 mod walls;
+mod webhooks;
 mod world;

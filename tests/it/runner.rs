@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::program::{program, serve};
+use crate::webhooks::Endpoint;
 use crate::world::user;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -215,6 +216,62 @@ async fn after_a_kill_everything_acknowledged_is_there_and_gets_published() {
         assert!(known.is_none_or(|known| known == event));
     }
     rollcall.signal("-INT").await;
+    assert_eq!(rollcall.end().await.0, Some(0));
+}
+
+/// What was not delivered when the process ended is delivered after the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_webhooks_get_what_they_have_not_got() {
+    let data = Data::new("webhooks");
+    let endpoint = Endpoint::start(&[503]).await;
+    let rollcall = Rollcall::start(&data.0).await;
+    let text = |name: &str| rollcall.greeting[name].as_str().unwrap().to_owned();
+    let client = program("rollcall").await;
+    let webhook = async |url: &str, key: &str, id: &str, to: &str| {
+        let set = Command::new(&client)
+            .args(["directory", "webhook", id, "--json", "--set", to])
+            .env("ROLLCALL_URL", url)
+            .env("ROLLCALL_KEY", key)
+            .output()
+            .await
+            .unwrap();
+        assert!(set.status.success(), "{set:?}");
+    };
+    let id = text("directory_id");
+    webhook(&text("url"), &text("admin_key"), &id, &endpoint.url).await;
+    for n in 0..5 {
+        let ann = user(&format!("u{n}@example.com"));
+        assert_eq!(rollcall.send("POST", "/Users", &ann).await.0, 201);
+    }
+    // At least one was tried and refused.
+    let waiting = tokio::time::timeout(PATIENCE, async {
+        while endpoint.take().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waiting.await.unwrap();
+    rollcall.signal("-KILL").await;
+    assert_eq!(rollcall.end().await.0, None);
+
+    let works = Endpoint::start(&[200]).await;
+    let rollcall = Rollcall::start(&data.0).await;
+    let text = |name: &str| rollcall.greeting[name].as_str().unwrap().to_owned();
+    webhook(&text("url"), &text("admin_key"), &id, &works.url).await;
+    let mut names = std::collections::BTreeSet::new();
+    let delivered = tokio::time::timeout(PATIENCE, async {
+        while names.len() < 5 {
+            for delivery in works.take() {
+                let event = delivery.json();
+                if event["type"] == "user.created" {
+                    let name = event["detail"]["data"]["user_name"].as_str().unwrap();
+                    names.insert(name.to_owned());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    delivered.await.unwrap();
+    rollcall.signal("-TERM").await;
     assert_eq!(rollcall.end().await.0, Some(0));
 }
 

@@ -54,6 +54,7 @@ async fn d7_settings_that_cannot_be_held_make_no_directory() {
         name: "n".to_owned(),
         provider: directory::Provider::Generic,
         settings: settings(json!([{"name": "badge", "type": "number"}])),
+        webhook: None,
     };
     world.cloud.take_requests();
     let error = world

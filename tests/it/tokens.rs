@@ -295,6 +295,7 @@ async fn nobody_uses_up_the_requests_of_another_directory() {
         name: "Other".to_owned(),
         provider: directory::Provider::Okta,
         settings: directory::Settings::default(),
+        webhook: None,
     };
     let created = world.stack.gateway().create_directory(other).await;
     let (directory, token) = created.unwrap();

@@ -266,6 +266,7 @@ fn new(name: &str) -> NewDirectory {
         name: name.to_owned(),
         provider: Provider::Okta,
         settings: Settings::default(),
+        webhook: None,
     }
 }
 

@@ -152,6 +152,7 @@ impl World {
             name: "Demo".to_owned(),
             provider: Provider::Okta,
             settings,
+            webhook: None,
         };
         let world = self.with_directory(new).await;
         // That of the directory itself.

@@ -3,7 +3,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use directory::{Invalid, Settings, SettingsChange, wrong_name};
+use directory::{Invalid, Reach, Settings, SettingsChange, WebhookUrl, wrong_name};
 use gateway::{MAX_ADMIN_BODY_BYTES, Problem};
 use http::header::CONTENT_TYPE;
 use scim::Object;
@@ -129,6 +129,22 @@ impl Fields {
         change.schemas = schemas.map(|all| all.into_iter().map(Into::into).collect());
         self.wrong.extend(fields.all_wrong());
         change
+    }
+
+    /// The webhook of a directory: `Some(None)` for `null`, `None` if nothing is said of it.
+    pub fn webhook(&mut self, reach: Reach) -> Option<Option<WebhookUrl>> {
+        let webhook: Option<Object> = self.one("webhook", "an object with url, or null")?;
+        let Some(webhook) = webhook else {
+            return Some(None);
+        };
+        let mut fields = Self::new(self.at("webhook"), webhook);
+        let text: Option<String> = fields.needed("url", "a text");
+        let url = text.map(|text| WebhookUrl::parse(&text, reach));
+        if let Some(Err(detail)) = url {
+            fields.refuse("url", detail);
+        }
+        self.wrong.extend(fields.all_wrong());
+        url.and_then(Result::ok).map(Some)
     }
 
     /// What was wrong, in the order in which it was found, and what is left over.

@@ -3,9 +3,12 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use directory::{
-    Directory, DirectoryChange, DirectoryId, NewDirectory, Place, Provider, Repeatable, Scope,
+    Directory, DirectoryChange, DirectoryId, NewDirectory, Place, Provider, Reach, Repeatable,
+    Scope, Webhook,
 };
-use gateway::{Administrator, Created, Gateway, Params, Problem, Reader, Wishes, Writer};
+use gateway::{
+    Administrator, Created, Gateway, Params, Problem, Reader, SigningSecret, Wishes, Writer,
+};
 use http::header::{ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
@@ -37,7 +40,7 @@ pub async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let new = read_new(body.fields)?;
+    let new = read_new(body.fields, gateway.reach())?;
     let scope = Scope {
         tenant: Some(new.tenant.clone()),
         product: Some(new.product.clone()),
@@ -53,30 +56,38 @@ pub async fn create(
         key,
         body: &body.bytes,
     });
-    match gateway.create_directory_once(new, request.as_ref()).await? {
-        Created::New(directory, token) => Ok(made(&admin, &directory, token.expose())),
-        Created::Again(directory, token) => {
-            let mut response = made(&admin, &directory, token.expose());
-            let name = HeaderName::from_static("idempotent-replayed");
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static("true"));
-            Ok(response)
+    let (directory, token, again) = match gateway
+        .create_directory_once(new, request.as_ref())
+        .await?
+    {
+        Created::New(directory, token) => (directory, token, false),
+        Created::Again(directory, token) => (directory, token, true),
+        Created::Gone(id) => {
+            return Err(Problem::new(
+                409,
+                format!(
+                    "This request made the directory {id}, whose token was rotated or which was deleted since."
+                ),
+            ));
         }
-        Created::Gone(id) => Err(Problem::new(
-            409,
-            format!(
-                "This request made the directory {id}, whose token was rotated or which was deleted since."
-            ),
-        )),
-        Created::Differs => Err(Problem::new(
-            422,
-            "This Idempotency-Key was used for another body. Nothing was created.",
-        )),
+        Created::Differs => {
+            return Err(Problem::new(
+                422,
+                "This Idempotency-Key was used for another body. Nothing was created.",
+            ));
+        }
+    };
+    let secret = gateway.webhook_secret(&directory).await?;
+    let mut response = made(&admin, &directory, token.expose(), secret.as_ref());
+    if again {
+        let name = HeaderName::from_static("idempotent-replayed");
+        let again = HeaderValue::from_static("true");
+        response.headers_mut().insert(name, again);
     }
+    Ok(response)
 }
 
-fn read_new(mut fields: crate::body::Fields) -> Result<NewDirectory, Problem> {
+fn read_new(mut fields: crate::body::Fields, reach: Reach) -> Result<NewDirectory, Problem> {
     const PROVIDERS: &str =
         "one of okta-scim-v2, azure-scim-v2, onelogin-scim-v2, jumpcloud-scim-v2, generic-scim-v2";
     let tenant = fields.name("tenant");
@@ -84,6 +95,7 @@ fn read_new(mut fields: crate::body::Fields) -> Result<NewDirectory, Problem> {
     let name = fields.name("name");
     let provider = fields.needed("provider", PROVIDERS);
     let settings = chosen(&fields.settings());
+    let webhook = fields.webhook(reach).flatten();
     fields.finish()?;
     match (tenant, product, name, provider) {
         (Some(tenant), Some(product), Some(name), Some(provider)) => Ok(NewDirectory {
@@ -92,16 +104,25 @@ fn read_new(mut fields: crate::body::Fields) -> Result<NewDirectory, Problem> {
             name,
             provider,
             settings,
+            webhook,
         }),
         // What is missing was refused above.
         _ => Err(Problem::invalid(vec![])),
     }
 }
 
-fn made(admin: &Administrator, directory: &Directory, token: &str) -> Response {
+fn made(
+    admin: &Administrator,
+    directory: &Directory,
+    token: &str,
+    secret: Option<&SigningSecret>,
+) -> Response {
     let mut body = with_setup(admin, directory);
     if let Value::Object(members) = &mut body {
         members.insert("token".to_owned(), json!(token));
+        if let (Some(webhook), Some(secret)) = (&directory.webhook, secret) {
+            members.insert("webhook".to_owned(), with_secret(webhook, secret));
+        }
     }
     let mut response = tagged(json(StatusCode::CREATED, &body), directory);
     let address = format!("/v1/directories/{}", directory.id);
@@ -193,6 +214,7 @@ pub async fn modify(
             .one("status", "active or inactive")
             .map(|status: Standing| status == Standing::Active),
         settings: fields.settings(),
+        webhook: fields.webhook(gateway.reach()),
     };
     fields.finish()?;
     let (store, now) = (gateway.store(), gateway.now());
@@ -218,6 +240,34 @@ pub async fn delete(
     let directory = gateway.delete_directory(id).await?;
     let body = json!({"id": id, "status": value(directory.status)});
     Ok(json(StatusCode::ACCEPTED, &body))
+}
+
+/// Shows the webhook, with its secret
+///
+/// `secret` is what deliveries are signed with (Standard Webhooks); only keys that may change things are shown it. To have another secret, take
+/// the webhook away (`"webhook": null`) and set it again.
+#[utoipa::path(get, path = "/v1/directories/{directory}/webhook", tag = "directories",
+    params(("directory" = String, Path, description = "The directory's id")),
+    responses((status = 200, body = schema::Webhook), Failures))]
+pub async fn webhook(
+    State(gateway): State<Gateway>,
+    Writer(admin): Writer,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let directory = admin.directory(&gateway, &id).await?;
+    let secret = gateway.webhook_secret(&directory).await?;
+    match (&directory.webhook, secret) {
+        (Some(webhook), Some(secret)) => Ok(json(StatusCode::OK, &with_secret(webhook, &secret))),
+        _ => Err(Problem::not_found("webhook")),
+    }
+}
+
+fn with_secret(webhook: &Webhook, secret: &SigningSecret) -> Value {
+    let mut shown = webhook.data();
+    if let Value::Object(members) = &mut shown {
+        members.insert("secret".to_owned(), json!(secret.expose()));
+    }
+    shown
 }
 
 /// A directory as it is shown.

@@ -24,7 +24,7 @@ use serde_json::Value;
 pub use openapi::document;
 
 /// The routes of this function. `openapi.rs` names the same, and a test compares the two.
-pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 14] {
+pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 15] {
     [
         (
             "/v1/directories",
@@ -45,6 +45,10 @@ pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 14] {
         (
             "/v1/directories/{directory}/tokens/previous",
             delete(tokens::revoke_previous),
+        ),
+        (
+            "/v1/directories/{directory}/webhook",
+            get(directories::webhook),
         ),
         ("/v1/directories/{directory}/users", get(reading::users)),
         ("/v1/directories/{directory}/users/{id}", get(reading::user)),

@@ -40,6 +40,7 @@ impl IntoResponses for Failures {
         directories::read,
         directories::modify,
         directories::delete,
+        directories::webhook,
         tokens::rotate,
         tokens::states,
         tokens::revoke_previous,

@@ -27,6 +27,10 @@ pub struct Directory {
     pub created: String,
     /// What was chosen for it.
     pub settings: Settings,
+    /// Where its events are sent to, besides the bus, if anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub webhook: Option<Webhook>,
     /// The SCIM base URL, for the identity provider.
     #[schema(format = "uri")]
     pub base_url: String,
@@ -36,6 +40,31 @@ pub struct Directory {
     /// The SCIM bearer token, for the identity provider: when it is created, and never again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+}
+
+/// Where the events of a directory are sent to, besides the bus.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// The address.
+    #[schema(format = "uri")]
+    pub url: String,
+    /// Since when.
+    #[schema(format = DateTime)]
+    pub created: String,
+    /// What deliveries are signed with (Standard Webhooks): when the directory is created, and at its `webhook`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub secret: Option<String>,
+}
+
+/// Where the events of a directory are to be sent to, besides the bus.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewWebhook {
+    /// An https address on the internet, without a user name, a password or a fragment.
+    #[schema(format = "uri", max_length = 2048)]
+    pub url: String,
 }
 
 /// The identity provider.
@@ -149,6 +178,8 @@ pub struct NewDirectory {
     /// What is chosen for it.
     #[schema(nullable = false)]
     pub settings: Option<SettingsChange>,
+    /// Where its events are to be sent to; `null` is nowhere but to the bus.
+    pub webhook: Option<NewWebhook>,
 }
 
 /// What is to change in a directory; what is left out stays.
@@ -164,6 +195,8 @@ pub struct DirectoryChange {
     /// What is chosen for it.
     #[schema(nullable = false)]
     pub settings: Option<SettingsChange>,
+    /// Where its events are to be sent to; `null` is nowhere but to the bus.
+    pub webhook: Option<NewWebhook>,
 }
 
 /// Whether a directory is to take changes.

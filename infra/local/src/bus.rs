@@ -1,9 +1,9 @@
 //! The local EventBridge: takes what `PutEvents` sends and holds each event as a rule's target would get it.
 //!
-//! It enforces the limits a publisher must respect, since breaking one in the cloud loses events. It has no rules and
-//! no targets: whoever watches gets every event.
+//! It enforces the limits a publisher must respect, since breaking one in the cloud loses events. Whoever watches gets
+//! every event; a rule hands those that its pattern matches to a queue.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -11,13 +11,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::secrets::Refusal;
-use crate::{Clock, lock, random_id};
+use crate::{Clock, Error, lock, random_id};
 
 /// The most entries one call may carry.
 const ENTRIES: usize = 10;
 /// The most bytes the entries of one call may have together.
 const BYTES: usize = 256 * 1024;
 
+/// What a rule does with an event. If it cannot, the event is not accepted.
+type Rule = Arc<dyn Fn(&Value) -> Result<(), Error> + Send + Sync>;
 type Watcher = Arc<dyn Fn(&Value) + Send + Sync>;
 
 /// The event bus. Clones are the same bus.
@@ -29,6 +31,7 @@ struct Inner {
     kept: usize,
     events: Mutex<VecDeque<Value>>,
     watchers: Mutex<Vec<Watcher>>,
+    rules: Mutex<BTreeMap<String, Rule>>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +58,7 @@ impl Bus {
             kept,
             events: Mutex::default(),
             watchers: Mutex::default(),
+            rules: Mutex::default(),
         }))
     }
 
@@ -67,6 +71,15 @@ impl Bus {
     /// never counted as published before it was seen.
     pub fn watch(&self, watcher: impl Fn(&Value) + Send + Sync + 'static) {
         lock(&self.0.watchers).push(Arc::new(watcher));
+    }
+
+    /// Adds a rule, in place of the one of that name.
+    pub(crate) fn rule(
+        &self,
+        name: &str,
+        rule: impl Fn(&Value) -> Result<(), Error> + Send + Sync + 'static,
+    ) {
+        lock(&self.0.rules).insert(name.to_owned(), Arc::new(rule));
     }
 
     /// `PutEvents`, with the entries of the fault layer's choice refused.
@@ -95,7 +108,7 @@ impl Bus {
                     "The local fault layer refused the entry.".to_owned(),
                 ))
             } else {
-                self.event(entry)
+                self.event(entry).and_then(|event| self.routed(event))
             };
             answers.push(match accepted {
                 Ok(event) => {
@@ -149,6 +162,15 @@ impl Bus {
             "resources": entry.resources,
             "detail": detail,
         }))
+    }
+
+    /// Hands the event to the rules.
+    fn routed(&self, event: Value) -> Result<Value, (String, String)> {
+        let rules: Vec<Rule> = lock(&self.0.rules).values().cloned().collect();
+        for rule in rules {
+            rule(&event).map_err(|error| ("InternalFailure".to_owned(), error.to_string()))?;
+        }
+        Ok(event)
     }
 
     fn deliver(&self, event: Value) {

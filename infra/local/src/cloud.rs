@@ -12,12 +12,13 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::bus::Bus;
 use crate::connector::{Connector, Fault, RequestInfo, Services, Tables, real_client};
 use crate::dynamodb::Engine;
+use crate::queue::Queues;
 use crate::requests::{Log, Requests};
 use crate::secrets::Secrets;
 use crate::{Clock, Error, files, lock, system_clock};
@@ -60,10 +61,10 @@ impl CloudOptions {
     }
 }
 
-/// A record that the publisher could not handle, as the dead-letter queue would learn of it.
+/// What a function was given up on with, as a dead-letter queue would learn of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
-    /// The stream records given up on.
+    /// The stream records, or the event of a queue, given up on.
     pub records: Vec<Value>,
     /// How often they were tried.
     pub attempts: u32,
@@ -80,6 +81,7 @@ struct Inner {
     services: Arc<Services>,
     options: CloudOptions,
     dead_letters: Mutex<Vec<DeadLetter>>,
+    queues: Arc<Queues>,
     /// Held as long as the account is open, so that two processes never write the same files.
     _lock: Option<File>,
 }
@@ -93,12 +95,16 @@ impl Cloud {
     /// The account as the options say.
     pub fn start(options: CloudOptions) -> Result<Cloud, Error> {
         let clock = options.clock.clone();
-        let (lock, secrets) = match &options.data {
-            None => (None, Secrets::in_memory(clock.clone())),
+        let (lock, secrets, queues) = match &options.data {
+            None => {
+                let secrets = Secrets::in_memory(clock.clone());
+                (None, secrets, Queues::in_memory()?)
+            }
             Some(directory) => {
                 let lock = occupy(directory)?;
                 let secrets = Secrets::open(directory.join("secrets.json"), clock.clone())?;
-                (Some(lock), secrets)
+                let queues = Queues::open(&directory.join("queues.sqlite"))?;
+                (Some(lock), secrets, queues)
             }
         };
         let tables = match (&options.dynamodb_endpoint, &options.data) {
@@ -122,6 +128,7 @@ impl Cloud {
             services,
             options,
             dead_letters: Mutex::default(),
+            queues: Arc::new(queues),
             _lock: lock,
         })))
     }
@@ -180,7 +187,7 @@ impl Cloud {
         self.0.services.set_faults(None);
     }
 
-    /// The records the publisher was given up on, oldest first.
+    /// What functions were given up on with, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         lock(&self.0.dead_letters).clone()
     }
@@ -198,6 +205,25 @@ impl Cloud {
     pub(crate) fn trim_stream(&self) {
         if let Tables::Embedded(engine) = &self.0.services.tables {
             engine.trim((self.0.options.clock)().as_second() - 24 * 60 * 60);
+        }
+    }
+
+    pub(crate) fn queues(&self) -> &Arc<Queues> {
+        &self.0.queues
+    }
+
+    /// Makes a secret that the template has generated, unless it is there.
+    pub(crate) fn generate_secret(&self, name: &str, content: &Value) -> Result<(), Error> {
+        let input = json!({"Name": name, "SecretString": content.to_string()});
+        let made = self
+            .0
+            .services
+            .secrets
+            .call("CreateSecret", input.to_string().as_bytes());
+        match made {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.code == "ResourceExistsException" => Ok(()),
+            Err(refusal) => Err(Error::Secret(refusal.message)),
         }
     }
 

@@ -4,9 +4,8 @@ use aws_sdk_secretsmanager::Client;
 use directory::{DirectoryId, NewDirectory, Provider, Settings};
 use gateway::{ADMIN_KEY_PREFIX, ADMIN_SECRETS};
 use serde::Deserialize;
-use serde_json::json;
 
-use crate::{Error, Stack, chain, files, random_id};
+use crate::{Error, Stack, chain, files};
 
 /// What a person, or a test, needs to call the SCIM endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,38 +32,18 @@ struct AdminSecret {
 }
 
 impl Stack {
-    /// The first admin key, which the template makes; made now if there is none, and kept in the secrets alone.
+    /// The first admin key, which the template makes.
     pub async fn admin_key(&self) -> Result<String, Error> {
-        let client = Client::new(self.cloud().config());
-        let name = format!("{}{ADMIN_SECRETS}{ADMIN}", self.secret_prefix());
-        let shown = |key: &str| format!("{ADMIN_KEY_PREFIX}{ADMIN}_{key}");
-        let answer = client.get_secret_value().secret_id(&name).send().await;
-        match answer {
-            Ok(answer) => {
-                let secret = answer.secret_string.unwrap_or_default();
-                // The error of serde_json would quote the secret.
-                let secret: AdminSecret = serde_json::from_str(&secret)
-                    .map_err(|_| Error::AdminKey("its secret holds no key".to_owned()))?;
-                Ok(shown(&secret.key))
-            }
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
-            {
-                let key: String = (0..2).map(|_| random_id().replace('-', "")).collect();
-                let secret = json!({"access": "read-write", "key": key});
-                client
-                    .create_secret()
-                    .name(name)
-                    .secret_string(secret.to_string())
-                    .send()
-                    .await
-                    .map_err(|error| Error::AdminKey(chain(&error)))?;
-                Ok(shown(&key))
-            }
-            Err(error) => Err(Error::AdminKey(chain(&error))),
-        }
+        let answer = Client::new(self.cloud().config())
+            .get_secret_value()
+            .secret_id(format!("{}{ADMIN_SECRETS}{ADMIN}", self.secret_prefix()))
+            .send()
+            .await
+            .map_err(|error| Error::Secret(chain(&error)))?;
+        // The error of serde_json would quote the secret.
+        let secret: AdminSecret = serde_json::from_str(answer.secret_string().unwrap_or_default())
+            .map_err(|_| Error::Secret("that of the admin key holds no key".to_owned()))?;
+        Ok(format!("{ADMIN_KEY_PREFIX}{ADMIN}_{}", secret.key))
     }
 
     /// The directory of the first start; made now if there is none. Its id is kept in the data directory and its token
@@ -89,6 +68,7 @@ impl Stack {
             name: "Demo".to_owned(),
             provider: Provider::Okta,
             settings: Settings::default(),
+            webhook: None,
         };
         let made = self.gateway().create_directory(new).await;
         let (directory, token) = made.map_err(|error| Error::Directory(error.source_chain()))?;

@@ -13,6 +13,7 @@ mod connector;
 mod dynamodb;
 mod files;
 mod first;
+mod queue;
 mod requests;
 mod secrets;
 mod server;
@@ -32,8 +33,8 @@ pub use server::{Exchange, serve};
 pub use stack::{Stack, StackOptions};
 pub use stream::Pause;
 pub use template::{
-    Attribute, Function, Index, Key, Mapping, Match, Projection, Route, Routes, Stream, Table,
-    Template, TimeToLive,
+    Attribute, Function, Index, Key, Mapping, Match, Projection, QueueMapping, Route, Routes,
+    Stream, Table, Template, TimeToLive,
 };
 
 /// What the time is, asked by whoever needs it.
@@ -59,6 +60,12 @@ pub enum Error {
     /// The stream cannot be read.
     #[error("the table's stream cannot be read: {0}")]
     Stream(String),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    /// The queues do not work.
+    #[error("the queues cannot be used: {0}")]
+    Queue(String),
     /// The template deploys something that cannot run here.
     #[error("template.yaml {0}")]
     Template(String),
@@ -82,9 +89,9 @@ pub enum Error {
     /// The directory that is made for whoever starts the runner cannot be made or found again.
     #[error("the first directory cannot be used: {0}")]
     Directory(String),
-    /// The admin key cannot be made or found again.
-    #[error("the admin key cannot be used: {0}")]
-    AdminKey(String),
+    /// A secret that the template makes cannot be made or read again.
+    #[error("a secret cannot be used: {0}")]
+    Secret(String),
 }
 
 impl Error {

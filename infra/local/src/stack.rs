@@ -15,8 +15,8 @@ use aws_sdk_dynamodb::types::{
 };
 use axum::Router;
 use bytes::Bytes;
-use directory::Ids;
-use futures_util::future::{join, join_all};
+use directory::{Ids, Reach};
+use futures_util::future::{join_all, join3};
 use gateway::{AdminAuth, Gateway};
 use http::{Request, Response};
 use publisher::Publisher;
@@ -24,11 +24,13 @@ use serde_json::Value;
 use sweeper::{Rest, Sweeper};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use webhooks::Webhooks;
 
 use crate::api::Api;
 use crate::cloud::Cloud;
-use crate::stream::{Invoke, Pause, StreamReader};
-use crate::template::{Index, Key, Mapping, Table, Template};
+use crate::queue::{InvokeQueue, QueueReader};
+use crate::stream::{Filter, Invoke, Pause, StreamReader};
+use crate::template::{Index, Key, Mapping, QueueMapping, Table, Template};
 use crate::{Clock, Error, random_id};
 
 /// How often the stream is looked at when nothing was written through this process.
@@ -52,9 +54,9 @@ pub struct StackOptions {
     pub requests_per_second: Option<NonZeroU32>,
     /// How long a function may take before API Gateway answers for it.
     pub patience: Duration,
-    /// How long a failed batch of records rests.
+    /// How long a failed batch of records, or a message of a queue, rests.
     pub pause: Pause,
-    /// How the sweeper lets time pass.
+    /// How the functions let time pass.
     pub rest: Rest,
 }
 
@@ -90,6 +92,7 @@ struct Inner {
     gateway: Gateway,
     cloud: Cloud,
     streams: Vec<Stream>,
+    queues: Vec<QueueReader>,
     template: Template,
     /// What stands before a directory's id in the name of its secret.
     secret_prefix: String,
@@ -104,6 +107,12 @@ impl Stack {
         };
         let clock = options.clock.unwrap_or_else(|| cloud.clock());
         let stream = table(&cloud, &template.table).await?;
+        for secret in &template.secrets {
+            let generated: String = (0..2).map(|_| random_id().replace('-', "")).collect();
+            let mut content = secret.content.clone();
+            content.insert(secret.key.clone(), generated.into());
+            cloud.generate_secret(&secret.name, &Value::Object(content))?;
+        }
 
         let gateway = |function: &str| -> Result<Gateway, Error> {
             let settings = gateway::Settings {
@@ -115,6 +124,8 @@ impl Stack {
                 clock: clock.clone(),
                 ids: options.ids.clone(),
                 admin_auth: AdminAuth::default(),
+                // Who tries it has an endpoint on the same machine.
+                reach: Reach::Anywhere,
             };
             Ok(Gateway::new(cloud.config(), settings))
         };
@@ -158,6 +169,25 @@ impl Stack {
                 reader: Mutex::new(reader),
             });
         }
+        let mut queues = vec![];
+        for mapping in &template.queues {
+            let invoke = receiver(&template, mapping, &cloud, &clock, &options.rest)?;
+            let filter = Filter::new(&mapping.patterns)?;
+            let (of_cloud, queue) = (cloud.queues().clone(), mapping.queue.clone());
+            cloud.bus().rule(&mapping.queue, move |event| {
+                let event = event.to_string();
+                match filter.wants(&event) {
+                    true => of_cloud.send(&queue, &event),
+                    false => Ok(()),
+                }
+            });
+            queues.push(QueueReader::new(
+                cloud.clone(),
+                mapping.clone(),
+                invoke,
+                options.pause,
+            ));
+        }
         Ok(Stack(Arc::new(Inner {
             api: Api {
                 routes: template.routes.clone(),
@@ -169,6 +199,7 @@ impl Stack {
             gateway,
             cloud,
             streams,
+            queues,
             template,
             secret_prefix,
         })))
@@ -206,6 +237,15 @@ impl Stack {
         }
     }
 
+    /// Hands everything that is in the queues to the functions, and returns when all of it is done or among the dead
+    /// letters.
+    pub async fn deliver(&self) -> Result<(), Error> {
+        for queue in &self.0.queues {
+            queue.drain().await?;
+        }
+        Ok(())
+    }
+
     /// Hands everything that is in the table's stream to the publisher alone: what takes longer goes on at the next start.
     pub async fn announce(&self) -> Result<(), Error> {
         for stream in &self.0.streams {
@@ -222,7 +262,8 @@ impl Stack {
         tokio::spawn(async move {
             // Side by side: a function that takes long keeps no other one waiting.
             let streams = (0..stack.0.streams.len()).map(|index| stack.follow(index));
-            join(join_all(streams), stack.expire()).await;
+            let queues = stack.0.queues.iter().map(QueueReader::follow);
+            join3(join_all(streams), join_all(queues), stack.expire()).await;
         })
     }
 
@@ -317,6 +358,38 @@ fn handler(
         }
         package => Err(Error::Template(format!(
             "hands the stream to {package}, which the local runner does not know"
+        ))),
+    }
+}
+
+/// The code of a function that a queue is handed to.
+fn receiver(
+    template: &Template,
+    mapping: &QueueMapping,
+    cloud: &Cloud,
+    clock: &Clock,
+    rest: &Rest,
+) -> Result<InvokeQueue, Error> {
+    let id = &mapping.function;
+    match package(template, id)? {
+        "webhooks" => {
+            let settings = webhooks::Settings {
+                table: template.environment(id, "TABLE_NAME")?.to_owned(),
+                secret_prefix: template.environment(id, "SECRET_PREFIX")?.to_owned(),
+                reach: Reach::Anywhere,
+                patience: webhooks::PATIENCE,
+                clock: clock.clone(),
+                rest: rest.clone(),
+            };
+            let webhooks = Webhooks::new(cloud.config(), settings).map_err(Error::Tls)?;
+            let webhooks = Arc::new(webhooks);
+            Ok(Arc::new(move |event| {
+                let webhooks = webhooks.clone();
+                Box::pin(async move { webhooks.handle(event).await })
+            }))
+        }
+        package => Err(Error::Template(format!(
+            "hands a queue to {package}, which the local runner does not know"
         ))),
     }
 }

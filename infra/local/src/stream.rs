@@ -47,7 +47,7 @@ impl Pause {
         longest: Duration::ZERO,
     };
 
-    fn before(&self, retry: u32) -> Duration {
+    pub(crate) fn before(&self, retry: u32) -> Duration {
         let factor = 2_u32.saturating_pow(retry.min(16));
         self.first.saturating_mul(factor).min(self.longest)
     }
@@ -202,7 +202,7 @@ impl StreamReader {
         let last = records.last().map(|record| record.sequence.clone());
         let wanted: Vec<Record> = records
             .into_iter()
-            .filter(|record| self.filter.wants(&record.json))
+            .filter(|record| self.filter.wants(&record.json.to_string()))
             .collect();
         for batch in wanted.chunks(self.mapping.batch_size) {
             self.deliver(shard, batch.to_vec()).await?;
@@ -439,11 +439,11 @@ fn attribute(value: &AttributeValue) -> Value {
     }
 }
 
-/// The mapping's filter. A pattern that matches nothing loses events in the cloud, and so it does here.
-struct Filter(Option<Quamina<usize>>);
+/// The filter of a mapping or a rule. A pattern that matches nothing loses events in the cloud, and so it does here.
+pub(crate) struct Filter(Option<Quamina<usize>>);
 
 impl Filter {
-    fn new(patterns: &[String]) -> Result<Self, Error> {
+    pub(crate) fn new(patterns: &[String]) -> Result<Self, Error> {
         if patterns.is_empty() {
             return Ok(Filter(None));
         }
@@ -467,12 +467,10 @@ impl Filter {
         Ok(Filter(Some(matcher)))
     }
 
-    fn wants(&self, record: &Value) -> bool {
+    pub(crate) fn wants(&self, json: &str) -> bool {
         match &self.0 {
             None => true,
-            Some(matcher) => matcher
-                .has_matches(record.to_string().as_bytes())
-                .unwrap_or_default(),
+            Some(matcher) => matcher.has_matches(json.as_bytes()).unwrap_or_default(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What `template.yaml` deploys, as far as one machine can: routes, functions, the table and the stream mapping.
+//! What `template.yaml` deploys, as far as one machine can: routes, functions, the table, the secrets, and what hands
+//! the table's stream and the bus to functions.
 //!
 //! Reading the deployed file, rather than repeating it, means that a route or a filter that is wrong in the cloud is
 //! wrong here too, where a test sees it. Values that only CloudFormation knows are given their local names.
@@ -27,6 +28,10 @@ pub struct Template {
     pub table: Table,
     /// How the table's stream is handed to functions, each by a mapping.
     pub mappings: Vec<Mapping>,
+    /// How the bus is handed to functions, each through a queue.
+    pub queues: Vec<QueueMapping>,
+    /// The secrets that are generated.
+    pub secrets: Vec<GeneratedSecret>,
 }
 
 /// One Lambda function.
@@ -136,6 +141,32 @@ pub struct Mapping {
     pub reports_failures: bool,
 }
 
+/// A rule of the bus, the queue that it fills, and the mapping from there to a function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueMapping {
+    /// The queue's name.
+    pub queue: String,
+    /// The function's logical id.
+    pub function: String,
+    /// The most messages of one call.
+    pub batch_size: usize,
+    /// The patterns of the rules, of which an event must match one.
+    pub patterns: Vec<String>,
+    /// How often a message is brought before it goes to the dead letters.
+    pub receives: u32,
+}
+
+/// A secret of which a part is generated (`GenerateSecretString`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeneratedSecret {
+    /// Its name.
+    pub name: String,
+    /// What is in it beside.
+    pub content: Map<String, Value>,
+    /// Which member is generated.
+    pub key: String,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct MappingProperties {
@@ -180,6 +211,8 @@ impl Template {
         let mut routes = Vec::new();
         let mut mappings = Vec::new();
         let mut tables = Vec::new();
+        let mut queues = Vec::new();
+        let mut secrets = Vec::new();
         for (id, resource) in reader.resources() {
             let properties = resource.get("Properties").unwrap_or(&Value::Null);
             match text_at(resource, "Type") {
@@ -190,10 +223,12 @@ impl Template {
                         match text_at(event, "Type") {
                             "HttpApi" => routes.push(Route::read(id, source)?),
                             "DynamoDB" => mappings.push(reader.mapping(id.clone(), source)?),
+                            "SQS" => queues.push(reader.queue(id.clone(), source)?),
                             _ => {}
                         }
                     }
                 }
+                "AWS::SecretsManager::Secret" => secrets.extend(reader.secret(id, properties)),
                 "AWS::DynamoDB::Table" => tables.push(reader.table(id, properties)?),
                 "AWS::Lambda::EventSourceMapping" => {
                     let function = properties
@@ -214,6 +249,8 @@ impl Template {
             routes: Routes(routes),
             table,
             mappings,
+            queues,
+            secrets,
         })
     }
 
@@ -452,6 +489,59 @@ impl<'a> Reader<'a> {
                 .function_response_types
                 .iter()
                 .any(|kind| kind == "ReportBatchItemFailures"),
+        })
+    }
+
+    fn queue(&self, function: String, source: &Value) -> Result<QueueMapping, Error> {
+        let id = source
+            .get("Queue")
+            .and_then(referred)
+            .ok_or_else(|| wrong(format!("does not say which queue {function} reads")))?;
+        let fills = |rule: &Value| {
+            let targets = rule
+                .pointer("/Properties/Targets")
+                .and_then(Value::as_array);
+            let mut targets = targets.into_iter().flatten();
+            text_at(rule, "Type") == "AWS::Events::Rule"
+                && targets.any(|target| target.get("Arn").and_then(referred).as_ref() == Some(&id))
+        };
+        let patterns: Vec<String> = self
+            .resources()
+            .filter(|(_, rule)| fills(rule))
+            .filter_map(|(_, rule)| rule.pointer("/Properties/EventPattern"))
+            .map(|pattern| self.resolved(pattern).to_string())
+            .collect();
+        if patterns.is_empty() {
+            return Err(wrong(format!("has no rule that fills {id}")));
+        }
+        let number = |value: Option<&Value>| value.map(|value| self.resolved(value))?.as_u64();
+        let receives = self.root.pointer(&format!(
+            "/Resources/{id}/Properties/RedrivePolicy/maxReceiveCount"
+        ));
+        let receives = number(receives)
+            .and_then(|receives| u32::try_from(receives).ok())
+            .ok_or_else(|| wrong(format!("does not say when {id} gives up on a message")))?;
+        let reports = source.get("FunctionResponseTypes");
+        if reports.is_none_or(|types| !types.to_string().contains("ReportBatchItemFailures")) {
+            return Err(wrong(format!("lets {function} report no failures")));
+        }
+        let batch_size = number(source.get("BatchSize")).unwrap_or(10);
+        Ok(QueueMapping {
+            queue: self.named(&id).unwrap_or(id),
+            function,
+            batch_size: usize::try_from(batch_size).unwrap_or(10).max(1),
+            patterns,
+            receives,
+        })
+    }
+
+    fn secret(&self, id: &str, properties: &Value) -> Option<GeneratedSecret> {
+        let generate = properties.get("GenerateSecretString")?;
+        let content = self.text(generate.get("SecretStringTemplate")?)?;
+        Some(GeneratedSecret {
+            name: self.named(id)?,
+            content: serde_json::from_str(&content).ok()?,
+            key: self.text(generate.get("GenerateStringKey")?)?,
         })
     }
 
@@ -777,6 +867,16 @@ Resources:
             .collect();
         mapped.sort_unstable();
         assert_eq!(mapped, ["publisher", "sweeper"]);
+        let webhooks = QueueMapping {
+            queue: "rollcall-WebhooksQueue".to_owned(),
+            function: "WebhooksFunction".to_owned(),
+            batch_size: 10,
+            patterns: vec![r#"{"source":["rollcall"]}"#.to_owned()],
+            receives: 288,
+        };
+        assert_eq!(template.queues, [webhooks]);
+        let secrets = template.secrets.iter().map(|secret| secret.name.as_str());
+        assert!(secrets.eq(["rollcall/admin/first", "rollcall/webhooks"]));
         let reported = |mapping: &Mapping| mapping.reports_failures;
         assert!(template.mappings.iter().all(reported));
     }
@@ -793,27 +893,33 @@ Resources:
             for policy in policies.and_then(Value::as_array).into_iter().flatten() {
                 let statements = policy.pointer("/PolicyDocument/Statement");
                 for statement in statements.and_then(Value::as_array).unwrap() {
-                    let resources = reader.text(&statement["Resource"]).unwrap_or_default();
-                    if let Some((_, secrets)) = resources.split_once(":secret:") {
+                    if statement["Action"].to_string().contains("secretsmanager") {
+                        let secrets = reader.text(&statement["Resource"]).unwrap();
+                        // What is referred to has its name here, and its ARN in the cloud.
+                        let name = secrets.split(":secret:").last().unwrap();
                         let of_role: &mut Vec<String> = reached.entry(id.as_str()).or_default();
-                        of_role.push(secrets.to_owned());
-                    } else {
-                        assert!(!statement["Action"].to_string().contains("secretsmanager"));
+                        of_role.push(name.to_owned());
                     }
                 }
             }
         }
         let of_directories = "rollcall/????????-????-????-????-????????????-??????".to_owned();
         let scim = vec![of_directories.clone()];
+        let webhooks = "rollcall/webhooks".to_owned();
         let expected = BTreeMap::from([
             ("BulkRole", scim.clone()),
             (
                 "DirectoriesRole",
-                vec![of_directories, "rollcall/admin/*".to_owned()],
+                vec![
+                    of_directories,
+                    "rollcall/admin/*".to_owned(),
+                    webhooks.clone(),
+                ],
             ),
             ("DiscoveryRole", scim.clone()),
             ("GroupsRole", scim.clone()),
             ("UsersRole", scim),
+            ("WebhooksRole", vec![webhooks]),
         ]);
         assert_eq!(reached, expected);
     }

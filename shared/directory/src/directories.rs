@@ -261,7 +261,7 @@ impl Store {
     ) -> Result<Directory, Error> {
         let decide = |old: &Directory| {
             precondition.check(old.version)?;
-            let new = old.changed(change)?;
+            let new = old.changed(change, now)?;
             let event = match (old.status, new.status) {
                 (before, after) if before == after => None,
                 (_, Status::Active) => Some(DetailType::DirectoryActivated),

@@ -11,6 +11,7 @@ use crate::cursor::CursorKey;
 use crate::error::{Error, Invalid};
 use crate::id::{DirectoryId, ResourceId};
 use crate::resources::to_the_millisecond;
+use crate::webhook::{Webhook, WebhookUrl};
 
 /// The longest name of a directory, a tenant or a product, in characters.
 pub const MAX_NAME_CHARS: usize = 200;
@@ -227,6 +228,8 @@ pub struct NewDirectory {
     pub provider: Provider,
     /// What was chosen for it.
     pub settings: Settings,
+    /// Where its events are to be sent to, besides the bus.
+    pub webhook: Option<WebhookUrl>,
 }
 
 /// What is to change in a directory; what is `None` stays.
@@ -238,6 +241,8 @@ pub struct DirectoryChange {
     pub active: Option<bool>,
     /// What is chosen for it.
     pub settings: SettingsChange,
+    /// Where its events are to be sent to; `Some(None)` is nowhere but to the bus.
+    pub webhook: Option<Option<WebhookUrl>>,
 }
 
 /// One customer's connection.
@@ -264,6 +269,9 @@ pub struct Directory {
     /// What was chosen for it.
     #[serde(default)]
     pub settings: Settings,
+    /// Where its events are sent to, besides the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// What its cursors are signed with.
     cursor_key: CursorKey,
     /// How often it has changed, from 1.
@@ -281,6 +289,7 @@ impl Directory {
     ///
     /// [`Error::Invalid`] names what it cannot have.
     pub fn new(id: DirectoryId, new: NewDirectory, now: Timestamp) -> Result<Self, Error> {
+        let now = to_the_millisecond(now);
         Self {
             id,
             tenant: new.tenant,
@@ -288,10 +297,11 @@ impl Directory {
             name: new.name,
             provider: new.provider,
             status: Status::Active,
-            created: to_the_millisecond(now),
+            created: now,
             deleted: None,
             types: Types::default(),
             settings: new.settings,
+            webhook: new.webhook.map(|url| Webhook { url, created: now }),
             version: 1,
             cursor_key: CursorKey::random(),
         }
@@ -303,7 +313,7 @@ impl Directory {
     /// # Errors
     ///
     /// [`Error::Invalid`] names what it cannot have; [`Error::Deleting`].
-    pub(crate) fn changed(&self, change: &DirectoryChange) -> Result<Self, Error> {
+    pub(crate) fn changed(&self, change: &DirectoryChange, now: Timestamp) -> Result<Self, Error> {
         if self.status == Status::Deleting {
             return Err(Error::Deleting);
         }
@@ -323,9 +333,23 @@ impl Directory {
                 None => self.status,
             },
             settings,
+            webhook: match &change.webhook {
+                None => self.webhook.clone(),
+                Some(url) => self.webhook_at(url.as_ref(), now),
+            },
             ..self.clone()
         }
         .checked()
+    }
+
+    /// The webhook of that address: the one that is there, or a new one.
+    fn webhook_at(&self, url: Option<&WebhookUrl>, now: Timestamp) -> Option<Webhook> {
+        let url = url?;
+        let same = self.webhook.clone().filter(|old| old.url == *url);
+        Some(same.unwrap_or_else(|| Webhook {
+            url: url.clone(),
+            created: to_the_millisecond(now),
+        }))
     }
 
     /// The one place that says what a directory may be.
@@ -380,6 +404,9 @@ impl Directory {
             ("settings", self.settings.data()),
         ] {
             data.insert(name.to_owned(), value);
+        }
+        if let Some(webhook) = &self.webhook {
+            data.insert("webhook".to_owned(), webhook.data());
         }
         data
     }
@@ -485,6 +512,7 @@ impl Caller {
             name: "Acme".to_owned(),
             provider: Provider::Okta,
             settings: Settings::default(),
+            webhook: None,
         };
         let directory = Directory::new(id, new, Timestamp::UNIX_EPOCH).unwrap();
         Self::authenticated(directory.into(), "https://example.com")
@@ -496,6 +524,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::webhook::Reach;
 
     fn settings(schemas: Value) -> Settings {
         serde_json::from_value(json!({"schemas": schemas})).unwrap()
@@ -508,6 +537,7 @@ mod tests {
             name: "Acme".to_owned(),
             provider: Provider::Okta,
             settings,
+            webhook: None,
         };
         let id = "d0000000-0000-4000-8000-000000000000".parse().unwrap();
         Directory::new(id, new, Timestamp::UNIX_EPOCH)
@@ -535,7 +565,7 @@ mod tests {
             },
             ..DirectoryChange::default()
         };
-        let none = kept.changed(&none).unwrap();
+        let none = kept.changed(&none, kept.created).unwrap();
         assert_eq!(none.types(), &Types::default());
         // A directory of before there were settings.
         let old = document.replace("\"settings\"", "\"before\"");
@@ -543,6 +573,37 @@ mod tests {
             Directory::from_stored(&old, 1).unwrap().settings,
             Settings::default()
         );
+    }
+
+    #[test]
+    fn a_webhook_is_new_when_its_address_is() {
+        let url = |text: &str| WebhookUrl::parse(text, Reach::Internet).unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let change = |directory: &Directory, webhook: Option<Option<&str>>, second| {
+            let change = DirectoryChange {
+                webhook: webhook.map(|text| text.map(url)),
+                ..DirectoryChange::default()
+            };
+            directory.changed(&change, at(second)).unwrap()
+        };
+        let none = directory(Settings::default()).unwrap();
+        assert_eq!(none.data().get("webhook"), None);
+        let first = change(&none, Some(Some("https://example.com/a")), 1);
+        let kept = first.webhook.clone().unwrap();
+        assert_eq!(
+            (kept.url, kept.created),
+            (url("https://example.com/a"), at(1))
+        );
+        let document = serde_json::to_string(&first).unwrap();
+        assert_eq!(Directory::from_stored(&document, 1).unwrap(), first);
+        assert_eq!(change(&first, None, 2), first);
+        assert_eq!(
+            change(&first, Some(Some("https://example.com/a")), 2),
+            first
+        );
+        let other = change(&first, Some(Some("https://example.com/b")), 2);
+        assert_eq!(other.webhook.unwrap().created, at(2));
+        assert_eq!(change(&first, Some(None), 2), none);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod steps;
 mod store;
 mod used;
 mod user;
+mod webhook;
 
 pub use cursor::CURSOR_TIMEOUT;
 pub use deletion::{QUIET, Swept};
@@ -55,3 +56,4 @@ pub use reading::{Listed, MemberData, Part, Wanted};
 pub use resources::MAX_DOCUMENT_BYTES;
 pub use search::{AnyResource, Queries};
 pub use store::{Precondition, Store, Stored};
+pub use webhook::{MAX_WEBHOOK_URL_BYTES, Reach, Webhook, WebhookUrl};

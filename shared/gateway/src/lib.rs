@@ -14,13 +14,16 @@ mod problem;
 mod request;
 mod response;
 mod secret;
+mod webhook;
 mod wishes;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use directory::{Creation, Directory, DirectoryId, Ids, NewDirectory, Repeatable, Status, Store};
+use directory::{
+    Creation, Directory, DirectoryId, Ids, NewDirectory, Reach, Repeatable, Status, Store,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use admin::Admins;
@@ -38,6 +41,7 @@ pub use response::{
     Error, created, described, list, named, no_content, not_found, object, resource, unmodified,
     updated,
 };
+pub use webhook::{SigningSecret, WEBHOOK_SECRET, WebhookKey};
 pub use wishes::{Return, Wishes};
 
 /// The clock of a function, so that tests can set it.
@@ -62,6 +66,8 @@ pub struct Settings {
     pub ids: Ids,
     /// How callers of the admin API prove who they are.
     pub admin_auth: AdminAuth,
+    /// Which addresses webhooks may have.
+    pub reach: Reach,
 }
 
 impl Settings {
@@ -91,6 +97,7 @@ impl Settings {
                 Ok("iam") => AdminAuth::Iam,
                 Ok(_) => return Err("ADMIN_AUTH is neither key nor iam".to_owned()),
             },
+            reach: Reach::Internet,
         })
     }
 }
@@ -102,6 +109,8 @@ pub struct Gateway {
     tokens: Arc<Tokens>,
     limits: Option<Arc<Limits>>,
     admins: Arc<Admins>,
+    webhooks: Arc<WebhookKey>,
+    reach: Reach,
     base_url: Option<Arc<str>>,
     clock: Clock,
 }
@@ -125,6 +134,8 @@ impl Gateway {
         let prefix = settings.secret_prefix;
         let admins = Admins::new(secrets.clone(), &prefix, settings.admin_auth);
         Self {
+            webhooks: Arc::new(WebhookKey::new(config, &prefix)),
+            reach: settings.reach,
             admins: Arc::new(admins),
             tokens: Arc::new(Tokens::new(secrets, store.clone(), prefix)),
             store,
@@ -266,6 +277,28 @@ impl Gateway {
     /// When Secrets Manager fails.
     pub async fn revoke_tokens(&self, directory: DirectoryId) -> Result<(), Error> {
         self.tokens.revoke_all(directory, self.now()).await
+    }
+
+    /// Which addresses webhooks may have.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// What deliveries to the webhook of a directory are signed with, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`WebhookKey::secret`].
+    pub async fn webhook_secret(
+        &self,
+        directory: &Directory,
+    ) -> Result<Option<SigningSecret>, Error> {
+        let Some(webhook) = &directory.webhook else {
+            return Ok(None);
+        };
+        let secret = self.webhooks.secret(directory.id, webhook, self.now());
+        secret.await.map(Some)
     }
 
     /// Begins to delete a directory: its tokens first, and the rest in the background.

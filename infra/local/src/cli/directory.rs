@@ -26,6 +26,8 @@ pub(crate) enum Directory {
     Show(One),
     /// Give a directory a new token; the old one stays good for a while
     Rotate(Rotate),
+    /// Show where its events are sent to, besides the bus, and what signs them; or change it
+    Webhook(Webhook),
     /// Refuse what the identity provider sends, within a minute; reading goes on
     Deactivate(One),
     /// Take what the identity provider sends again
@@ -58,6 +60,9 @@ pub(crate) struct Create {
     /// Refuse what the RFCs leave open and the interoperability profile forbids
     #[arg(long)]
     strict: bool,
+    /// Where to send its events, besides the bus: an https address
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     /// The same key again answers the same directory, instead of making another
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -98,6 +103,21 @@ pub(crate) struct Rotate {
     access: Access,
 }
 
+#[derive(Args)]
+pub(crate) struct Webhook {
+    /// The directory's id
+    #[arg(value_name = "DIRECTORY")]
+    id: String,
+    /// Send its events to this https address from now on
+    #[arg(long, value_name = "URL", conflicts_with = "remove")]
+    set: Option<String>,
+    /// Send its events to the bus alone
+    #[arg(long)]
+    remove: bool,
+    #[command(flatten)]
+    access: Access,
+}
+
 impl Directory {
     pub(super) async fn run(self, output: &mut Output) -> Result<(), Failure> {
         match self {
@@ -105,6 +125,7 @@ impl Directory {
             Directory::List(list) => list.run(output).await,
             Directory::Show(one) => one.show(output).await,
             Directory::Rotate(rotate) => rotate.run(output).await,
+            Directory::Webhook(webhook) => webhook.run(output).await,
             Directory::Deactivate(one) => one.become_of("inactive", output).await,
             Directory::Activate(one) => one.become_of("active", output).await,
             Directory::Delete(one) => one.delete(output).await,
@@ -137,6 +158,9 @@ impl Create {
         put("product", json!(self.product));
         put("name", json!(self.name.as_ref().unwrap_or(&self.tenant)));
         put("provider", json!(self.provider));
+        if let Some(url) = &self.webhook {
+            put("webhook", json!({ "url": url }));
+        }
         let mut settings = Map::new();
         for (name, on) in [
             ("unique_group_names", self.unique_group_names),
@@ -265,6 +289,38 @@ impl Rotate {
     }
 }
 
+impl Webhook {
+    async fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let admin = self.access.admin()?;
+        let set = self.set.as_ref().map(|url| json!({ "url": url }));
+        if set.is_some() || self.remove {
+            let path = path(&["directories", &self.id]);
+            let body = json!({ "webhook": set });
+            admin.send(Method::PATCH, &path, &body).await?;
+        }
+        if self.remove {
+            return match self.access.json {
+                true => output.line(&json!({"id": self.id, "webhook": null}).to_string()),
+                false => output.line(&format!("{} has no webhook.", self.id)),
+            };
+        }
+        let path = path(&["directories", &self.id, "webhook"]);
+        let webhook = admin.get(&path).await?;
+        if self.access.json {
+            return output.line(&webhook.to_string());
+        }
+        let lines = facts(&[
+            ("Webhook", string(&webhook, "/url")),
+            ("Since", string(&webhook, "/created")),
+            ("Signing secret", string(&webhook, "/secret")),
+        ]);
+        for line in lines {
+            output.line(&line)?;
+        }
+        Ok(())
+    }
+}
+
 /// Completes when there is no such resource any more.
 async fn gone(admin: &Admin, path: &str, ask: (Duration, Duration)) -> Result<(), Failure> {
     let (mut pause, longest) = ask;
@@ -299,6 +355,8 @@ fn described(directory: &Value, output: &mut Output) -> Result<(), Failure> {
         ("Settings", (!on.is_empty()).then(|| on.join(", "))),
         ("Base URL", string(directory, "/base_url")),
         ("Token", string(directory, "/token")),
+        ("Webhook", string(directory, "/webhook/url")),
+        ("Signing secret", string(directory, "/webhook/secret")),
     ]);
     for line in lines {
         output.line(&line)?;
@@ -449,6 +507,35 @@ mod tests {
                 "The token is shown now and never again.",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn a_webhook_is_set_shown_and_taken_away() {
+        async fn patch(Json(body): Json<Value>) -> Json<Value> {
+            let known = [
+                json!({"webhook": {"url": "https://example.com/a"}}),
+                json!({"webhook": null}),
+            ];
+            assert!(known.contains(&body), "{body}");
+            Json(json!({}))
+        }
+        let shown = json!({"url": "https://example.com/a", "created": "2026-01-01T00:00:00.000Z", "secret": "whsec_s"});
+        let url = served(
+            Router::new()
+                .route("/v1/directories/d1", axum::routing::patch(patch))
+                .route("/v1/directories/d1/webhook", get(async move || Json(shown))),
+        )
+        .await;
+        let facts = [
+            "Webhook         https://example.com/a",
+            "Since           2026-01-01T00:00:00.000Z",
+            "Signing secret  whsec_s",
+        ];
+        assert_eq!(run(&url, &["webhook", "d1"]).await.unwrap(), facts);
+        let set = ["webhook", "d1", "--set", "https://example.com/a"];
+        assert_eq!(run(&url, &set).await.unwrap(), facts);
+        let lines = run(&url, &["webhook", "d1", "--remove"]).await.unwrap();
+        assert_eq!(lines, ["d1 has no webhook."]);
     }
 
     #[tokio::test]

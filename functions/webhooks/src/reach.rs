@@ -1,0 +1,49 @@
+//! What keeps deliveries from hosts that whoever sets a webhook must not reach.
+
+use std::net::SocketAddr;
+
+use directory::Reach;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+/// The host is none of those that may be sent to.
+#[derive(Debug)]
+pub(crate) struct OutOfReach;
+
+impl std::fmt::Display for OutOfReach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it is no address of the internet")
+    }
+}
+
+impl std::error::Error for OutOfReach {}
+
+/// Whether the host of an address, if it is not a name, may be sent to.
+pub(crate) fn includes(reach: Reach, url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => reach.includes(address.into()),
+        Some(Host::Ipv6(address)) => reach.includes(address.into()),
+        Some(Host::Domain(_)) => true,
+        None => false,
+    }
+}
+
+/// Resolves names to those of their addresses that may be sent to. The connection is made to what it answers, so no
+/// name can lead elsewhere once it was looked at.
+pub(crate) struct Resolver(pub(crate) Reach);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let reached: Vec<SocketAddr> = found
+                .filter(|address| reach.includes(address.ip()))
+                .collect();
+            match reached.is_empty() {
+                true => Err(OutOfReach.into()),
+                false => Ok(Box::new(reached.into_iter()) as Addrs),
+            }
+        })
+    }
+}

@@ -1,0 +1,270 @@
+//! The webhook of a directory: where its events are sent to, besides the bus.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use url::{Host, Url};
+
+/// The longest address of a webhook, in bytes.
+pub const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
+
+/// Which addresses events may be sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// By https, to the internet. Whoever may set a webhook could reach into the network of the functions otherwise.
+    #[default]
+    Internet,
+    /// Anywhere, and by http as well: on one's own machine.
+    Anywhere,
+}
+
+impl Reach {
+    /// Whether events may be sent to a host of that address.
+    #[must_use]
+    pub fn includes(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::Anywhere, _) => true,
+            (Self::Internet, IpAddr::V4(address)) => is_public(address),
+            (Self::Internet, IpAddr::V6(address)) => is_global(address),
+        }
+    }
+}
+
+/// Whether the IANA has it as an address of the internet ("IANA IPv4 Special-Purpose Address Registry", RFC 6890).
+fn is_public(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || a == 0
+        // Carrier-grade NAT, protocol assignments, 6to4 relays, benchmarking.
+        || (a == 100 && b & 0xc0 == 64)
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && b & 0xfe == 18)
+        // Multicast, and what is reserved.
+        || a >= 224;
+    !special
+}
+
+/// The same of IPv6: global unicast, without what is for documentation and what leads to an IPv4 address.
+fn is_global(address: Ipv6Addr) -> bool {
+    match address.segments() {
+        // Protocol assignments with Teredo, documentation (twice), 6to4.
+        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
+        [0x3fff, second, ..] if second < 0x1000 => false,
+        [0x2002, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+/// The address of a webhook. A part of it may be a secret, so it is in no log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WebhookUrl(String);
+
+impl WebhookUrl {
+    /// Reads an absolute https address without a user name, a password or a fragment.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, to come after its name.
+    pub fn parse(text: &str, reach: Reach) -> Result<Self, &'static str> {
+        if text.len() > MAX_WEBHOOK_URL_BYTES {
+            return Err("is longer than 2,048 bytes");
+        }
+        let url = Url::parse(text).map_err(|_| "must be an absolute https address")?;
+        let by = match reach {
+            Reach::Internet => matches!(url.scheme(), "https"),
+            Reach::Anywhere => matches!(url.scheme(), "https" | "http"),
+        };
+        if !by {
+            return Err("must be an absolute https address");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("must not hold a user name or a password");
+        }
+        if url.fragment().is_some() {
+            return Err("must end before the #");
+        }
+        let reached = match url.host() {
+            Some(Host::Domain(name)) => {
+                reach == Reach::Anywhere || !(name == "localhost" || name.ends_with(".localhost"))
+            }
+            Some(Host::Ipv4(address)) => reach.includes(address.into()),
+            Some(Host::Ipv6(address)) => reach.includes(address.into()),
+            None => false,
+        };
+        match reached {
+            true => Ok(Self(url.into())),
+            false => Err("must be an address of the internet"),
+        }
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookUrl(hidden)")
+    }
+}
+
+/// Where the events of a directory are sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// The address.
+    pub url: WebhookUrl,
+    /// Since when. The secret that deliveries are signed with follows from it, so that setting a webhook anew changes the secret.
+    pub created: Timestamp,
+}
+
+impl Webhook {
+    /// The webhook as the team's own backend and its events see it.
+    #[must_use]
+    pub fn data(&self) -> Value {
+        json!({"url": self.url, "created": format!("{:.3}", self.created)})
+    }
+
+    /// Reads what [`Webhook::data`] has made.
+    #[must_use]
+    pub fn from_data(data: &Value) -> Option<Self> {
+        Self::deserialize(data).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_internet_is_reached() {
+        for public in [
+            "1.1.1.1",
+            "100.63.0.1",
+            "100.128.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2600:1f18::1",
+            "2001:4860:4860::8888",
+        ] {
+            assert!(
+                Reach::Internet.includes(public.parse().unwrap()),
+                "{public}"
+            );
+        }
+        for special in [
+            "0.0.0.0",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::ffff:1.1.1.1",
+            "64:ff9b::a00:1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "3fff::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "ff02::1",
+        ] {
+            let address = special.parse().unwrap();
+            assert!(!Reach::Internet.includes(address), "{special}");
+            assert!(Reach::Anywhere.includes(address), "{special}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_absolute_https_and_of_the_internet() {
+        let read = |text: &str| WebhookUrl::parse(text, Reach::Internet);
+        for (text, kept) in [
+            ("https://example.com", "https://example.com/"),
+            (
+                "https://example.com:8443/a?b=c",
+                "https://example.com:8443/a?b=c",
+            ),
+            ("HTTPS://EXAMPLE.com/A", "https://example.com/A"),
+            ("https://1.1.1.1/", "https://1.1.1.1/"),
+        ] {
+            assert_eq!(read(text).unwrap().as_str(), kept);
+        }
+        let long = format!("https://example.com/{}", "a".repeat(MAX_WEBHOOK_URL_BYTES));
+        for wrong in [
+            "",
+            "example.com",
+            "//example.com",
+            "http://example.com",
+            "ftp://example.com",
+            "https://",
+            "https://user@example.com",
+            "https://user:password@example.com",
+            "https://example.com/#a",
+            "https://localhost/",
+            "https://a.localhost/",
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://[::1]/",
+            "https://169.254.169.254/latest/meta-data/",
+            &long,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        for own in [
+            "http://127.0.0.1:9000/",
+            "http://localhost/a",
+            "https://example.com/",
+        ] {
+            assert!(WebhookUrl::parse(own, Reach::Anywhere).is_ok(), "{own}");
+        }
+        assert!(WebhookUrl::parse("file:///etc/passwd", Reach::Anywhere).is_err());
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        let webhook = Webhook {
+            url: WebhookUrl::parse("https://example.com/a", Reach::Internet).unwrap(),
+            created: "2026-01-01T00:00:00.120Z".parse().unwrap(),
+        };
+        let data = webhook.data();
+        assert_eq!(
+            data,
+            json!({"url": "https://example.com/a", "created": "2026-01-01T00:00:00.120Z"})
+        );
+        assert_eq!(Webhook::from_data(&data), Some(webhook.clone()));
+        assert_eq!(
+            Webhook::from_data(&json!({"url": "https://example.com/a"})),
+            None
+        );
+        assert!(!format!("{webhook:?}").contains("example"));
+    }
+}

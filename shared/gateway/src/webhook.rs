@@ -1,0 +1,141 @@
+//! What deliveries to webhooks are signed with ("Standard Webhooks", symmetric signatures).
+//!
+//! One secret, `{prefix}webhooks`, holds `{"key": "…"}`. The secret of each
+//! webhook follows from it, from the directory, and from the webhook itself: so
+//! none of them is kept anywhere, it can be shown again, and a webhook that is
+//! set anew has another one.
+
+use std::fmt;
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use directory::{DirectoryId, Webhook};
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::Sha256;
+
+use crate::fresh::Fresh;
+use crate::{Error, secret};
+
+/// What stands after the prefix in the name of the secret.
+pub const WEBHOOK_SECRET: &str = "webhooks";
+/// What the key has at least, in characters: it is not to be guessed.
+const KEY_CHARS: usize = 32;
+
+/// What the deliveries to one webhook are signed with: `whsec_` and 32 bytes in Base64.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningSecret(String);
+
+impl SigningSecret {
+    fn of(key: &[u8], directory: DirectoryId, webhook: &Webhook) -> Result<Self, Error> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(Error::internal)?;
+        // No part can hold a line feed, so no two webhooks are the same text.
+        let (url, created) = (webhook.url.as_str(), webhook.created.as_millisecond());
+        mac.update(format!("{directory}\n{created}\n{url}").as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        Ok(Self(format!("whsec_{}", STANDARD.encode(bytes))))
+    }
+
+    /// The secret itself, for whoever signs or checks signatures.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningSecret(hidden)")
+    }
+}
+
+#[derive(Deserialize)]
+struct Secret {
+    key: String,
+}
+
+/// The key that all secrets of webhooks follow from, believed for a minute.
+pub struct WebhookKey {
+    secrets: Client,
+    name: String,
+    fresh: Fresh<&'static str, String>,
+}
+
+impl WebhookKey {
+    /// The key of this account, whose secrets are named with that prefix.
+    #[must_use]
+    pub fn new(config: &SdkConfig, secret_prefix: &str) -> Self {
+        Self {
+            secrets: Client::new(config),
+            name: format!("{secret_prefix}{WEBHOOK_SECRET}"),
+            fresh: Fresh::default(),
+        }
+    }
+
+    /// What the deliveries to a webhook of a directory are signed with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when Secrets Manager fails, and [`Error::Store`] when it holds no such secret.
+    pub async fn secret(
+        &self,
+        directory: DirectoryId,
+        webhook: &Webhook,
+        now: Timestamp,
+    ) -> Result<SigningSecret, Error> {
+        let accept = |key: &String| Some(SigningSecret::of(key.as_bytes(), directory, webhook));
+        let read = async || self.read().await.map(Some);
+        self.fresh.verify(WEBHOOK_SECRET, now, accept, read).await?
+    }
+
+    async fn read(&self) -> Result<String, Error> {
+        let asked = self.secrets.get_secret_value().secret_id(&self.name);
+        let version = secret::read(asked).await?;
+        let version = version.ok_or_else(|| Error::internal("there is no secret for webhooks"))?;
+        // The error of serde_json would quote the secret.
+        match serde_json::from_str(version.secret_string().unwrap_or_default()) {
+            Ok(Secret { key }) if key.chars().count() >= KEY_CHARS => Ok(key),
+            _ => Err(Error::internal(
+                "the secret for webhooks holds no key of 32 characters or more",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use directory::{Reach, WebhookUrl};
+
+    use super::*;
+
+    #[test]
+    fn each_webhook_has_a_secret_of_its_own() {
+        let directory = |n: u8| -> DirectoryId {
+            let id = format!("{n:08x}-0000-4000-8000-000000000000");
+            id.parse().unwrap()
+        };
+        let webhook = |url: &str, second| Webhook {
+            url: WebhookUrl::parse(url, Reach::Internet).unwrap(),
+            created: Timestamp::from_second(second).unwrap(),
+        };
+        let (key, other) = (&[b'k'; 32], &[b'o'; 32]);
+        let one = webhook("https://example.com/a", 1);
+        let secret = |key: &[u8], id, webhook| SigningSecret::of(key, directory(id), webhook);
+        let first = secret(key, 1, &one).unwrap();
+        assert_eq!(first, secret(key, 1, &one).unwrap());
+        for different in [
+            secret(other, 1, &one),
+            secret(key, 2, &one),
+            secret(key, 1, &webhook("https://example.com/b", 1)),
+            secret(key, 1, &webhook("https://example.com/a", 2)),
+        ] {
+            assert_ne!(first, different.unwrap());
+        }
+        let text = first.expose().strip_prefix("whsec_").unwrap();
+        assert_eq!(STANDARD.decode(text).unwrap().len(), 32);
+        assert!(!format!("{first:?}").contains(text));
+    }
+}

@@ -1,0 +1,543 @@
+//! Webhooks: how directories get one, what is delivered to it, and what happens when it is not.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::SqsEvent;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::any;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use directory::Reach;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use local::Service;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::net::TcpListener;
+use webhooks::{PATIENCE, Settings, Webhooks};
+
+use crate::directories::new;
+use crate::world::{World, user};
+
+/// An endpoint of somebody's own.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub url: String,
+    came: Arc<Mutex<Vec<Delivery>>>,
+    answers: Arc<Mutex<Vec<u16>>>,
+}
+
+/// What came to an endpoint.
+#[derive(Clone)]
+pub struct Delivery {
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Endpoint {
+    /// One that answers so, the last answer for ever.
+    pub async fn start(answers: &[u16]) -> Endpoint {
+        async fn take(
+            State(endpoint): State<Endpoint>,
+            uri: Uri,
+            headers: HeaderMap,
+            body: Bytes,
+        ) -> (StatusCode, [(&'static str, String); 1]) {
+            let path = uri.path_and_query().unwrap().to_string();
+            endpoint.came.lock().unwrap().push(Delivery {
+                path,
+                headers,
+                body,
+            });
+            let mut answers = endpoint.answers.lock().unwrap();
+            let answer = match answers.len() {
+                1 => answers[0],
+                _ => answers.remove(0),
+            };
+            let elsewhere = format!("{}/elsewhere", endpoint.url);
+            (
+                StatusCode::from_u16(answer).unwrap(),
+                [("location", elsewhere)],
+            )
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            came: Arc::default(),
+            answers: Arc::new(Mutex::new(answers.to_vec())),
+        };
+        let server = Router::new()
+            .fallback(any(take))
+            .with_state(endpoint.clone());
+        tokio::spawn(async move { axum::serve(listener, server).await });
+        endpoint
+    }
+
+    /// What came since the last time.
+    pub fn take(&self) -> Vec<Delivery> {
+        std::mem::take(&mut self.came.lock().unwrap())
+    }
+
+    /// The types of the events that came since the last time, in an order of their own: deliveries have none.
+    fn types(&self) -> Vec<String> {
+        let mut types: Vec<String> = self.take().iter().map(Delivery::kind).collect();
+        types.sort();
+        types
+    }
+}
+
+impl Delivery {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn kind(&self) -> String {
+        self.json()["type"].as_str().unwrap().to_owned()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    /// The signature that "Standard Webhooks" asks for.
+    fn signed(&self, secret: &str) -> String {
+        let key = STANDARD
+            .decode(secret.strip_prefix("whsec_").unwrap())
+            .unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+        mac.update(self.header("webhook-id").as_bytes());
+        mac.update(b".");
+        mac.update(self.header("webhook-timestamp").as_bytes());
+        mac.update(b".");
+        mac.update(&self.body);
+        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+    }
+}
+
+fn with_webhook(tenant: &str, url: &str) -> Value {
+    let mut body = new(tenant, "crm");
+    body["webhook"] = json!({"url": url});
+    body
+}
+
+impl World {
+    /// A directory with a webhook, as it was answered, and its world.
+    async fn connected(&self, tenant: &str, url: &str) -> (Value, World) {
+        let body = with_webhook(tenant, url);
+        let made = self.admin(Method::POST, "/v1/directories", body).await;
+        let made = made.expect(201).json();
+        let world = self.of(&made);
+        (made, world)
+    }
+
+    async fn set_webhook(&self, webhook: Value) -> Value {
+        let body = json!({ "webhook": webhook });
+        let answer = self.admin(Method::PATCH, &self.v1(""), body).await;
+        answer.expect(200).json()
+    }
+
+    /// What is delivered of what is on the bus.
+    async fn deliver(&self) -> Vec<Value> {
+        let events = self.events().await;
+        self.stack.deliver().await.unwrap();
+        events
+    }
+
+    /// The function, as it is where nothing is known yet, with another reach and patience.
+    fn webhooks(&self, reach: Reach, patience: Duration) -> Webhooks {
+        let settings = Settings {
+            table: self.stack.template().table.name.clone(),
+            secret_prefix: "rollcall/".to_owned(),
+            reach,
+            patience,
+            clock: self.cloud.clock(),
+            rest: Arc::new(|_| Box::pin(async {})),
+        };
+        Webhooks::new(self.cloud.config(), settings).unwrap()
+    }
+}
+
+/// Events as the queue brings them.
+pub fn brought(events: &[Value], times: u32) -> Value {
+    let records = events.iter().enumerate().map(|(n, event)| {
+        json!({
+            "messageId": n.to_string(), "receiptHandle": n.to_string(), "body": event.to_string(),
+            "attributes": {"ApproximateReceiveCount": times.to_string()}, "messageAttributes": {},
+            "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:q", "awsRegion": "us-east-1",
+        })
+    });
+    json!({"Records": records.collect::<Vec<_>>()})
+}
+
+async fn failed(webhooks: &Webhooks, events: &[Value], times: u32) -> Vec<String> {
+    let event: SqsEvent = serde_json::from_value(brought(events, times)).unwrap();
+    let answer = webhooks.handle(event).await;
+    let failures = answer.batch_item_failures.into_iter();
+    failures.map(|failure| failure.item_identifier).collect()
+}
+
+#[tokio::test]
+async fn events_arrive_as_the_log_shows_them_and_signed() {
+    let world = World::new().await;
+    let endpoint = Endpoint::start(&[204]).await;
+    let url = format!("{}/hook?a=b", endpoint.url);
+    let (made, acme) = world.connected("acme", &url).await;
+    let secret = made["webhook"]["secret"].as_str().unwrap().to_owned();
+    assert_eq!(
+        made["webhook"],
+        json!({"url": url, "created": "2026-01-01T00:00:00.000Z", "secret": secret})
+    );
+    let (_, umbrella) = (
+        world.post("/Users", &user("no@webhook")).await.expect(201),
+        world.directory_of("umbrella", "crm").await,
+    );
+    umbrella
+        .post("/Users", &user("none@here"))
+        .await
+        .expect(201);
+    let ann = acme
+        .post("/Users", &user("ann@acme"))
+        .await
+        .expect(201)
+        .id();
+    let sales = json!({"displayName": "Sales", "members": [{"value": ann}]});
+    acme.post("/Groups", &sales).await.expect(201);
+    world.wait(5);
+    let events = acme.deliver().await;
+    events.iter().for_each(crate::events::check);
+
+    let came = endpoint.take();
+    assert_eq!(came.len(), 4);
+    world.wait(60);
+    let log = world.look(&acme.v1("/events")).await.expect(200).json();
+    for logged in log["data"].as_array().unwrap() {
+        let of_it = |delivery: &&Delivery| delivery.header("webhook-id") == logged["id"];
+        let delivery = came.iter().find(of_it).unwrap();
+        assert_eq!(&delivery.json(), logged);
+        assert_eq!(delivery.path, "/hook?a=b");
+        assert_eq!(delivery.header("content-type"), "application/json");
+        assert_eq!(delivery.header("user-agent"), "Rollcall");
+        assert_eq!(delivery.header("webhook-timestamp"), "1767225605");
+        assert_eq!(
+            delivery.header("webhook-signature"),
+            delivery.signed(&secret)
+        );
+    }
+    // Only the webhook's owner can know its secret.
+    let (_, other) = world.connected("other", &url).await;
+    let shown = world.look(&other.v1("/webhook")).await.expect(200).json();
+    assert_ne!(shown["secret"], secret);
+    for text in [Value::from(events), log, came[0].json()] {
+        assert!(!text.to_string().contains("whsec_"), "{text}");
+    }
+    assert!(world.cloud.dead_letters().is_empty());
+}
+
+#[tokio::test]
+async fn a_webhook_comes_changes_and_goes() {
+    let world = World::new().await;
+    let (one, two) = (Endpoint::start(&[200]).await, Endpoint::start(&[200]).await);
+    let acme = world.directory_of("acme", "crm").await;
+    let shown = async || {
+        let answer = world.look(&acme.v1("/webhook")).await;
+        (answer.status.as_u16(), answer.json()["secret"].clone())
+    };
+    let create = async |name: &str| acme.post("/Users", &user(name)).await.expect(201);
+    create("before@acme").await;
+    acme.deliver().await;
+    assert_eq!(shown().await.0, 404);
+
+    // From the first event on, be the processes warm or not.
+    let set = acme.set_webhook(json!({"url": one.url})).await;
+    assert_eq!(
+        set["webhook"],
+        json!({"url": format!("{}/", one.url), "created": "2026-01-01T00:00:00.000Z"})
+    );
+    create("first@acme").await;
+    acme.deliver().await;
+    assert_eq!(one.types(), ["user.created"]);
+    let (status, secret) = shown().await;
+    assert_eq!(status, 200);
+
+    // The same again is no change: it may be a request whose answer was lost.
+    world.wait(1);
+    let path = acme.v1("");
+    let version = world.look(&path).await.header("etag").unwrap().to_owned();
+    acme.set_webhook(json!({"url": one.url})).await;
+    acme.admin(Method::PATCH, &path, json!({"name": "Acme"}))
+        .await
+        .expect(200);
+    acme.admin(Method::PATCH, &path, json!({"name": "acme (crm)"}))
+        .await
+        .expect(200);
+    assert_eq!(shown().await, (200, secret.clone()));
+    assert_ne!(
+        world.look(&path).await.header("etag"),
+        Some(version.as_str())
+    );
+
+    acme.set_webhook(json!({"url": two.url})).await;
+    create("second@acme").await;
+    acme.deliver().await;
+    assert_eq!(
+        (one.types().len(), two.types()),
+        (0, vec!["user.created".to_owned()])
+    );
+    let (_, other) = shown().await;
+    assert_ne!(other, secret);
+
+    // Away and back again: a new secret, for whoever has lost the old one.
+    let gone = acme.set_webhook(Value::Null).await;
+    assert_eq!(gone.get("webhook"), None);
+    create("third@acme").await;
+    acme.deliver().await;
+    assert_eq!((one.take().len(), two.take().len()), (0, 0));
+    world.wait(1);
+    acme.set_webhook(json!({"url": two.url})).await;
+    assert!(![secret, other].contains(&shown().await.1));
+}
+
+#[tokio::test]
+async fn the_same_creation_again_shows_the_same_secret() {
+    let world = World::new().await;
+    let mut answers = vec![];
+    for _ in 0..2 {
+        let body = with_webhook("acme", "https://example.com/hook");
+        let mut request = world.admin_request(Method::POST, "/v1/directories", &body);
+        let headers = request.headers_mut();
+        headers.insert("idempotency-key", "k".parse().unwrap());
+        answers.push(world.send(request).await.expect(201).json());
+        world.wait(5);
+    }
+    assert_eq!(answers[0], answers[1]);
+    let path = format!("/v1/directories/{}", answers[0]["id"].as_str().unwrap());
+    let shown = world.look(&path).await.expect(200).json();
+    assert_eq!(shown["webhook"].get("secret"), None);
+    let again = world.look(&format!("{path}/webhook")).await.expect(200);
+    assert_eq!(again.json(), answers[0]["webhook"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_webhook_is_named_and_changes_nothing() {
+    let world = World::new().await;
+    let acme = world.directory_of("acme", "crm").await;
+    let cases = [
+        (json!("https://example.com"), "/webhook"),
+        (json!({}), "/webhook/url"),
+        (json!({"url": null}), "/webhook/url"),
+        (json!({"url": 1}), "/webhook/url"),
+        (json!({"url": ""}), "/webhook/url"),
+        (json!({"url": "ftp://example.com"}), "/webhook/url"),
+        (json!({"url": "https://u:p@example.com"}), "/webhook/url"),
+        (json!({"url": "https://example.com/#a"}), "/webhook/url"),
+        (
+            json!({"url": "https://example.com", "secret": "s"}),
+            "/webhook/secret",
+        ),
+        (
+            json!({"url": format!("https://example.com/{}", "a".repeat(2_048))}),
+            "/webhook/url",
+        ),
+    ];
+    for (webhook, pointer) in cases {
+        let mut body = new("acme", "crm");
+        body["webhook"] = webhook.clone();
+        let change = json!({"name": "Taken", "webhook": webhook});
+        for answer in [
+            world.admin(Method::POST, "/v1/directories", body).await,
+            world.admin(Method::PATCH, &acme.v1(""), change).await,
+        ] {
+            let problem = answer.expect(422).json();
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        }
+    }
+    let list = world.look("/v1/directories").await.expect(200).json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+    let now = world.look(&acme.v1("")).await.expect(200).json();
+    assert_eq!(
+        (&now["name"], now.get("webhook")),
+        (&json!("acme (crm)"), None)
+    );
+}
+
+/// The last event of a directory has nobody left to ask.
+#[tokio::test]
+async fn the_end_of_a_directory_is_delivered() {
+    let world = World::new().await;
+    let endpoint = Endpoint::start(&[200]).await;
+    let (made, acme) = world.connected("acme", &endpoint.url).await;
+    acme.deliver().await;
+    endpoint.take();
+    let answer = world.admin(Method::DELETE, &acme.v1(""), Value::Null).await;
+    answer.expect(202);
+    acme.deliver().await;
+    world.look(&acme.v1("")).await.expect(404);
+    let came = endpoint.take();
+    assert_eq!(came.len(), 1);
+    assert_eq!(came[0].kind(), "directory.deleted");
+    let secret = made["webhook"]["secret"].as_str().unwrap();
+    assert_eq!(came[0].header("webhook-signature"), came[0].signed(secret));
+}
+
+#[tokio::test]
+async fn a_short_failure_is_over_soon() {
+    let world = World::new().await;
+    let endpoint = Endpoint::start(&[500, 503, 200]).await;
+    let (_, acme) = world.connected("acme", &endpoint.url).await;
+    acme.deliver().await;
+    let came = endpoint.take();
+    assert_eq!(came.len(), 3);
+    // The same event, signed at each time.
+    assert!(came.iter().all(|one| one.body == came[0].body));
+    let ids: Vec<&str> = came.iter().map(|one| one.header("webhook-id")).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    let times: Vec<&str> = came
+        .iter()
+        .map(|one| one.header("webhook-timestamp"))
+        .collect();
+    assert_eq!(times, ["1767225600", "1767225602", "1767225608"]);
+    assert!(world.cloud.dead_letters().is_empty());
+}
+
+/// What an endpoint refuses for a day ends among the dead letters, and keeps back nothing else.
+#[tokio::test]
+async fn what_is_never_taken_ends_among_the_dead_letters() {
+    let world = World::new().await;
+    let (bad, good) = (Endpoint::start(&[410]).await, Endpoint::start(&[200]).await);
+    let (_, acme) = world.connected("acme", &bad.url).await;
+    let (_, umbrella) = world.connected("umbrella", &good.url).await;
+    umbrella.deliver().await;
+    assert_eq!(good.types(), ["directory.created"]);
+    // Three times at first, and once for each other time that the queue brings it.
+    assert_eq!(bad.take().len(), 3 + 287);
+    let letters = world.cloud.dead_letters();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].attempts, 288);
+    assert_eq!(
+        letters[0].records[0]["detail"]["directory_id"],
+        acme.directory
+    );
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let world = World::new().await;
+    let endpoint = Endpoint::start(&[307, 302, 308]).await;
+    world.connected("acme", &endpoint.url).await;
+    let events = world.events().await;
+    let webhooks = world.webhooks(Reach::Anywhere, PATIENCE);
+    assert_eq!(failed(&webhooks, &events, 1).await, ["0"]);
+    let came = endpoint.take();
+    assert_eq!(came.len(), 3);
+    assert!(came.iter().all(|one| one.path == "/"));
+}
+
+/// A port that never answers, and how many connections it was asked for.
+async fn silent() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connected = Arc::new(AtomicUsize::new(0));
+    let count = connected.clone();
+    tokio::spawn(async move {
+        let mut kept = vec![];
+        while let Ok((stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            kept.push(stream);
+        }
+    });
+    (port, connected)
+}
+
+/// An endpoint that does not answer is left alone for a minute, so that it costs others nothing.
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_rests() {
+    let world = World::new().await;
+    let (port, connected) = silent().await;
+    let url = format!("http://127.0.0.1:{port}");
+    let (_, acme) = world.connected("acme", &url).await;
+    acme.post("/Users", &user("ann@acme")).await.expect(201);
+    let events = acme.events().await;
+    let webhooks = world.webhooks(Reach::Anywhere, Duration::from_millis(50));
+    let tries = async |events: &[Value], times| {
+        assert_eq!(failed(&webhooks, events, times).await.len(), events.len());
+        connected.swap(0, Ordering::Relaxed)
+    };
+    assert_eq!(tries(&events[..1], 1).await, 3);
+    assert_eq!(tries(&events, 2).await, 0);
+    world.wait(59);
+    assert_eq!(tries(&events, 2).await, 0);
+    world.wait(1);
+    assert_eq!(tries(&events[..1], 2).await, 1);
+}
+
+/// Whoever sets a webhook reaches nothing in the network of the functions: not by an address, and not by a name.
+#[tokio::test]
+async fn a_deployed_function_sends_to_the_internet_only() {
+    let world = World::new().await;
+    let (port, connected) = silent().await;
+    let hosts = [
+        "http://127.0.0.1",
+        "https://127.0.0.1",
+        "https://localhost",
+        "https://[::1]",
+    ];
+    for (n, host) in hosts.into_iter().enumerate() {
+        let url = format!("{host}:{port}/");
+        world.connected(&format!("t{n}"), &url).await;
+    }
+    let events = world.events().await;
+    assert_eq!(events.len(), 4);
+    let all = ["0", "1", "2", "3"];
+    let deployed = world.webhooks(Reach::Internet, Duration::from_millis(50));
+    assert_eq!(failed(&deployed, &events, 2).await, all);
+    assert_eq!(connected.swap(0, Ordering::Relaxed), 0);
+    // It is the reach that keeps it from there.
+    let anywhere = world.webhooks(Reach::Anywhere, Duration::from_millis(50));
+    assert_eq!(failed(&anywhere, &events, 2).await, all);
+    assert_eq!(connected.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn poison_is_reported_and_holds_back_nothing() {
+    let world = World::new().await;
+    let endpoint = Endpoint::start(&[200]).await;
+    world.connected("acme", &endpoint.url).await;
+    let mut events = world.events().await;
+    events.insert(
+        0,
+        json!({"detail-type": "user.created", "detail": {"id": "x"}}),
+    );
+    events.push(json!("no event"));
+    events.push(json!({"detail-type": "ec2.stopped", "detail": {}}));
+    let webhooks = world.webhooks(Reach::Anywhere, PATIENCE);
+    assert_eq!(failed(&webhooks, &events, 1).await, ["0", "2", "3"]);
+    assert_eq!(endpoint.types(), ["directory.created"]);
+}
+
+/// Ten events of a directory are one read; what they are signed with is read once a minute.
+#[tokio::test]
+async fn a_delivery_costs_a_tenth_of_a_read() {
+    let world = World::new().await;
+    let endpoint = Endpoint::start(&[200]).await;
+    let (_, acme) = world.connected("acme", &endpoint.url).await;
+    for n in 0..9 {
+        acme.post("/Users", &user(&format!("u{n}@acme")))
+            .await
+            .expect(201);
+    }
+    let events = acme.events().await;
+    let webhooks = world.webhooks(Reach::Anywhere, PATIENCE);
+    for secrets in [1, 0] {
+        world.cloud.take_requests();
+        assert_eq!(failed(&webhooks, &events, 1).await, [""; 0]);
+        let requests = world.cloud.take_requests();
+        assert_eq!(requests.of(Service::DynamoDb).len(), 1);
+        assert_eq!(requests.of(Service::SecretsManager).len(), secrets);
+    }
+    assert_eq!(endpoint.take().len(), 20);
+}
