@@ -1,5 +1,7 @@
 //! Webhooks: how directories get one, what is delivered to it, and what happens when it is not.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::SqsEvent;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::routing::any;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,6 +31,8 @@ pub struct Endpoint {
     pub url: String,
     came: Arc<Mutex<Vec<Delivery>>>,
     answers: Arc<Mutex<Vec<u16>>>,
+    /// From where: a new connection has another port.
+    from: Arc<Mutex<BTreeSet<SocketAddr>>>,
 }
 
 /// What came to an endpoint.
@@ -44,10 +48,12 @@ impl Endpoint {
     pub async fn start(answers: &[u16]) -> Endpoint {
         async fn take(
             State(endpoint): State<Endpoint>,
+            ConnectInfo(from): ConnectInfo<SocketAddr>,
             uri: Uri,
             headers: HeaderMap,
             body: Bytes,
-        ) -> (StatusCode, [(&'static str, String); 1]) {
+        ) -> (StatusCode, [(&'static str, String); 1], &'static str) {
+            endpoint.from.lock().unwrap().insert(from);
             let path = uri.path_and_query().unwrap().to_string();
             endpoint.came.lock().unwrap().push(Delivery {
                 path,
@@ -63,6 +69,7 @@ impl Endpoint {
             (
                 StatusCode::from_u16(answer).unwrap(),
                 [("location", elsewhere)],
+                "ok",
             )
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -70,10 +77,12 @@ impl Endpoint {
             url: format!("http://{}", listener.local_addr().unwrap()),
             came: Arc::default(),
             answers: Arc::new(Mutex::new(answers.to_vec())),
+            from: Arc::default(),
         };
         let server = Router::new()
             .fallback(any(take))
-            .with_state(endpoint.clone());
+            .with_state(endpoint.clone())
+            .into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, server).await });
         endpoint
     }
@@ -540,4 +549,6 @@ async fn a_delivery_costs_a_tenth_of_a_read() {
         assert_eq!(requests.of(Service::SecretsManager).len(), secrets);
     }
     assert_eq!(endpoint.take().len(), 20);
+    // Those of the second call came by the connections of the first one.
+    assert!(endpoint.from.lock().unwrap().len() <= 10);
 }

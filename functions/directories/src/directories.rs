@@ -29,8 +29,8 @@ enum Standing {
 
 /// Creates a directory
 ///
-/// The token is in the answer, and never again. With an `Idempotency-Key` the same request again, within a day, answers
-/// the same directory and token, as long as the token was not rotated.
+/// The token is in the answer, and never again. If the directory has a webhook, its secret is there as well. With an
+/// `Idempotency-Key` the same request again, within a day, answers the same directory and token, as long as the token was not rotated.
 #[utoipa::path(post, path = "/v1/directories", tag = "directories", request_body = schema::NewDirectory,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes the same request again answer the same")),
     responses((status = 201, body = schema::Directory), Failures))]

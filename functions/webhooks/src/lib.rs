@@ -31,6 +31,8 @@ use reach::{OutOfReach, Resolver};
 
 /// How long an endpoint may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How many bytes of an answer are read.
+const MOST_READ: usize = 64 * 1024;
 /// The pauses before an event that is new in the queue is sent again. With the answers that are waited for they fit
 /// into the time limit of the function, which the template states.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
@@ -147,7 +149,7 @@ impl Announced {
     }
 }
 
-/// Why an event was not delivered: for a log, so nothing of the event or the address.
+/// Why an event was not delivered: for a log, so nothing of the event, and of the address the host at most.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
     /// The message holds no event.
@@ -162,6 +164,12 @@ enum Failure {
     Unreachable(String),
     /// The endpoint answered, but not with 2xx.
     Refused(u16),
+}
+
+impl From<gateway::Error> for Failure {
+    fn from(error: gateway::Error) -> Self {
+        Self::Unavailable(error.source_chain())
+    }
 }
 
 impl fmt::Display for Failure {
@@ -255,7 +263,7 @@ impl Webhooks {
             return Err(Failure::Resting);
         }
         let secret = self.key.secret(directory, &webhook, (self.clock)()).await;
-        let secret = secret.map_err(|error| Failure::Unavailable(error.source_chain()))?;
+        let secret = secret.map_err(Failure::from)?;
         let mut outcome = self.send(event, &webhook, &secret).await;
         // What is new is sent again soon; later it is the queue that lets time pass.
         for pause in PAUSES.into_iter().filter(|_| event.new) {
@@ -285,7 +293,7 @@ impl Webhooks {
         match found.await {
             Ok(Some(directory)) => Ok(directory.webhook.clone()),
             Ok(None) => Ok(event.last_webhook.clone()),
-            Err(error) => Err(Failure::Unavailable(chain(&error))),
+            Err(error) => Err(Failure::from(gateway::Error::from(error))),
         }
     }
 
@@ -313,14 +321,21 @@ impl Webhooks {
             .header(standardwebhooks::HEADER_WEBHOOK_TIMESTAMP, now)
             .header(standardwebhooks::HEADER_WEBHOOK_SIGNATURE, signature)
             .body(event.body.clone());
-        // What an answer says beside its status is nobody's, so its body is not read.
-        let answer = request
+        let mut answer = request
             .send()
             .await
             .map_err(|error| match error.is_timeout() {
                 true => Failure::TimedOut,
                 false => Failure::Unreachable(innermost(&error)),
             })?;
+        // Nobody wants the body, but a connection on which it was read can be used again.
+        let mut left = MOST_READ;
+        while let Ok(Some(part)) = answer.chunk().await {
+            left = left.saturating_sub(part.len());
+            if left == 0 {
+                break;
+            }
+        }
         match answer.status() {
             status if status.is_success() => Ok(()),
             status => Err(Failure::Refused(status.as_u16())),
@@ -353,15 +368,4 @@ fn innermost(error: &reqwest::Error) -> String {
         Some(_) => innermost.to_string(),
         None => "the request could not be made".to_owned(),
     }
-}
-
-/// An error and what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
