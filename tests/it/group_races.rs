@@ -306,6 +306,116 @@ async fn any_history_of_changes_is_the_sum_of_its_events() {
     }
 }
 
+/// Large work on a group.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Add,
+    Remove,
+    Create,
+    Delete,
+}
+
+impl Work {
+    async fn of(self, world: &World, path: &str, ids: &[String]) -> Answer {
+        match self {
+            Work::Add => world.patch(path, add(ids)).await,
+            Work::Remove => world.patch(path, remove(ids)).await,
+            Work::Create => {
+                let group = json!({"displayName": "g", "members": members(ids)});
+                world.post("/Groups", &group).await
+            }
+            Work::Delete => world.delete(path).await,
+        }
+    }
+}
+
+/// The items of the table with a partition key that has a text in it, by their sort keys.
+async fn items_with(world: &World, text: &str) -> Vec<String> {
+    let items = Client::new(world.cloud.config())
+        .scan()
+        .table_name("rollcall-Table")
+        .filter_expression("contains(PK, :text)")
+        .expression_attribute_values(":text", AttributeValue::S(text.to_owned()))
+        .into_paginator()
+        .items();
+    let items = items.send().collect::<Result<Vec<_>, _>>().await.unwrap();
+    let sk = |item: &std::collections::HashMap<String, AttributeValue>| {
+        item["SK"].as_s().unwrap().clone()
+    };
+    items.iter().map(sk).collect()
+}
+
+/// Requests that die, and nobody comes again: what they have left is finished when the notes of it have their time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_comes_back_for_is_finished() {
+    let world = World::new().await;
+    let ids = users(&world, 150).await;
+    for work in [Work::Add, Work::Remove, Work::Create, Work::Delete] {
+        let mut announced = Announced::default();
+        for point in 1.. {
+            let initial: &[String] = match work {
+                Work::Add | Work::Create => &[],
+                Work::Remove | Work::Delete => &ids,
+            };
+            let path = group(&world, "old", initial).await;
+            announced.take(&world.events().await);
+            let doomed = world.cold().await;
+            doomed.get("/Groups?count=0").await.expect(200);
+            let request = {
+                let (path, ids) = (path.clone(), ids.clone());
+                async move { work.of(&doomed, &path, &ids).await }
+            };
+            let ended = killed_after(&world, point, request).await;
+            announced.take(&world.events().await);
+            let case = format!("{work:?}, after {point} requests");
+            // The second time is for the note that finishing it takes a lease as well.
+            for _ in 0..2 {
+                world.wait(61);
+                world.cloud.expire().await;
+                announced.take(&world.events().await);
+            }
+            assert_eq!(
+                items_with(&world, "#S").await,
+                Vec::<String>::new(),
+                "{case}"
+            );
+            assert!(world.cloud.dead_letters().is_empty(), "{case}");
+
+            let list = world.get("/Groups?attributes=id").await.expect(200).json();
+            let mut rows = 0;
+            for group in list["Resources"].as_array().unwrap() {
+                let path = format!("/Groups/{}", group["id"].as_str().unwrap());
+                let members = shown(&world, &path).await;
+                assert!(members.is_empty() || members.len() == ids.len(), "{case}");
+                assert_eq!(members, announced.members(id_of(&path)), "{case}");
+                assert_swept(&world, &path).await;
+                rows += members.len();
+                world.delete(&path).await.expect(204);
+            }
+            // Of groups that are not there nothing is left either, and whoever was their member was told to be none.
+            announced.take(&world.events().await);
+            assert!(all_rows(&world).await.is_empty(), "{case}");
+            assert_eq!(
+                items_with(&world, "#M#").await,
+                Vec::<String>::new(),
+                "{case}"
+            );
+            assert!(announced.members(id_of(&path)).is_empty(), "{case}");
+            world.cloud.expire().await;
+            world.events().await;
+            if ended {
+                let expected = match work {
+                    Work::Add | Work::Create => ids.len(),
+                    Work::Remove | Work::Delete => 0,
+                };
+                assert_eq!(rows, expected, "{case}");
+                assert!(point > 5, "{case}");
+                break;
+            }
+        }
+    }
+}
+
 /// A generator that gives the same numbers for the same seed (Knuth's MMIX constants).
 struct Random(u64);
 

@@ -169,9 +169,10 @@ async fn a_stream_read_again_has_the_same_ids() {
 }
 
 pub fn record(sequence: &str, name: &str, pk: &str, image: Value) -> Value {
+    let sk = image.get("SK").cloned().unwrap_or(json!({"S": "x"}));
     json!({
         "eventID": sequence, "eventName": name, "eventVersion": "1.1", "eventSource": "aws:dynamodb", "awsRegion": "us-east-1",
-        "dynamodb": {"ApproximateCreationDateTime": 1.0, "Keys": {"PK": {"S": pk}, "SK": {"S": "x"}}, "NewImage": image,
+        "dynamodb": {"ApproximateCreationDateTime": 1.0, "Keys": {"PK": {"S": pk}, "SK": sk}, "NewImage": image,
             "SequenceNumber": sequence, "SizeBytes": 1, "StreamViewType": "NEW_IMAGE"},
         "eventSourceARN": "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/1",
     })

@@ -1,9 +1,12 @@
-//! Deletes what is in directories that go, a step at a time.
+//! Deletes what nobody needs any more: what is in directories that go, and what
+//! is left of work on a group that somebody died in.
 //!
 //! Each change of a directory that is being deleted comes here from the table's
-//! stream, and each step changes the directory, which brings the next one. A step
+//! stream, and each step changes the directory, which brings the next one. So
+//! does the beginning of work on a group that takes more than one transaction:
+//! it is noted, and when the time of the note has come the work is finished, if it is still there. A step
 //! that fails is brought again by Lambda; what keeps failing lands in a queue,
-//! and the same DELETE again starts anew.
+//! and the same DELETE, or the next change of the group, starts anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +14,10 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use directory::{DirectoryId, Store, Swept};
+use directory::{DirectoryId, Store, Swept, Unfinished};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 /// The clock of the function.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -58,7 +62,7 @@ impl Sweeper {
         for record in event.records {
             let sequence = record.change.sequence_number.clone().unwrap_or_default();
             if let Err(reason) = self.step(record).await {
-                tracing::error!(sequence, reason, "a step of a deletion failed");
+                tracing::error!(sequence, reason, "a step failed");
                 let mut failure = DynamoDbBatchItemFailure::default();
                 failure.item_identifier = Some(sequence);
                 response.batch_item_failures.push(failure);
@@ -69,9 +73,20 @@ impl Sweeper {
     }
 
     async fn step(&self, record: EventRecord) -> Result<(), String> {
-        // The mapping's filter lets nothing else through.
-        let Some((id, version)) = deleting(record) else {
-            return Ok(());
+        let (id, version) = match Work::of(record) {
+            Some(Work::Deletion(id, version)) => (id, version),
+            Some(Work::Begun(unfinished)) => {
+                let noted = self.store.note(unfinished, (self.clock)()).await;
+                return noted.map_err(|error| chain(&error));
+            }
+            Some(Work::Due(unfinished)) => {
+                let now = (self.clock)();
+                // In a box, so that the future of an invocation stays small.
+                let finished = Box::pin(self.store.finish(unfinished, now)).await;
+                return finished.map_err(|error| chain(&error));
+            }
+            // The mapping's filter lets nothing else through.
+            None => return Ok(()),
         };
         loop {
             // In a box, so that the future of an invocation stays small.
@@ -91,16 +106,40 @@ impl Sweeper {
     }
 }
 
-/// Which directory is at which step.
-fn deleting(record: EventRecord) -> Option<(DirectoryId, u64)> {
-    #[derive(serde::Deserialize)]
-    struct Item {
-        #[serde(rename = "PK")]
-        id: DirectoryId,
-        version: u64,
+/// What a record of the stream gives to do.
+enum Work {
+    /// The step of a directory that is being deleted.
+    Deletion(DirectoryId, u64),
+    /// Work on a group has begun.
+    Begun(Unfinished),
+    /// The time of a note has come that said so.
+    Due(Unfinished),
+}
+
+impl Work {
+    fn of(record: EventRecord) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Keys {
+            #[serde(rename = "PK")]
+            pk: String,
+            #[serde(rename = "SK")]
+            sk: String,
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            version: u64,
+        }
+        let Keys { pk, sk } = serde_dynamo::from_item(record.change.keys).ok()?;
+        if sk == "META" {
+            let Version { version } = serde_dynamo::from_item(record.change.new_image).ok()?;
+            return Some(Self::Deletion(pk.parse().ok()?, version));
+        }
+        let unfinished = Unfinished::at(&pk, &sk)?;
+        Some(match record.event_name.as_str() {
+            "REMOVE" => Self::Due(unfinished),
+            _ => Self::Begun(unfinished),
+        })
     }
-    let item: Item = serde_dynamo::from_item(record.change.new_image).ok()?;
-    Some((item.id, item.version))
 }
 
 /// An error and what it comes from.

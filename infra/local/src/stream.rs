@@ -406,9 +406,13 @@ impl Record {
             "eventSourceARN": stream,
         });
         if let (Some(identity), Value::Object(json)) = (record.user_identity(), &mut json) {
+            // The engine spells its members as Lambda does, and not as the SDK reads them. Nobody but the deletion by
+            // time to live has an identity.
+            let kind = identity.r#type().unwrap_or("Service");
+            let principal = identity.principal_id().unwrap_or("dynamodb.amazonaws.com");
             json.insert(
                 "userIdentity".to_owned(),
-                json!({"type": identity.r#type(), "principalId": identity.principal_id()}),
+                json!({"type": kind, "principalId": principal}),
             );
         }
         Some(Record { sequence, json })

@@ -826,7 +826,10 @@ impl Store {
             let mut step = Step::default();
             let large = old.group.members.unwrap_or(0) as usize > ACTIONS - OTHER_ACTIONS;
             if large {
-                change.put(Key::deletion(directory, id), item::from_stored(&old));
+                let mut gone = item::from_stored(&old);
+                let base_url = item::string(caller.base_url());
+                gone.insert(item::BASE_URL.to_owned(), base_url);
+                change.put(Key::deletion(directory, id), gone);
             } else {
                 let Some(members) = self.members_in(caller, &old).await? else {
                     backoff.wait().await?;
@@ -859,7 +862,7 @@ impl Store {
     }
 
     /// Ends the memberships that are left of a group that is gone, each with its announcement.
-    async fn finish_deletion(
+    pub(crate) async fn finish_deletion(
         &self,
         caller: &Caller,
         id: ResourceId,

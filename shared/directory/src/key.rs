@@ -16,6 +16,7 @@
 //! | a group that is coming, while members are written | `d#M#`group / `creating` | GetItem |
 //! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
 //! | the groups of a member, or of all on a page of users | index `Memberships`: `UG` = d, member id | Query |
+//! | a group on which work has begun that takes several transactions | `d#S` / group | the table's stream, when its time has come |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
 //! | when a token was last used | `d#T` / version of the secret | Query |
 //! | all directories | `DIRECTORIES` / `A#` id | Query, then the directories |
@@ -139,6 +140,14 @@ impl Key {
         }
     }
 
+    /// That work on a group has begun that takes more than one transaction.
+    pub(crate) fn unfinished(directory: DirectoryId, group: ResourceId) -> Self {
+        Self {
+            pk: unfinished(directory),
+            sk: group.to_string(),
+        }
+    }
+
     pub(crate) fn event(directory: DirectoryId, event: EventId) -> Self {
         Self {
             pk: events(directory),
@@ -252,6 +261,12 @@ pub(crate) fn uses(directory: DirectoryId) -> String {
     format!("{directory}#T")
 }
 
+/// The partition of the groups of a directory on which work has begun. The
+/// stream mapping in `template.yaml` filters by how it ends.
+pub(crate) fn unfinished(directory: DirectoryId) -> String {
+    format!("{directory}#S")
+}
+
 /// The partition of a directory's events.
 pub(crate) fn events(directory: DirectoryId) -> String {
     format!("{directory}{EVENTS}")
@@ -342,6 +357,7 @@ mod tests {
             Key::removal(d, g, &e.to_string(), 0),
             Key::creation(d, g),
             Key::deletion(d, g),
+            Key::unfinished(d, g),
             Key::used(d, "v"),
             Key::repeat("ci", "1"),
         ]
@@ -374,6 +390,7 @@ mod tests {
                 "d#M#g / removed#e#0000",
                 "d#M#g / creating",
                 "d#M#g / deleted",
+                "d#S / g",
                 "d#T / v",
                 "DIRECTORIES / R#request",
                 "DIRECTORIES / A#d",

@@ -9,7 +9,7 @@
 //! 5. Their rows are deleted, then the list and the mark.
 //!
 //! Whoever dies on the way leaves the mark. When the lease is over the next one
-//! who changes the group takes it over: up to step 3 the rows are deleted, so that no version is ever used
+//! who changes the group takes it over, or, if nobody does, the sweeper (`unfinished.rs`): up to step 3 the rows are deleted, so that no version is ever used
 //! for two changes; from step 4 on the deletions are finished. A group that is
 //! created with many members has no mark yet: see `Store::create_in_steps`.
 
