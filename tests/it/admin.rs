@@ -1,7 +1,5 @@
 //! Who may do what in the admin API, and what its description says of it.
 
-use std::sync::Arc;
-
 use aws_sdk_secretsmanager::Client;
 use axum::body::{Body, Bytes};
 use gateway::{AdminAuth, Gateway, Settings};
@@ -355,16 +353,9 @@ async fn a_secret_that_is_no_key_opens_nothing() {
 #[tokio::test]
 async fn a_signature_is_enough_where_it_is_asked_for() {
     let world = World::new().await;
-    let clock = world.cloud.clock();
     let settings = Settings {
-        table: world.stack.template().table.name.clone(),
-        secret_prefix: "rollcall/".to_owned(),
-        base_url: None,
-        clock: Arc::new(move || clock()),
-        ids: directory::Ids::default(),
-        requests_per_second: None,
         admin_auth: AdminAuth::Iam,
-        reach: directory::Reach::default(),
+        ..world.deployed()
     };
     let router = directories::router(Gateway::new(world.cloud.config(), settings));
     let context = |authorizer: Value| -> RequestContext {

@@ -67,6 +67,7 @@ impl Function {
         let mut process = Command::new(program(package).await)
             .env_clear()
             .envs(&world.stack.template().functions[id].environment)
+            .env("WEBHOOKS", "enabled")
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", id)
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
@@ -467,6 +468,8 @@ async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
         "rollcall_admin_broken_broken-secret",
     );
     answers.push_str(&function.call(event).await.to_string());
+
+    assert!(answers.contains("must be an address of the internet"));
 
     let log = function.stop().await;
     assert!(

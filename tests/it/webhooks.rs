@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::routing::any;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use directory::Reach;
+use gateway::Gateway;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body_util::BodyExt;
 use local::Service;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 use webhooks::{PATIENCE, Settings, Webhooks};
 
 use crate::directories::new;
@@ -372,6 +375,36 @@ async fn what_cannot_be_a_webhook_is_named_and_changes_nothing() {
         (&now["name"], now.get("webhook")),
         (&json!("acme (crm)"), None)
     );
+}
+
+/// A stack that was deployed without them says so, and takes one away all the same.
+#[tokio::test]
+async fn where_there_are_no_webhooks_nobody_is_promised_one() {
+    let world = World::new().await;
+    let (_, acme) = world.connected("acme", "https://example.com/hook").await;
+    let router = directories::router(Gateway::new(world.cloud.config(), world.deployed()));
+    let send = async |method, path: &str, body: Value| {
+        let request = world.admin_request(method, path, &body).map(Body::from);
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let webhook = json!({"webhook": {"url": "https://example.com/other"}});
+    let body = with_webhook("acme", "https://example.com/other");
+    for (method, path, body) in [
+        (Method::POST, "/v1/directories".to_owned(), body),
+        (Method::PATCH, acme.v1(""), webhook),
+    ] {
+        let (status, problem) = send(method, &path, body).await;
+        assert_eq!(status, 422, "{problem}");
+        assert!(problem.contains("Webhooks=enabled"), "{problem}");
+    }
+    let (status, _) = send(Method::GET, &acme.v1("/webhook"), Value::Null).await;
+    assert_eq!(status, 404);
+    let (status, shown) = send(Method::PATCH, &acme.v1(""), json!({"webhook": null})).await;
+    assert_eq!(status, 200, "{shown}");
+    assert!(!shown.contains("example.com/hook"), "{shown}");
 }
 
 /// The last event of a directory has nobody left to ask.

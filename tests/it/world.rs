@@ -292,6 +292,21 @@ impl World {
         self.send(self.request(Method::DELETE, path, "")).await
     }
 
+    /// What a function is told that is deployed as the template has it, but for the number of requests.
+    pub fn deployed(&self) -> gateway::Settings {
+        let clock = self.cloud.clock();
+        gateway::Settings {
+            table: self.stack.template().table.name.clone(),
+            secret_prefix: "rollcall/".to_owned(),
+            base_url: None,
+            clock: Arc::new(move || clock()),
+            ids: Ids::default(),
+            requests_per_second: None,
+            admin_auth: gateway::AdminAuth::Key,
+            webhooks: None,
+        }
+    }
+
     /// What was published since the last time.
     pub async fn events(&self) -> Vec<Value> {
         self.stack.drain().await.unwrap();

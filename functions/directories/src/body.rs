@@ -132,10 +132,15 @@ impl Fields {
     }
 
     /// The webhook of a directory: `Some(None)` for `null`, `None` if nothing is said of it.
-    pub fn webhook(&mut self, reach: Reach) -> Option<Option<WebhookUrl>> {
+    pub fn webhook(&mut self, reach: Option<Reach>) -> Option<Option<WebhookUrl>> {
         let webhook: Option<Object> = self.one("webhook", "an object with url, or null")?;
         let Some(webhook) = webhook else {
             return Some(None);
+        };
+        let Some(reach) = reach else {
+            let detail = "is for stacks that are deployed with Webhooks=enabled";
+            self.refuse("webhook", detail);
+            return None;
         };
         let mut fields = Self::new(self.at("webhook"), webhook);
         let text: Option<String> = fields.needed("url", "a text");

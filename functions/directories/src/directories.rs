@@ -40,7 +40,7 @@ pub async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let new = read_new(body.fields, gateway.reach())?;
+    let new = read_new(body.fields, gateway.webhooks())?;
     let scope = Scope {
         tenant: Some(new.tenant.clone()),
         product: Some(new.product.clone()),
@@ -87,7 +87,10 @@ pub async fn create(
     Ok(response)
 }
 
-fn read_new(mut fields: crate::body::Fields, reach: Reach) -> Result<NewDirectory, Problem> {
+fn read_new(
+    mut fields: crate::body::Fields,
+    webhooks: Option<Reach>,
+) -> Result<NewDirectory, Problem> {
     const PROVIDERS: &str =
         "one of okta-scim-v2, azure-scim-v2, onelogin-scim-v2, jumpcloud-scim-v2, generic-scim-v2";
     let tenant = fields.name("tenant");
@@ -95,7 +98,7 @@ fn read_new(mut fields: crate::body::Fields, reach: Reach) -> Result<NewDirector
     let name = fields.name("name");
     let provider = fields.needed("provider", PROVIDERS);
     let settings = chosen(&fields.settings());
-    let webhook = fields.webhook(reach).flatten();
+    let webhook = fields.webhook(webhooks).flatten();
     fields.finish()?;
     match (tenant, product, name, provider) {
         (Some(tenant), Some(product), Some(name), Some(provider)) => Ok(NewDirectory {
@@ -214,7 +217,7 @@ pub async fn modify(
             .one("status", "active or inactive")
             .map(|status: Standing| status == Standing::Active),
         settings: fields.settings(),
-        webhook: fields.webhook(gateway.reach()),
+        webhook: fields.webhook(gateway.webhooks()),
     };
     fields.finish()?;
     let (store, now) = (gateway.store(), gateway.now());

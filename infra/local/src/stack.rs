@@ -125,7 +125,7 @@ impl Stack {
                 ids: options.ids.clone(),
                 admin_auth: AdminAuth::default(),
                 // Who tries it has an endpoint on the same machine.
-                reach: Reach::Anywhere,
+                webhooks: Some(Reach::Anywhere),
             };
             Ok(Gateway::new(cloud.config(), settings))
         };

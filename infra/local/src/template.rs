@@ -905,7 +905,7 @@ Resources:
         }
         let of_directories = "rollcall/????????-????-????-????-????????????-??????".to_owned();
         let scim = vec![of_directories.clone()];
-        let webhooks = "rollcall/webhooks".to_owned();
+        let webhooks = |more: &str| format!("rollcall/webhooks{more}");
         let expected = BTreeMap::from([
             ("BulkRole", scim.clone()),
             (
@@ -913,13 +913,13 @@ Resources:
                 vec![
                     of_directories,
                     "rollcall/admin/*".to_owned(),
-                    webhooks.clone(),
+                    webhooks("-??????"),
                 ],
             ),
             ("DiscoveryRole", scim.clone()),
             ("GroupsRole", scim.clone()),
             ("UsersRole", scim),
-            ("WebhooksRole", vec![webhooks]),
+            ("WebhooksRole", vec![webhooks("")]),
         ]);
         assert_eq!(reached, expected);
     }

@@ -66,12 +66,12 @@ pub struct Settings {
     pub ids: Ids,
     /// How callers of the admin API prove who they are.
     pub admin_auth: AdminAuth,
-    /// Which addresses webhooks may have.
-    pub reach: Reach,
+    /// Which addresses webhooks may have; without it, there are none.
+    pub webhooks: Option<Reach>,
 }
 
 impl Settings {
-    /// Reads `TABLE_NAME`, `SECRET_PREFIX`, `BASE_URL`, `REQUESTS_PER_SECOND` and `ADMIN_AUTH`.
+    /// Reads `TABLE_NAME`, `SECRET_PREFIX`, `BASE_URL`, `REQUESTS_PER_SECOND`, `ADMIN_AUTH` and `WEBHOOKS`.
     ///
     /// # Errors
     ///
@@ -97,7 +97,11 @@ impl Settings {
                 Ok("iam") => AdminAuth::Iam,
                 Ok(_) => return Err("ADMIN_AUTH is neither key nor iam".to_owned()),
             },
-            reach: Reach::Internet,
+            webhooks: match std::env::var("WEBHOOKS").as_deref() {
+                Err(_) | Ok("" | "disabled") => None,
+                Ok("enabled") => Some(Reach::Internet),
+                Ok(_) => return Err("WEBHOOKS is neither disabled nor enabled".to_owned()),
+            },
         })
     }
 }
@@ -109,8 +113,8 @@ pub struct Gateway {
     tokens: Arc<Tokens>,
     limits: Option<Arc<Limits>>,
     admins: Arc<Admins>,
-    webhooks: Arc<WebhookKey>,
-    reach: Reach,
+    webhooks: Option<Reach>,
+    webhook_key: Arc<WebhookKey>,
     base_url: Option<Arc<str>>,
     clock: Clock,
 }
@@ -134,8 +138,8 @@ impl Gateway {
         let prefix = settings.secret_prefix;
         let admins = Admins::new(secrets.clone(), &prefix, settings.admin_auth);
         Self {
-            webhooks: Arc::new(WebhookKey::new(config, &prefix)),
-            reach: settings.reach,
+            webhooks: settings.webhooks,
+            webhook_key: Arc::new(WebhookKey::new(config, &prefix)),
             admins: Arc::new(admins),
             tokens: Arc::new(Tokens::new(secrets, store.clone(), prefix)),
             store,
@@ -279,13 +283,13 @@ impl Gateway {
         self.tokens.revoke_all(directory, self.now()).await
     }
 
-    /// Which addresses webhooks may have.
+    /// Which addresses webhooks may have; `None` where there are none.
     #[must_use]
-    pub fn reach(&self) -> Reach {
-        self.reach
+    pub fn webhooks(&self) -> Option<Reach> {
+        self.webhooks
     }
 
-    /// What deliveries to the webhook of a directory are signed with, if it has one.
+    /// What deliveries to the webhook of a directory are signed with, if it has one and there are any.
     ///
     /// # Errors
     ///
@@ -294,10 +298,10 @@ impl Gateway {
         &self,
         directory: &Directory,
     ) -> Result<Option<SigningSecret>, Error> {
-        let Some(webhook) = &directory.webhook else {
+        let (Some(webhook), Some(_)) = (&directory.webhook, self.webhooks) else {
             return Ok(None);
         };
-        let secret = self.webhooks.secret(directory.id, webhook, self.now());
+        let secret = self.webhook_key.secret(directory.id, webhook, self.now());
         secret.await.map(Some)
     }
 
