@@ -28,6 +28,9 @@ use webhooks::{PATIENCE, Settings, Webhooks};
 use crate::directories::new;
 use crate::world::{World, user};
 
+/// Less patience than the function has, so that no test waits for long.
+const SHORT: Duration = Duration::from_millis(200);
+
 /// An endpoint of somebody's own.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -479,35 +482,49 @@ async fn redirects_are_not_followed() {
     assert!(came.iter().all(|one| one.path == "/"));
 }
 
-/// A port that never answers, and how many connections it was asked for.
-async fn silent() -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let connected = Arc::new(AtomicUsize::new(0));
-    let count = connected.clone();
-    tokio::spawn(async move {
-        let mut kept = vec![];
-        while let Ok((stream, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::Relaxed);
-            kept.push(stream);
-        }
-    });
-    (port, connected)
+/// Somebody who lets himself be connected to, and never answers.
+struct Silent {
+    port: u16,
+    connected: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    /// One with a thread of its own, so that it counts whatever the test does meanwhile.
+    fn start() -> Silent {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connected = Arc::new(AtomicUsize::new(0));
+        let count = connected.clone();
+        std::thread::spawn(move || {
+            let mut kept = vec![];
+            while let Ok((stream, _)) = listener.accept() {
+                count.fetch_add(1, Ordering::Relaxed);
+                kept.push(stream);
+            }
+        });
+        Silent { port, connected }
+    }
+
+    /// How many connections there were since the last time.
+    async fn take(&self) -> usize {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.connected.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// An endpoint that does not answer is left alone for a minute, so that it costs others nothing.
 #[tokio::test]
 async fn an_endpoint_that_does_not_answer_rests() {
     let world = World::new().await;
-    let (port, connected) = silent().await;
-    let url = format!("http://127.0.0.1:{port}");
+    let silent = Silent::start();
+    let url = format!("http://127.0.0.1:{}", silent.port);
     let (_, acme) = world.connected("acme", &url).await;
     acme.post("/Users", &user("ann@acme")).await.expect(201);
     let events = acme.events().await;
-    let webhooks = world.webhooks(Reach::Anywhere, Duration::from_millis(50));
+    let webhooks = world.webhooks(Reach::Anywhere, SHORT);
     let tries = async |events: &[Value], times| {
         assert_eq!(failed(&webhooks, events, times).await.len(), events.len());
-        connected.swap(0, Ordering::Relaxed)
+        silent.take().await
     };
     assert_eq!(tries(&events[..1], 1).await, 3);
     assert_eq!(tries(&events, 2).await, 0);
@@ -521,7 +538,7 @@ async fn an_endpoint_that_does_not_answer_rests() {
 #[tokio::test]
 async fn a_deployed_function_sends_to_the_internet_only() {
     let world = World::new().await;
-    let (port, connected) = silent().await;
+    let silent = Silent::start();
     let hosts = [
         "http://127.0.0.1",
         "https://127.0.0.1",
@@ -529,19 +546,19 @@ async fn a_deployed_function_sends_to_the_internet_only() {
         "https://[::1]",
     ];
     for (n, host) in hosts.into_iter().enumerate() {
-        let url = format!("{host}:{port}/");
+        let url = format!("{host}:{}/", silent.port);
         world.connected(&format!("t{n}"), &url).await;
     }
     let events = world.events().await;
     assert_eq!(events.len(), 4);
     let all = ["0", "1", "2", "3"];
-    let deployed = world.webhooks(Reach::Internet, Duration::from_millis(50));
+    let deployed = world.webhooks(Reach::Internet, SHORT);
     assert_eq!(failed(&deployed, &events, 2).await, all);
-    assert_eq!(connected.swap(0, Ordering::Relaxed), 0);
+    assert_eq!(silent.take().await, 0);
     // It is the reach that keeps it from there.
-    let anywhere = world.webhooks(Reach::Anywhere, Duration::from_millis(50));
+    let anywhere = world.webhooks(Reach::Anywhere, SHORT);
     assert_eq!(failed(&anywhere, &events, 2).await, all);
-    assert_eq!(connected.load(Ordering::Relaxed), 3);
+    assert_eq!(silent.take().await, 3);
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@
 //! Each change of a directory that is being deleted comes here from the table's
 //! stream, and each step changes the directory, which brings the next one. So
 //! does the beginning of work on a group that takes more than one transaction:
-//! it is noted, and when the time of the note has come the work is finished, if it is still there. A step
-//! that fails is brought again by Lambda; what keeps failing lands in a queue,
-//! and the same DELETE, or the next change of the group, starts anew.
+//! it is noted, and when the time of the note has come the work is finished, if
+//! it is still there. A step that fails is brought again by Lambda; what keeps
+//! failing lands in a queue, and the same DELETE, or the next change of the
+//! group, starts anew.
 
 use std::sync::Arc;
 use std::time::Duration;
