@@ -83,12 +83,7 @@ pub async fn list(
     let found = found.await?;
     let data = found.events.into_iter().map(|event| {
         let detail: Value = serde_json::from_str(&event.detail).unwrap_or_default();
-        json!({
-            "id": detail.get("id"),
-            "type": event.detail_type.as_str(),
-            "time": detail.get("time"),
-            "detail": detail,
-        })
+        event.detail_type.shown(&detail)
     });
     let next = Position(found.next).to_string();
     Ok(json(

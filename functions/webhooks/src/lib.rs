@@ -23,7 +23,7 @@ use gateway::{SigningSecret, WebhookKey};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::redirect::Policy;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -121,7 +121,9 @@ impl Announced {
         #[derive(Deserialize)]
         struct Detail {
             id: String,
-            time: String,
+            /// Nothing is read of it but that it is there.
+            #[serde(rename = "time")]
+            _time: String,
             directory_id: DirectoryId,
         }
         let body = message.body.as_deref().unwrap_or_default();
@@ -130,9 +132,7 @@ impl Announced {
             detail,
         } = serde_json::from_str(body).map_err(|_| Failure::Unreadable)?;
         let Detail {
-            id,
-            time,
-            directory_id,
+            id, directory_id, ..
         } = Detail::deserialize(&detail).map_err(|_| Failure::Unreadable)?;
         let last_webhook = match detail_type {
             DetailType::DirectoryDeleted => detail.pointer("/data/webhook"),
@@ -140,8 +140,7 @@ impl Announced {
         };
         Ok(Self {
             last_webhook: last_webhook.and_then(Webhook::from_data),
-            body: json!({"id": id, "type": detail_type, "time": time, "detail": detail})
-                .to_string(),
+            body: detail_type.shown(&detail).to_string(),
             id,
             directory: directory_id,
             new: message.attributes.get(RECEIVED).is_none_or(|n| n == "1"),
@@ -310,7 +309,7 @@ impl Webhooks {
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
         let url = Url::parse(webhook.url.as_str()).map_err(|_| Failure::Unreadable)?;
         // Names are checked as they are resolved, addresses never are.
-        if !reach::includes(self.reach, &url) {
+        if !self.reach.admits(&url) {
             return Err(Failure::Unreachable(OutOfReach.to_string()));
         }
         let request = self

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use directory::Reach;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::{Host, Url};
 
 /// The host is none of those that may be sent to.
 #[derive(Debug)]
@@ -17,16 +16,6 @@ impl std::fmt::Display for OutOfReach {
 }
 
 impl std::error::Error for OutOfReach {}
-
-/// Whether the host of an address, if it is not a name, may be sent to.
-pub(crate) fn includes(reach: Reach, url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => reach.includes(address.into()),
-        Some(Host::Ipv6(address)) => reach.includes(address.into()),
-        Some(Host::Domain(_)) => true,
-        None => false,
-    }
-}
 
 /// Resolves names to those of their addresses that may be sent to. The connection is made to what it answers, so no
 /// name can lead elsewhere once it was looked at.

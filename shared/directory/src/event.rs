@@ -81,6 +81,12 @@ pub enum DetailType {
 }
 
 impl DetailType {
+    /// An event of this type as the log shows it and webhooks get it.
+    #[must_use]
+    pub fn shown(self, detail: &Value) -> Value {
+        json!({"id": detail.get("id"), "type": self, "time": detail.get("time"), "detail": detail})
+    }
+
     /// The text on the bus.
     #[must_use]
     pub fn as_str(self) -> &'static str {
