@@ -301,6 +301,7 @@ impl World {
             base_url: None,
             clock: Arc::new(move || clock()),
             ids: Ids::default(),
+            actions: directory::ACTIONS,
             requests_per_second: None,
             admin_auth: gateway::AdminAuth::Key,
             webhooks: None,

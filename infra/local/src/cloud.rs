@@ -36,6 +36,8 @@ pub struct CloudOptions {
     pub first_retry_after: Option<Duration>,
     /// What the time is.
     pub clock: Clock,
+    /// Whether the embedded table in memory answers on the thread of the caller, as a simulation with a paused clock needs it.
+    pub here: bool,
 }
 
 impl CloudOptions {
@@ -47,6 +49,7 @@ impl CloudOptions {
             history: usize::MAX,
             first_retry_after: Some(Duration::from_millis(5)),
             clock: system_clock(),
+            here: false,
         }
     }
 
@@ -115,6 +118,7 @@ impl Cloud {
             (None, Some(directory)) => {
                 Tables::Embedded(Engine::open(&directory.join("dynamodb.sqlite"))?)
             }
+            (None, None) if options.here => Tables::Embedded(Engine::in_memory_here()?),
             (None, None) => Tables::Embedded(Engine::in_memory()?),
         };
         let services = Arc::new(Services::new(
@@ -231,7 +235,8 @@ impl Cloud {
         lock(&self.0.dead_letters).push(letter);
     }
 
-    pub(crate) fn written(&self) -> watch::Receiver<u64> {
+    /// Changes whenever something may have been written to a table.
+    pub fn written(&self) -> watch::Receiver<u64> {
         self.0.services.written()
     }
 }

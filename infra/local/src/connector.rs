@@ -20,11 +20,12 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::bus::Bus;
 use crate::dynamodb::Engine;
 use crate::lock;
+use crate::network::{self, Lost, Passage, Past};
 use crate::requests::{Log, Outcome, Service};
 use crate::secrets::{Refusal, Secrets};
 
@@ -71,6 +72,8 @@ pub enum Fault {
     DropRequest,
     /// It is performed after a while.
     Delay(Duration),
+    /// It meets a network that keeps no order (see `network.rs`).
+    Passage(Passage),
     /// A `PutEvents` whose entries at these positions are refused; the others are accepted.
     FailEntries {
         /// The positions, counted from 0.
@@ -99,6 +102,7 @@ pub(crate) struct Services {
     faults: RwLock<Option<Faults>>,
     counts: Mutex<HashMap<(Service, String), usize>>,
     written: watch::Sender<u64>,
+    past: Past,
 }
 
 impl Services {
@@ -111,6 +115,7 @@ impl Services {
             faults: RwLock::default(),
             counts: Mutex::default(),
             written: watch::Sender::new(0),
+            past: Past::default(),
         }
     }
 
@@ -144,7 +149,7 @@ impl Services {
     }
 
     pub(crate) async fn answer(
-        &self,
+        self: &Arc<Self>,
         request: HttpRequest,
     ) -> Result<HttpResponse, ConnectorError> {
         let Some((service, operation)) = target(&request) else {
@@ -171,7 +176,7 @@ impl Services {
     }
 
     async fn faulted(
-        &self,
+        self: &Arc<Self>,
         service: Service,
         operation: &str,
         body: Bytes,
@@ -181,6 +186,11 @@ impl Services {
         match fault {
             Fault::Pass => {}
             Fault::Delay(time) => tokio::time::sleep(time).await,
+            Fault::Passage(passage) => {
+                return self
+                    .carried(service, operation, body, request, passage)
+                    .await;
+            }
             Fault::Error {
                 status,
                 code,
@@ -206,6 +216,138 @@ impl Services {
         }
         self.perform(service, operation, body, request, (&[], ""))
             .await
+    }
+
+    /// Carries a request through a network that keeps no order.
+    async fn carried(
+        self: &Arc<Self>,
+        service: Service,
+        operation: &str,
+        body: Bytes,
+        request: HttpRequest,
+        passage: Passage,
+    ) -> (Result<HttpResponse, ConnectorError>, Outcome) {
+        let input: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let token = input.get("ClientRequestToken").and_then(Value::as_str);
+        let token = token.filter(|_| operation == "TransactWriteItems");
+        if token.is_some_and(|token| !self.past.begin(token)) {
+            // The first attempt has not arrived yet, or is being performed.
+            return answered(error(
+                400,
+                "TransactionInProgressException",
+                "The transaction with the given request token is already in progress.",
+            ));
+        }
+        let (tell, told) = oneshot::channel();
+        let (services, operation) = (self.clone(), operation.to_owned());
+        let (token, before, after, lost) = (
+            token.map(str::to_owned),
+            passage.before,
+            passage.after,
+            passage.lost,
+        );
+        // In a task of its own: a request that has been sent is performed, whatever becomes of the process that sent it.
+        tokio::spawn(async move {
+            tokio::time::sleep(before).await;
+            let performed = services
+                .perform_in_the_past(service, &operation, body, input, request, &passage)
+                .await;
+            if let Some(token) = token {
+                services.past.end(&token);
+            }
+            let _ = tell.send(performed);
+        });
+        if lost == Lost::Before {
+            tokio::time::sleep(after).await;
+            return (Err(broken()), Outcome::default());
+        }
+        let Ok((answer, outcome)) = told.await else {
+            return (Err(broken()), Outcome::default());
+        };
+        tokio::time::sleep(after).await;
+        match lost {
+            Lost::After => {
+                let lost = Outcome {
+                    status: None,
+                    ..outcome
+                };
+                (Err(broken()), lost)
+            }
+            Lost::Never | Lost::Before => (answer, outcome),
+        }
+    }
+
+    async fn perform_in_the_past(
+        &self,
+        service: Service,
+        operation: &str,
+        body: Bytes,
+        input: Value,
+        request: HttpRequest,
+        passage: &Passage,
+    ) -> (Result<HttpResponse, ConnectorError>, Outcome) {
+        let none: (&[usize], &str) = (&[], "");
+        match (service, operation) {
+            (Service::DynamoDb, "Query") if input.get("IndexName").is_some() => {
+                let answer = self.past.query(&input, passage.stale);
+                return answered(response(200, answer.to_string().into_bytes()));
+            }
+            (Service::SecretsManager, "GetSecretValue") if !passage.stale.is_zero() => {
+                return answered(json_answer(self.secrets.call_as_of(
+                    operation,
+                    &body,
+                    passage.stale,
+                )));
+            }
+            (Service::DynamoDb, "Query" | "BatchGetItem") => {
+                if let (Some(later), Tables::Embedded(engine)) = (passage.torn, &self.tables) {
+                    return self.torn(engine, operation, body, &input, later).await;
+                }
+            }
+            _ => {}
+        }
+        let performed = self.perform(service, operation, body, request, none).await;
+        let written = performed.1.status == Some(200) && service == Service::DynamoDb;
+        if written {
+            self.past.write(operation, &input);
+        }
+        performed
+    }
+
+    /// A read whose second half is read later.
+    async fn torn(
+        &self,
+        engine: &Engine,
+        operation: &str,
+        body: Bytes,
+        input: &Value,
+        later: Duration,
+    ) -> (Result<HttpResponse, ConnectorError>, Outcome) {
+        let ask = async |input: &Value| {
+            let answer = engine.call(operation, input.to_string().into()).await;
+            let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
+            body.filter(|_| answer.status == 200)
+        };
+        let halves = match operation {
+            "Query" => {
+                let first = ask(input).await;
+                let rest = first.and_then(|first| network::rest(input, &first));
+                rest.map(|(kept, rest)| (json!({"Items": kept}), rest))
+            }
+            _ => match network::halves(input) {
+                Some((one, other)) => ask(&one).await.map(|first| (first, other)),
+                None => None,
+            },
+        };
+        if let Some((first, rest)) = halves {
+            tokio::time::sleep(later).await;
+            if let Some(second) = ask(&rest).await {
+                let joined = network::join(first, second).to_string();
+                return answered(response(200, joined.into_bytes()));
+            }
+        }
+        let answer = engine.call(operation, body).await;
+        answered(response(answer.status, answer.body))
     }
 
     async fn perform(

@@ -36,7 +36,7 @@ pub(crate) struct Answer {
     pub(crate) write_units: f64,
 }
 
-enum Job {
+pub(crate) enum Job {
     Call {
         operation: String,
         body: Bytes,
@@ -50,10 +50,13 @@ enum Job {
     },
 }
 
-/// A handle on the engine's thread, which ends when the last handle is dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Engine {
-    jobs: mpsc::Sender<Job>,
+/// A handle on the engine.
+#[derive(Clone)]
+pub(crate) enum Engine {
+    /// In a thread of its own, which ends when the last handle is dropped.
+    Thread(mpsc::Sender<Job>),
+    /// On the thread of the caller: a runtime whose clock is paused sees no time pass meanwhile.
+    Here(Database),
 }
 
 impl Engine {
@@ -61,6 +64,11 @@ impl Engine {
     pub(crate) fn in_memory() -> Result<Engine, Error> {
         // A name of its own lets a second connection reach it, which `Database::memory` would not.
         Engine::serve(format!("file:{}?mode=memory&cache=shared", random_id()))
+    }
+
+    /// The same, which answers on the thread of the caller.
+    pub(crate) fn in_memory_here() -> Result<Engine, Error> {
+        Database::memory().map(Engine::Here).map_err(Error::table)
     }
 
     /// A database kept in a SQLite file.
@@ -104,18 +112,22 @@ impl Engine {
                 }
             })
             .map_err(|error| Error::Table(error.to_string()))?;
-        Ok(Engine { jobs })
+        Ok(Engine::Thread(jobs))
     }
 
     /// Performs one operation.
     pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Answer {
+        let jobs = match self {
+            Engine::Thread(jobs) => jobs,
+            Engine::Here(database) => return answer_to(database, operation, &body),
+        };
         let (answer, answered) = oneshot::channel();
         let job = Job::Call {
             operation: operation.to_owned(),
             body,
             answer,
         };
-        let sent = self.jobs.send(job);
+        let sent = jobs.send(job);
         match (sent, answered.await) {
             (Ok(()), Ok(answer)) => answer,
             _ => refused(&DynoxideError::InternalServerError(
@@ -127,8 +139,12 @@ impl Engine {
     /// Deletes what has outlived its time to live, and says how many items that were. AWS does it within days and
     /// unasked; the engine only when it is told to.
     pub(crate) async fn expire(&self) -> usize {
+        let jobs = match self {
+            Engine::Thread(jobs) => jobs,
+            Engine::Here(database) => return database.sweep_ttl().unwrap_or_default(),
+        };
         let (done, finished) = oneshot::channel();
-        match self.jobs.send(Job::Expire { done }) {
+        match jobs.send(Job::Expire { done }) {
             Ok(()) => finished.await.unwrap_or_default(),
             Err(_) => 0,
         }
@@ -136,8 +152,10 @@ impl Engine {
 
     /// Deletes the stream records made before a second of the epoch.
     pub(crate) fn trim(&self, before: i64) {
-        // A database that has stopped has nothing to delete.
-        let _ = self.jobs.send(Job::Trim { before });
+        if let Engine::Thread(jobs) = self {
+            // A database that has stopped has nothing to delete.
+            let _ = jobs.send(Job::Trim { before });
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod connector;
 mod dynamodb;
 mod files;
 mod first;
+mod network;
 mod queue;
 mod requests;
 mod secrets;
@@ -28,10 +29,11 @@ pub use bus::Bus;
 pub use cloud::{Cloud, CloudOptions, DeadLetter};
 pub use connector::{Fault, RequestInfo};
 pub use first::FirstDirectory;
+pub use network::{Lost, Passage};
 pub use requests::{Request, Requests, Service};
 pub use server::{Exchange, serve};
-pub use stack::{Stack, StackOptions};
-pub use stream::Pause;
+pub use stack::{Courier, Stack, StackOptions};
+pub use stream::{Invoke, Pause};
 pub use template::{
     Attribute, Function, Index, Key, Mapping, Match, Projection, QueueMapping, Route, Routes,
     Stream, Table, Template, TimeToLive,

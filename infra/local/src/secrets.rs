@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{Clock, Error, files, lock, random_id};
 
@@ -18,6 +20,8 @@ const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 /// AWS keeps about a hundred versions; the oldest without a label go first.
 const VERSIONS: usize = 100;
+/// For how long it is remembered what secrets were before a change.
+const PAST: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Secret {
@@ -64,6 +68,8 @@ pub(crate) struct Secrets {
     file: Option<PathBuf>,
     clock: Clock,
     shelf: Mutex<Shelf>,
+    /// What was on the shelf before each change, for readers of the past.
+    past: Mutex<Vec<(Instant, Shelf)>>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +137,7 @@ impl Secrets {
             file: None,
             clock,
             shelf: Mutex::default(),
+            past: Mutex::default(),
         }
     }
 
@@ -148,6 +155,7 @@ impl Secrets {
             file: Some(file),
             clock,
             shelf: Mutex::new(shelf),
+            past: Mutex::default(),
         })
     }
 
@@ -167,6 +175,30 @@ impl Secrets {
                 format!("The local Secrets Manager does not know {operation}."),
             )),
         }
+    }
+
+    /// Reads a secret as it was `ago`: Secrets Manager does not show a change at once everywhere. One that was not there
+    /// then is read as it is.
+    pub(crate) fn call_as_of(
+        &self,
+        operation: &str,
+        body: &[u8],
+        ago: Duration,
+    ) -> Result<Value, Refusal> {
+        if operation == "GetSecretValue" {
+            let request: Get = input(body)?;
+            let at = Instant::now().checked_sub(ago);
+            let past = lock(&self.past);
+            // The first change after that time: the shelf before it is the shelf of that time.
+            let then = past.iter().find(|(changed, _)| Some(*changed) > at);
+            if let Some((_, shelf)) = then
+                && shelf.contains_key(&request.secret_id)
+                && let Ok(answer) = self.get(shelf, &request)
+            {
+                return Ok(answer);
+            }
+        }
+        self.call(operation, body)
     }
 
     /// Makes a change all at once: the file is replaced before anyone can see it, and nothing changes if either fails.
@@ -189,7 +221,10 @@ impl Secrets {
                 )
             })?;
         }
-        *shelf = changed;
+        let mut past = lock(&self.past);
+        // As much as a reader of the past can want.
+        past.retain(|(changed, _)| changed.elapsed() < PAST);
+        past.push((Instant::now(), std::mem::replace(shelf, changed)));
         Ok(answer)
     }
 

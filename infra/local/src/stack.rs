@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lambda_events::event::dynamodb::Event;
+use aws_lambda_events::event::streams::DynamoDbEventResponse;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
@@ -16,7 +18,7 @@ use aws_sdk_dynamodb::types::{
 use axum::Router;
 use bytes::Bytes;
 use directory::{Ids, Reach};
-use futures_util::future::{join_all, join3};
+use futures_util::future::{BoxFuture, join_all, join3};
 use gateway::{AdminAuth, Gateway};
 use http::{Request, Response};
 use publisher::Publisher;
@@ -38,6 +40,13 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often what AWS deletes by itself is deleted.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
 
+/// What hands a batch of records to a function: the package of the function, the batch, and the function.
+pub type Courier = Arc<
+    dyn Fn(&str, Event, Invoke) -> BoxFuture<'static, Result<DynamoDbEventResponse, String>>
+        + Send
+        + Sync,
+>;
+
 /// How a stack is put together.
 #[derive(Clone)]
 pub struct StackOptions {
@@ -49,6 +58,8 @@ pub struct StackOptions {
     pub clock: Option<Clock>,
     /// Where the ids of new resources come from.
     pub ids: Ids,
+    /// How many actions a transaction may have.
+    pub actions: usize,
     /// How many requests a second one directory may send. The deployed number is in the template; on one's own machine
     /// nobody has to be held off, and tests send many requests while their clock stands still.
     pub requests_per_second: Option<NonZeroU32>,
@@ -58,6 +69,8 @@ pub struct StackOptions {
     pub pause: Pause,
     /// How the functions let time pass.
     pub rest: Rest,
+    /// What stands between the table's stream and the functions, if not nothing.
+    pub courier: Option<Courier>,
 }
 
 impl Default for StackOptions {
@@ -68,10 +81,12 @@ impl Default for StackOptions {
             domain: "localhost".to_owned(),
             clock: None,
             ids: Ids::default(),
+            actions: directory::ACTIONS,
             requests_per_second: None,
             patience: Duration::from_secs(30),
             pause: Pause::NONE,
             rest: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
+            courier: None,
         }
     }
 }
@@ -123,6 +138,7 @@ impl Stack {
                 requests_per_second: options.requests_per_second,
                 clock: clock.clone(),
                 ids: options.ids.clone(),
+                actions: options.actions,
                 admin_auth: AdminAuth::default(),
                 // Who tries it has an endpoint on the same machine.
                 webhooks: Some(Reach::Anywhere),
@@ -150,7 +166,11 @@ impl Stack {
         let mut streams = vec![];
         for mapping in &template.mappings {
             let package = package(&template, &mapping.function)?.to_owned();
-            let invoke = handler(&template, mapping, &cloud, &clock, &options.rest)?;
+            let mut invoke = handler(&template, mapping, &cloud, &clock, &options.rest)?;
+            if let Some(courier) = options.courier.clone() {
+                let (package, function) = (package.clone(), invoke);
+                invoke = Arc::new(move |event| courier(&package, event, function.clone()));
+            }
             // The publisher's file has the name that it had when it was alone.
             let places = match package.as_str() {
                 "publisher" => "stream.json".to_owned(),
@@ -254,6 +274,22 @@ impl Stack {
             }
         }
         Ok(())
+    }
+
+    /// The packages of the functions that the table's stream is handed to.
+    pub fn streams(&self) -> impl Iterator<Item = &str> {
+        self.0.streams.iter().map(|stream| stream.package.as_str())
+    }
+
+    /// Hands what is in the table's stream now to the function of a package, and says how many records that were.
+    pub async fn hand_on(&self, package: &str) -> Result<usize, Error> {
+        let mut records = 0;
+        for stream in &self.0.streams {
+            if stream.package == package {
+                records += stream.reader.lock().await.poll().await?;
+            }
+        }
+        Ok(records)
     }
 
     /// Hands on what is written from now on, as soon as it is, and deletes now and then what has outlived its time.

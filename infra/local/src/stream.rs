@@ -28,7 +28,7 @@ use crate::template::Mapping;
 use crate::{Error, chain, files};
 
 /// A function as the mapping sees it: it answers with the records that failed, or fails as a whole.
-pub(crate) type Invoke =
+pub type Invoke =
     Arc<dyn Fn(Event) -> BoxFuture<'static, Result<DynamoDbEventResponse, String>> + Send + Sync>;
 
 /// How long a failed batch rests before it is tried again; the pause doubles with every try.

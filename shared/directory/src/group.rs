@@ -35,7 +35,7 @@ use crate::steps::check_changes;
 use crate::store::{GroupState, Precondition, Store, Stored};
 
 /// The most writes of a transaction ("Service, account, and table quotas").
-const ACTIONS: usize = 100;
+pub const ACTIONS: usize = 100;
 /// What a change of a group writes besides members, at most: the group, its
 /// event, its count, and two pointers that move.
 const OTHER_ACTIONS: usize = 7;
@@ -110,8 +110,8 @@ impl Step {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    fn fits_one_transaction(&self) -> bool {
-        OTHER_ACTIONS + 2 * self.added.len() + self.removed.len() <= ACTIONS
+    fn fits_one_transaction(&self, actions: usize) -> bool {
+        OTHER_ACTIONS + 2 * self.added.len() + self.removed.len() <= actions
     }
 
     pub(crate) fn added_groups(&self) -> impl Iterator<Item = ResourceId> {
@@ -296,7 +296,7 @@ impl Store {
                 change.event(event);
             }
             check_added_groups(&step)?;
-            let attempt = match step.fits_one_transaction() {
+            let attempt = match step.fits_one_transaction(self.actions()) {
                 true => {
                     self.create_at_once(caller, change, &new, &step, &mut learned)
                         .await?
@@ -564,7 +564,7 @@ impl Store {
                         })
                         .collect(),
                 };
-                if !step.fits_one_transaction() {
+                if !step.fits_one_transaction(self.actions()) {
                     return self
                         .in_steps_named(caller, old, resource, (added, removed), learned, now)
                         .await;
@@ -605,7 +605,7 @@ impl Store {
             }
         }
         self.refuse_cycles(caller, &old, &step).await?;
-        if !step.fits_one_transaction() {
+        if !step.fits_one_transaction(self.actions()) {
             return self
                 .in_steps(caller, old, resource, step, learned, now)
                 .await;
@@ -824,7 +824,7 @@ impl Store {
             move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)?;
             change.count(directory, GROUP.letter, id, -1);
             let mut step = Step::default();
-            let large = old.group.members.unwrap_or(0) as usize > ACTIONS - OTHER_ACTIONS;
+            let large = old.group.members.unwrap_or(0) as usize > self.actions() - OTHER_ACTIONS;
             if large {
                 let mut gone = item::from_stored(&old);
                 let base_url = item::string(caller.base_url());
@@ -881,7 +881,7 @@ impl Store {
         let mut backoff = Backoff::new();
         loop {
             let rows = self.rows(caller, id).await?.rows;
-            let chunks: Vec<_> = rows.chunks(ACTIONS - 1).collect();
+            let chunks: Vec<_> = rows.chunks(self.actions() - 1).collect();
             let mut all = true;
             for chunks in chunks.chunks(SIDE_BY_SIDE) {
                 deadline.check()?;

@@ -47,7 +47,7 @@ pub use directory::{
 pub use error::{Error, Invalid};
 pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
 pub use event_log::{EventPage, EventPlace, EventsAsked, HELD_BACK};
-pub use group::Group;
+pub use group::{ACTIONS, Group};
 pub use id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
 pub use kind::MAX_POINTERS;
 pub use members::{Member, Members};

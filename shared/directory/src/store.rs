@@ -11,6 +11,7 @@ use crate::change::patiently;
 use crate::directory::{Caller, location};
 use crate::error::Error;
 use crate::event::flatten;
+use crate::group::ACTIONS;
 use crate::id::{Ids, ResourceId};
 use crate::item::Item;
 use crate::key::Key;
@@ -23,6 +24,7 @@ pub struct Store {
     table: Arc<str>,
     known: Arc<Known>,
     ids: Ids,
+    actions: usize,
 }
 
 /// A resource as it is kept.
@@ -144,6 +146,7 @@ impl Store {
             table: table.into(),
             known: Arc::default(),
             ids: Ids::default(),
+            actions: ACTIONS,
         }
     }
 
@@ -151,6 +154,17 @@ impl Store {
     #[must_use]
     pub fn with_ids(self, ids: Ids) -> Self {
         Self { ids, ..self }
+    }
+
+    /// The same with transactions of at most so many actions: fewer than DynamoDB takes make a change of a small group
+    /// go the way of a large one. At least 12 are needed.
+    #[must_use]
+    pub fn with_actions(self, actions: usize) -> Self {
+        Self { actions, ..self }
+    }
+
+    pub(crate) fn actions(&self) -> usize {
+        self.actions
     }
 
     /// An id that no resource has had.

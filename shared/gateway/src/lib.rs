@@ -64,6 +64,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Where the ids of new resources come from.
     pub ids: Ids,
+    /// How many actions a transaction may have: [`directory::ACTIONS`], or fewer in a test.
+    pub actions: usize,
     /// How callers of the admin API prove who they are.
     pub admin_auth: AdminAuth,
     /// Which addresses webhooks may have; without it, there are none.
@@ -92,6 +94,7 @@ impl Settings {
             requests_per_second: Some(requests_per_second),
             clock: Arc::new(Timestamp::now),
             ids: Ids::default(),
+            actions: directory::ACTIONS,
             admin_auth: match std::env::var("ADMIN_AUTH").as_deref() {
                 Err(_) | Ok("" | "key") => AdminAuth::Key,
                 Ok("iam") => AdminAuth::Iam,
@@ -133,7 +136,9 @@ impl Gateway {
     /// The gateway of a function that runs with these settings.
     #[must_use]
     pub fn new(config: &SdkConfig, settings: Settings) -> Self {
-        let store = Store::from_config(config, &settings.table).with_ids(settings.ids);
+        let store = Store::from_config(config, &settings.table)
+            .with_ids(settings.ids)
+            .with_actions(settings.actions);
         let secrets = aws_sdk_secretsmanager::Client::new(config);
         let prefix = settings.secret_prefix;
         let admins = Admins::new(secrets.clone(), &prefix, settings.admin_auth);

@@ -1,0 +1,241 @@
+//! A network and an AWS without any order, for the simulation in `tests`: requests that wait on their way, answers that
+//! are lost, reads that are not of one moment, an index that lags, and secrets that are seen as they were.
+//!
+//! The embedded services answer at once and in the order in which they are asked, which AWS does not promise. What each
+//! request meets is the fault layer's to say ([`crate::Fault::Passage`]); how it is carried out is written here. Nothing
+//! of this is used unless a fault layer asks for it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::lock;
+
+/// What one request meets on its way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Passage {
+    /// How long it takes until the service performs the request. It is performed even if the caller is gone by then.
+    pub before: Duration,
+    /// How long its answer takes.
+    pub after: Duration,
+    /// Whether the connection breaks, and when.
+    pub lost: Lost,
+    /// How old the state is that a read of an index, or of a secret, answers.
+    pub stale: Duration,
+    /// How much later a `Query`, or a `BatchGetItem`, reads its second half: neither is of one moment (Amazon DynamoDB
+    /// Developer Guide, "Isolation levels": read-committed as a unit).
+    pub torn: Option<Duration>,
+}
+
+/// When the connection of a request breaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lost {
+    /// It does not.
+    #[default]
+    Never,
+    /// Before the request is performed, which is performed all the same.
+    Before,
+    /// After the request was performed, before its answer arrives.
+    After,
+}
+
+/// What the services remember for the sake of reads of the past.
+#[derive(Default)]
+pub(crate) struct Past {
+    /// Each version of each item of an index, by the primary key of the item.
+    rows: Mutex<BTreeMap<(String, String), Vec<Version>>>,
+    /// The tokens of transactions that are on their way.
+    in_progress: Mutex<HashSet<String>>,
+}
+
+/// From when on an item of an index was so; without an item it was not there.
+struct Version {
+    from: Instant,
+    item: Option<Map<String, Value>>,
+}
+
+/// The attribute that makes an item one of the index `Memberships`.
+const INDEXED: &str = "UG";
+
+impl Past {
+    /// Notes that a transaction is on its way; false if it is already.
+    pub(crate) fn begin(&self, token: &str) -> bool {
+        lock(&self.in_progress).insert(token.to_owned())
+    }
+
+    pub(crate) fn end(&self, token: &str) {
+        lock(&self.in_progress).remove(token);
+    }
+
+    /// Notes what a write that was performed did to the index.
+    pub(crate) fn write(&self, operation: &str, input: &Value) {
+        let mut rows = lock(&self.rows);
+        let mut note = |key: &Value, item: Option<&Value>| {
+            let text = |name: &str| key.get(name)?.get("S")?.as_str().map(str::to_owned);
+            let (Some(pk), Some(sk)) = (text("PK"), text("SK")) else {
+                return;
+            };
+            let item = item
+                .and_then(Value::as_object)
+                .filter(|item| item.contains_key(INDEXED));
+            let versions = rows.entry((pk.clone(), sk.clone()));
+            if item.is_none() && matches!(versions, std::collections::btree_map::Entry::Vacant(_)) {
+                return;
+            }
+            versions.or_default().push(Version {
+                from: Instant::now(),
+                item: item.cloned(),
+            });
+        };
+        match operation {
+            "TransactWriteItems" => {
+                for action in elements(input.get("TransactItems")) {
+                    if let Some(item) = action.pointer("/Put/Item") {
+                        note(item, Some(item));
+                    }
+                    if let Some(key) = action.pointer("/Delete/Key") {
+                        note(key, None);
+                    }
+                }
+            }
+            "BatchWriteItem" => {
+                let tables = input.get("RequestItems").and_then(Value::as_object);
+                for writes in tables.into_iter().flat_map(Map::values) {
+                    for write in elements(Some(writes)) {
+                        if let Some(item) = write.pointer("/PutRequest/Item") {
+                            note(item, Some(item));
+                        }
+                        if let Some(key) = write.pointer("/DeleteRequest/Key") {
+                            note(key, None);
+                        }
+                    }
+                }
+            }
+            "PutItem" => {
+                if let Some(item) = input.get("Item") {
+                    note(item, Some(item));
+                }
+            }
+            "DeleteItem" => {
+                if let Some(key) = input.get("Key") {
+                    note(key, None);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to a `Query` of an index as it would have been `ago`, in place of the one of now.
+    pub(crate) fn query(&self, input: &Value, ago: Duration) -> Value {
+        let at = Instant::now().checked_sub(ago);
+        let value = |name: &str| {
+            let value = input
+                .get("ExpressionAttributeValues")?
+                .get(name)?
+                .get("S")?;
+            value.as_str()
+        };
+        let (partition, first, last) = (value(":d"), value(":first"), value(":last"));
+        let rows = lock(&self.rows);
+        let mut found: Vec<(&str, &Map<String, Value>)> = rows
+            .iter()
+            .filter_map(|((_, sk), versions)| {
+                let then = versions.iter().rev().find(|v| Some(v.from) <= at)?;
+                let item = then.item.as_ref()?;
+                let of = item.get(INDEXED)?.get("S")?.as_str();
+                let within = first.is_none_or(|first| first <= sk.as_str())
+                    && last.is_none_or(|last| sk.as_str() <= last);
+                (of == partition && within).then_some((sk.as_str(), item))
+            })
+            .collect();
+        found.sort_by_key(|(sk, _)| *sk);
+        let limit = input.get("Limit").and_then(Value::as_u64);
+        found.truncate(
+            limit
+                .and_then(|n| usize::try_from(n).ok())
+                .unwrap_or(usize::MAX),
+        );
+        let items: Vec<Value> = found
+            .into_iter()
+            .map(|(_, item)| {
+                let shown = item
+                    .iter()
+                    .filter(|(name, _)| ["PK", "SK", INDEXED, "from"].contains(&name.as_str()));
+                Value::Object(shown.map(|(n, v)| (n.clone(), v.clone())).collect())
+            })
+            .collect();
+        json!({"Items": items, "Count": items.len(), "ScannedCount": items.len()})
+    }
+}
+
+/// The keys of a `BatchGetItem` of one table in two halves.
+pub(crate) fn halves(input: &Value) -> Option<(Value, Value)> {
+    let (table, request) = input.get("RequestItems")?.as_object()?.iter().next()?;
+    let keys = request.get("Keys")?.as_array()?;
+    if keys.len() < 2 {
+        return None;
+    }
+    let half = |wanted: usize| {
+        let keys: Vec<&Value> = keys
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| index % 2 == wanted)
+            .map(|(_, key)| key)
+            .collect();
+        let mut half = input.clone();
+        if let Some(own) = half
+            .pointer_mut("/RequestItems")
+            .and_then(|all| all.get_mut(table))
+        {
+            own["Keys"] = json!(keys);
+        }
+        half
+    };
+    Some((half(0), half(1)))
+}
+
+/// The rest of a `Query` of which the first half of what it found is kept, and that half.
+pub(crate) fn rest(input: &Value, answer: &Value) -> Option<(Vec<Value>, Value)> {
+    let items = answer.get("Items")?.as_array()?;
+    let kept: Vec<Value> = items.iter().take(items.len() / 2).cloned().collect();
+    let last = kept.last()?;
+    let mut rest = input.clone();
+    rest["ExclusiveStartKey"] = json!({"PK": last.get("PK")?, "SK": last.get("SK")?});
+    if let Some(limit) = input.get("Limit").and_then(Value::as_u64) {
+        rest["Limit"] = json!(limit.checked_sub(kept.len() as u64)?.max(1));
+    }
+    Some((kept, rest))
+}
+
+/// Two answers as one.
+pub(crate) fn join(first: Value, second: Value) -> Value {
+    let mut joined = second;
+    match (first.get("Items"), joined.get("Items")) {
+        (Some(Value::Array(one)), Some(Value::Array(other))) => {
+            let items: Vec<Value> = one.iter().chain(other).cloned().collect();
+            joined["Count"] = json!(items.len());
+            joined["ScannedCount"] = json!(items.len());
+            joined["Items"] = Value::Array(items);
+        }
+        _ => {
+            let tables = first.get("Responses").and_then(Value::as_object);
+            for (table, items) in tables.into_iter().flatten() {
+                let all: Vec<Value> = elements(Some(items))
+                    .chain(elements(
+                        joined.pointer("/Responses").and_then(|all| all.get(table)),
+                    ))
+                    .cloned()
+                    .collect();
+                joined["Responses"][table] = Value::Array(all);
+            }
+        }
+    }
+    joined
+}
+
+fn elements(list: Option<&Value>) -> impl Iterator<Item = &Value> {
+    list.and_then(Value::as_array).into_iter().flatten()
+}
