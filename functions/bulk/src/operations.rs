@@ -7,11 +7,12 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
-use directory::{Caller, Ids, ResourceId};
+use directory::{Caller, Ids, ResourceId, Store};
 use gateway::Gateway;
 use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use jiff::Timestamp;
 use lambda_http::request::RequestContext;
 use scim::bulk::{BulkOperation, BulkOutcome, Id, Target};
 use scim::{Error, Object};
@@ -60,6 +61,18 @@ impl Sender {
         }
     }
 
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.gateway.store()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.gateway.now()
+    }
+
     /// The call for an operation on a resource whose id is known, or that is to have this one.
     ///
     /// # Errors
@@ -98,16 +111,6 @@ impl Sender {
             router: function(gateway),
             request,
             location,
-        })
-    }
-
-    /// The call that deletes what an operation has created.
-    pub(crate) fn undo(&self, operation: &BulkOperation, id: ResourceId) -> Result<Call, Error> {
-        let endpoint = operation.target()?.endpoint();
-        Ok(Call {
-            router: served_by(endpoint)?(self.gateway.clone()),
-            request: self.request("DELETE", &format!("{endpoint}/{id}"), None)?,
-            location: None,
         })
     }
 

@@ -10,7 +10,10 @@
 //! fails, those that were created before it are deleted again and every one of
 //! them is an error, so that nobody has a manager who does not exist, and the
 //! same request can be sent again once it is put right. (It is the one thing
-//! that shows as `user.created` and `user.deleted` of one request.) Groups that
+//! that shows as `user.created` and `user.deleted` of one request.) A note is
+//! written before the first of them: if the process is interrupted, the same
+//! request again goes on under the same ids, and if it does not come within a
+//! minute, the sweeper deletes those that are there. Groups that
 //! would be members of each other are a 400, as they are one by one.
 //!
 //! What cannot meet goes side by side: creations of users under different
@@ -21,18 +24,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::Response;
-use directory::ResourceId;
-use futures_util::stream::{self, FuturesUnordered, StreamExt};
+use directory::{Circle, ResourceId};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use gateway::{Authenticated, Error, Gateway, JsonBytes, object};
 use http::StatusCode;
 use http::request::Parts;
 use scim::bulk::{
     BulkOperation, BulkOutcome, BulkRequest, BulkResponse, Id, MAX_BULK_BYTES, Plan, Step, Target,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::Patience;
@@ -66,6 +70,7 @@ pub(crate) async fn bulk(
         request: &request,
         plan: &plan,
         ids,
+        of_circles: Mutex::default(),
         last_beginning: begun + patience.begin,
     };
     let mut done = Done {
@@ -215,6 +220,8 @@ struct Bulk<'a> {
     plan: &'a Plan,
     /// What the names stand for: the operation that creates it, and the id that it will have.
     ids: HashMap<&'a str, (usize, ResourceId)>,
+    /// The ids that operations of circles create under instead: those of the same request before.
+    of_circles: Mutex<HashMap<usize, ResourceId>>,
     /// When nothing is begun any more.
     last_beginning: Instant,
 }
@@ -301,7 +308,7 @@ impl<'a> Bulk<'a> {
             Some((maker, id))
                 if *maker == index || circle.contains(maker) || done.is_created(*maker) =>
             {
-                Ok(id.to_string())
+                Ok(self.id_of(*maker, *id).to_string())
             }
             Some(_) => Err(scim::Error::unresolved(name, FAILED)),
         };
@@ -323,31 +330,88 @@ impl<'a> Bulk<'a> {
         under_way: &mut UnderWay<'b>,
         done: &mut Done,
     ) {
+        if done.is_over(0) {
+            return;
+        }
+        let noted = match self.note(operations).await {
+            Ok(noted) => noted,
+            Err(error) => {
+                let error = Error::from(error).to_scim();
+                for index in operations {
+                    if let Some(operation) = self.request.operations.get(*index) {
+                        done.note(*index, self.sender.refused(operation, &error));
+                    }
+                }
+                return;
+            }
+        };
         let circle = operations.iter().copied().collect();
         for operation in operations {
             self.begin(*operation, &circle, under_way, done).await;
         }
         under_way.wait_for_all(done).await;
+        let created = operations.iter().all(|one| done.is_created(*one));
+        let ended = match created {
+            true => self.sender.store().end_circle(noted).await.unwrap_or(false),
+            false => false,
+        };
+        if ended {
+            return;
+        }
+        // What is not done now is done by the sweeper.
+        let undone =
+            self.sender
+                .store()
+                .undo_circle(self.sender.caller(), noted, self.sender.now());
+        let undone = undone.await.is_ok();
         let failed = operations.iter().find(|one| done.has_failed(**one));
+        let failed = failed.or(operations.first());
         if let Some(name) = failed.and_then(|one| self.name(*one)) {
-            self.take_back(operations, name, done).await;
+            self.take_back(operations, name, undone, done);
         }
     }
 
-    /// Leaves nothing of a circle in which the operation of that name failed.
-    async fn take_back(&self, circle: &[usize], failed: &str, done: &mut Done) {
+    /// Notes that a circle is about to be created, so that it is taken back if this process does not come to its end, and
+    /// takes the ids of the same request before, if that has not.
+    async fn note(&self, operations: &[usize]) -> Result<Circle, directory::Error> {
+        let mut content = String::new();
+        let mut ids = vec![];
+        for index in operations {
+            let Some(operation) = self.request.operations.get(*index) else {
+                continue;
+            };
+            let name = operation.bulk_id.as_deref().unwrap_or_default();
+            content.push_str(&json!([operation.path, name, operation.data]).to_string());
+            ids.extend(self.ids.get(name).map(|(_, id)| *id));
+        }
+        let circle = Circle::new(self.sender.caller(), content.as_bytes());
+        let begun = self
+            .sender
+            .store()
+            .begin_circle(circle, &ids, self.sender.now());
+        let ids = begun.await?;
+        let mut of_circles = self
+            .of_circles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        of_circles.extend(operations.iter().copied().zip(ids));
+        Ok(circle)
+    }
+
+    /// The id under which an operation creates.
+    fn id_of(&self, operation: usize, usual: ResourceId) -> ResourceId {
+        let of_circles = self
+            .of_circles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        of_circles.get(&operation).copied().unwrap_or(usual)
+    }
+
+    /// Answers the operations of a circle in which the operation of that name failed, of which nothing is left, or is
+    /// going to be left.
+    fn take_back(&self, circle: &[usize], failed: &str, undone: bool, done: &mut Done) {
         const ALL_OR_NONE: &str = "the operation that was to create it failed, and those that refer to each other in a circle are done all or none";
-        const STAYS: &str = "the operation that was to create it failed. What this operation has created could not be taken back: delete it";
-        // What was created, and what may have been in spite of its error.
-        let may_be_there = |outcome: &BulkOutcome| !outcome.is_error() || outcome.status >= 500;
-        let there = circle.iter().rev().copied();
-        let there = there.filter(|one| done.of(*one).is_some_and(may_be_there));
-        let there: Vec<usize> = there.collect();
-        let gone: HashMap<usize, bool> = stream::iter(there)
-            .map(|one| async move { (one, self.undo(one).await) })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .collect()
-            .await;
+        const STAYS: &str = "the operation that was to create it failed. What this operation has created is deleted within minutes";
         for index in circle {
             let Some(operation) = self.request.operations.get(*index) else {
                 continue;
@@ -359,7 +423,7 @@ impl<'a> Bulk<'a> {
             match done.of(*index) {
                 // Its own error is its answer.
                 Some(outcome) if outcome.is_error() => {}
-                Some(outcome) if gone.get(index) == Some(&false) => {
+                Some(outcome) if !undone => {
                     let location = outcome.location.clone();
                     let stays = BulkOutcome {
                         location,
@@ -371,22 +435,6 @@ impl<'a> Bulk<'a> {
                 _ if done.late => done.leave(*index, self.too_late(operation)),
                 _ => done.note(*index, refused(ALL_OR_NONE)),
             }
-        }
-    }
-
-    /// Deletes what an operation has created. True if it is gone.
-    async fn undo(&self, index: usize) -> bool {
-        let Some(operation) = self.request.operations.get(index) else {
-            return false;
-        };
-        let id = self.name(index).and_then(|name| self.ids.get(name));
-        let call = id.map(|(_, id)| self.sender.undo(operation, *id));
-        match call {
-            Some(Ok(call)) => {
-                let outcome = self.sender.send(operation, call).await;
-                !outcome.is_error() || outcome.status == 404
-            }
-            Some(Err(_)) | None => false,
         }
     }
 

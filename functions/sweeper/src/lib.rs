@@ -1,13 +1,10 @@
-//! Deletes what nobody needs any more: what is in directories that go, and what
-//! is left of work on a group that somebody died in.
+//! Deletes what is in directories that are being deleted, and finishes work that was interrupted.
 //!
-//! Each change of a directory that is being deleted comes here from the table's
-//! stream, and each step changes the directory, which brings the next one. So
-//! does the beginning of work on a group that takes more than one transaction:
-//! it is noted, and when the time of the note has come the work is finished, if
-//! it is still there. A step that fails is brought again by Lambda; what keeps
-//! failing lands in a queue, and the same DELETE, or the next change of the
-//! group, starts anew.
+//! Each change of a directory that is being deleted comes here from the table's stream, and each step changes the
+//! directory, which brings the next one. So does the beginning of a change of a group that takes more than one transaction,
+//! which is noted, and each note of such work: when it is due and the work is left, the work is finished. A step that fails is
+//! brought again by Lambda; what keeps failing lands in a queue, and the same DELETE, the next change of the group, or the
+//! end of the note's time to live starts anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +12,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use directory::{DirectoryId, Store, Swept, Unfinished};
+use directory::{Attended, DirectoryId, Store, Swept, Unfinished};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -80,7 +77,8 @@ impl Sweeper {
                 let noted = self.store.note(unfinished, (self.clock)()).await;
                 return noted.map_err(|error| chain(&error));
             }
-            Some(Work::Due(unfinished)) => {
+            Some(Work::Noted(unfinished)) => return self.attend(unfinished).await,
+            Some(Work::Expired(unfinished)) => {
                 let now = (self.clock)();
                 // In a box, so that the future of an invocation stays small.
                 let finished = Box::pin(self.store.finish(unfinished, now)).await;
@@ -105,6 +103,23 @@ impl Sweeper {
             }
         }
     }
+
+    /// Waits until a note is due, unless its work is done before, and finishes the work. Notes come in the order in which they
+    /// are due, so those that come after one that is waited for wait no longer than they would.
+    async fn attend(&self, unfinished: Unfinished) -> Result<(), String> {
+        loop {
+            let now = (self.clock)();
+            // In a box, so that the future of an invocation stays small.
+            let attended = Box::pin(self.store.attend(unfinished, now)).await;
+            match attended.map_err(|error| chain(&error))? {
+                Attended::Done => return Ok(()),
+                Attended::Early(left) => {
+                    let left = Duration::try_from(left).unwrap_or_default();
+                    (self.rest)(left).await;
+                }
+            }
+        }
+    }
 }
 
 /// What a record of the stream gives to do.
@@ -113,8 +128,10 @@ enum Work {
     Deletion(DirectoryId, u64),
     /// Work on a group has begun.
     Begun(Unfinished),
-    /// The time of a note has come that said so.
-    Due(Unfinished),
+    /// There is a note of work that may have to be finished.
+    Noted(Unfinished),
+    /// Such a note has expired.
+    Expired(Unfinished),
 }
 
 impl Work {
@@ -135,9 +152,11 @@ impl Work {
             let Version { version } = serde_dynamo::from_item(record.change.new_image).ok()?;
             return Some(Self::Deletion(pk.parse().ok()?, version));
         }
+        let is_note = pk.ends_with("#S");
         let unfinished = Unfinished::at(&pk, &sk)?;
         Some(match record.event_name.as_str() {
-            "REMOVE" => Self::Due(unfinished),
+            "REMOVE" => Self::Expired(unfinished),
+            _ if is_note => Self::Noted(unfinished),
             _ => Self::Begun(unfinished),
         })
     }

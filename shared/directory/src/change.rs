@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
+use aws_sdk_dynamodb::Config;
+use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -18,10 +21,13 @@ use tokio::time::Instant;
 
 use crate::error::{Error, says_later};
 use crate::event::Event;
-use crate::id::{DirectoryId, ResourceId};
+use crate::id::{self, DirectoryId, ResourceId};
 use crate::item::{self, Item};
 use crate::key::{self, Key, PK};
 use crate::store::Store;
+
+/// The error of a transaction whose token belongs to one that is being carried out.
+const IN_PROGRESS: &str = "TransactionInProgressException";
 
 /// What it means that the condition of a write does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,13 +101,18 @@ pub(crate) enum Condition {
         version: u64,
         staged: Option<String>,
     },
-    /// As `Group` without operation, for a change that adds groups as members:
-    /// it has not become a member of another group in the meantime.
-    Nested { version: u64, nested: u64 },
+    /// The note is due at this time.
+    Due(i64),
+    /// The note is there, and what it notes is not being taken back.
+    Standing,
     /// This operation on the group is under way.
     Staged(String),
-    /// This operation on the group is under way, and nobody has taken it over.
-    Lease { by: String, until: i64 },
+    /// The group is in this version, and no operation is under way, or this very one: the SDK sends a request again whose
+    /// answer was lost.
+    Mark { version: u64, operation: String },
+    /// This operation on the group is under way, and nobody else has taken it over: it ends when it was read to end, or
+    /// when the caller has already made it end.
+    Lease { by: String, until: i64, own: i64 },
 }
 
 /// A condition as DynamoDB takes it.
@@ -141,32 +152,33 @@ impl Condition {
                     }
                 }
             }
-            Self::Nested { version, nested } => {
-                values.insert(":v".to_owned(), item::number(version));
-                const NAMES: &[(&str, &str)] = &[
-                    ("#v", item::VERSION),
-                    ("#op", item::STAGED),
-                    ("#n", item::NESTED),
-                ];
-                if nested == 0 {
-                    (
-                        "#v = :v AND attribute_not_exists(#op) AND attribute_not_exists(#n)",
-                        NAMES,
-                    )
-                } else {
-                    values.insert(":n".to_owned(), item::number(nested));
-                    ("#v = :v AND attribute_not_exists(#op) AND #n = :n", NAMES)
-                }
+            Self::Due(due) => {
+                values.insert(":d".to_owned(), item::number(due));
+                ("#d = :d", &[("#d", item::DUE)])
             }
+            Self::Standing => (
+                "attribute_exists(#pk) AND attribute_not_exists(#x)",
+                &[("#pk", PK), ("#x", item::UNDOING)],
+            ),
             Self::Staged(by) => {
                 values.insert(":op".to_owned(), item::string(by));
                 ("#op = :op", &[("#op", item::STAGED)])
             }
-            Self::Lease { by, until } => {
+            Self::Mark { version, operation } => {
+                values.insert(":v".to_owned(), item::number(version));
+                values.insert(":op".to_owned(), item::string(operation));
+                const NAMES: &[(&str, &str)] = &[("#v", item::VERSION), ("#op", item::STAGED)];
+                (
+                    "#v = :v AND (attribute_not_exists(#op) OR #op = :op)",
+                    NAMES,
+                )
+            }
+            Self::Lease { by, until, own } => {
                 values.insert(":op".to_owned(), item::string(by));
                 values.insert(":u".to_owned(), item::number(until));
+                values.insert(":own".to_owned(), item::number(own));
                 const NAMES: &[(&str, &str)] = &[("#op", item::STAGED), ("#u", item::UNTIL)];
-                ("#op = :op AND #u = :u", NAMES)
+                ("#op = :op AND (#u = :u OR #u = :own)", NAMES)
             }
         };
         let name = |(placeholder, name): &(&str, &str)| ((*placeholder).into(), (*name).into());
@@ -265,17 +277,36 @@ impl Change {
             actions.push(action.map_err(NotCommitted::Broken)?);
             refusals.push(refused);
         }
-        // The SDK sets a client request token, so a call that it repeats after
-        // a lost answer is carried out once.
-        match store
+        // One token for all attempts: a call that is repeated after a lost answer is carried out once
+        // ("TransactWriteItems", Amazon DynamoDB API Reference: Idempotency). The attempts are made here and not by the
+        // SDK, which would not say that an answer was lost before the last attempt was throttled.
+        let request = store
             .client()
             .transact_write_items()
             .set_transact_items(Some(actions))
-            .send()
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(error) => Err(not_committed(error, &refusals)),
+            .client_request_token(id::request_token());
+        let mut backoff = Backoff::new();
+        let mut may_be_written = false;
+        loop {
+            let once = Config::builder().retry_config(RetryConfig::disabled());
+            let attempt = request.clone().customize().config_override(once);
+            let error = match attempt.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let code = error.code();
+            let in_progress = code == Some(IN_PROGRESS);
+            let lost = in_progress || is_lost(&error);
+            if !lost && !code.is_some_and(says_later) {
+                return Err(not_committed(error, &refusals));
+            }
+            may_be_written |= lost;
+            if backoff.wait().await.is_err() {
+                return Err(match may_be_written {
+                    true => NotCommitted::Broken(Error::broken(error)),
+                    false => NotCommitted::Contended,
+                });
+            }
         }
     }
 }
@@ -385,6 +416,17 @@ pub(crate) fn set_expression(
 
 fn some<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
     (!map.is_empty()).then_some(map)
+}
+
+/// Whether a request may have been carried out in spite of its error.
+fn is_lost<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            true
+        }
+        SdkError::ServiceError(answer) => answer.raw().status().is_server_error(),
+        _ => false,
+    }
 }
 
 fn not_committed<R>(

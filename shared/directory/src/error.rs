@@ -92,6 +92,5 @@ pub(crate) fn says_later(code: &str) -> bool {
             | "ThrottlingError"
             | "TransactionConflict"
             | "TransactionConflictException"
-            | "TransactionInProgressException"
     )
 }

@@ -329,11 +329,15 @@ impl Event {
             .collect()
     }
 
-    /// The event about one member that will be gone when it is published.
-    pub(crate) fn about(mut self, caller: &Caller, kind: &Kind, member: &Stored) -> Self {
-        let data = Value::Object(flatten(caller.base_url(), kind.ty(caller), member));
+    /// Its id.
+    pub(crate) fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// The event about one member that will be gone when it is published, with its `data`.
+    pub(crate) fn about(mut self, member: &Value) -> Self {
         self.members
-            .insert(item::MEMBER.to_owned(), item::string(data.to_string()));
+            .insert(item::MEMBER.to_owned(), item::string(member.to_string()));
         self
     }
 

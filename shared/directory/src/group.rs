@@ -11,6 +11,7 @@
 //!
 //! A group that this process saw last (`known.rs`) need not be read first.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::directory::Caller;
 use crate::error::Error;
 use crate::event::{Event, Moved};
 use crate::id::ResourceId;
-use crate::item;
+use crate::item::{self, Item};
 use crate::key::{self, Key};
 use crate::kind::{GROUP, USER};
 use crate::known::Seen;
@@ -33,12 +34,13 @@ use crate::members::{self, FEW, Member, Members, Wish, Wished, unknown_members, 
 use crate::resources::{Settled, item_of, move_pointers, settle, to_the_millisecond};
 use crate::steps::check_changes;
 use crate::store::{GroupState, Precondition, Store, Stored};
+use crate::unfinished::Unfinished;
 
 /// The most writes of a transaction ("Service, account, and table quotas").
 pub const ACTIONS: usize = 100;
-/// What a change of a group writes besides members, at most: the group, its
-/// event, its count, and two pointers that move.
-const OTHER_ACTIONS: usize = 7;
+/// What a change of a group writes besides members, at most: the group, its event, its count or the count of groups
+/// within groups, a note of what is to follow, and two pointers that move.
+const OTHER_ACTIONS: usize = 8;
 /// How many groups may become members in one request: each is an action of one transaction.
 const MAX_ADDED_GROUPS: usize = 90;
 
@@ -91,13 +93,12 @@ impl Step {
 
     /// Of what a client names, that which is so not yet.
     pub(crate) fn of_named(
-        rows: &[(ResourceId, u64, Member)],
+        rows: &[(ResourceId, Member)],
         added: &BTreeMap<ResourceId, Wished>,
         removed: &BTreeSet<ResourceId>,
         learned: &Learned,
     ) -> Self {
-        let there: BTreeMap<ResourceId, bool> =
-            rows.iter().map(|(id, _, m)| (*id, m.group)).collect();
+        let there: BTreeMap<ResourceId, bool> = rows.iter().map(|(id, m)| (*id, m.group)).collect();
         let added = added.iter().filter(|(id, _)| !there.contains_key(*id));
         let removed = removed.iter().filter_map(|id| Some((*id, *there.get(id)?)));
         Self {
@@ -140,6 +141,16 @@ impl Step {
     pub(crate) fn size_after(&self, old: &Stored) -> u64 {
         let before = old.group.members.unwrap_or(0);
         (before + self.added.len() as u64).saturating_sub(self.removed.len() as u64)
+    }
+
+    /// The number of members after it that are groups, if it was known before.
+    fn subgroups_after(&self, old: &Stored) -> Option<u64> {
+        let removed = self.removed.values().filter(|group| **group).count() as u64;
+        let before = match old.group.members {
+            Some(0) | None => Some(0),
+            Some(_) => old.group.subgroups,
+        };
+        before.map(|before| (before + self.added_groups().count() as u64).saturating_sub(removed))
     }
 
     fn apply(&self, members: &Members) -> Members {
@@ -235,6 +246,19 @@ impl<'a> Request<'a> {
     }
 }
 
+/// How often a group had become a member of a group when it was looked for circles.
+pub(crate) struct Nesting(Option<u64>);
+
+impl Nesting {
+    /// Counts once more, on condition that nobody else has since.
+    pub(crate) fn count(self, change: &mut Change, caller: &Caller) {
+        let next = self.0.unwrap_or(0) + 1;
+        let condition = self.0.map_or(Condition::Absent, Condition::Version);
+        let item = Item::from([(item::VERSION.to_owned(), item::number(next))]);
+        change.set(Key::nesting(caller.directory().id), item, &[], condition);
+    }
+}
+
 /// What became of an attempt.
 pub(crate) enum Attempt {
     Done(Group),
@@ -275,6 +299,7 @@ impl Store {
                 last_modified: now,
                 group: GroupState {
                     members: Some(step.added.len() as u64),
+                    subgroups: Some(step.added_groups().count() as u64),
                     ..GroupState::default()
                 },
             };
@@ -509,14 +534,14 @@ impl Store {
         let mut rows = None;
         let (old, fresh) = match (named, seen) {
             (Some((added, removed)), _) if learned.check_members => {
-                let ids: BTreeSet<_> = added.keys().chain(removed).copied().collect();
-                let rows_of = self.rows_of(caller, id, ids.into_iter());
-                let (old, read) = try_join(read(), rows_of).await?;
-                if read.iter().any(|(_, from, _)| *from > old.version) && old.group.staged.is_none()
-                {
-                    return Ok(Attempt::Wait);
+                // The group first and the rows after it, never side by side: the write is conditional on the
+                // version that was read, so rows that were read later are those of that version, while rows that
+                // were read before it may be of an earlier one.
+                let old = read().await?;
+                if old.group.staged.is_none() {
+                    let ids: BTreeSet<_> = added.keys().chain(removed).copied().collect();
+                    rows = Some(self.rows_of(caller, &old, ids.into_iter()).await?);
                 }
-                rows = Some(read);
                 (old, true)
             }
             (Some(_), Some(seen)) => {
@@ -604,14 +629,16 @@ impl Store {
                 return Ok(Attempt::Again);
             }
         }
-        self.refuse_cycles(caller, &old, &step).await?;
         if !step.fits_one_transaction(self.actions()) {
             return self
                 .in_steps(caller, old, resource, step, learned, now)
                 .await;
         }
-        self.at_once(caller, &old, resource, &step, members, learned, now)
-            .await
+        let nesting = self.refuse_cycles(caller, &old, &step).await?;
+        self.at_once(
+            caller, &old, resource, &step, members, nesting, learned, now,
+        )
+        .await
     }
 
     /// A group and all its members. `Some(None)`: it has moved on in between.
@@ -654,24 +681,22 @@ impl Store {
         resource: Resource,
         step: &Step,
         members: Option<Arc<Members>>,
+        nesting: Option<Nesting>,
         learned: &mut Learned,
         now: Timestamp,
     ) -> Result<Attempt, Error> {
         let directory = caller.directory().id;
         let new = successor(old, resource, step, now);
         let mut change = Change::default();
-        let condition = match step.added_groups().next() {
-            None => Condition::Group {
-                version: old.version,
-                staged: None,
-            },
-            Some(_) => Condition::Nested {
-                version: old.version,
-                nested: old.group.nested,
-            },
+        let condition = Condition::Group {
+            version: old.version,
+            staged: None,
         };
         let key = Key::resource(directory, GROUP.letter, old.id);
         change.set(key, item_of(&GROUP, &new)?, &[], condition);
+        if let Some(nesting) = nesting {
+            nesting.count(&mut change, caller);
+        }
         let (before, after) = (Some(&old.resource), Some(&new.resource));
         move_pointers(&mut change, caller, &GROUP, old.id, before, after)?;
         for (id, member) in &step.added {
@@ -756,31 +781,62 @@ impl Store {
         Ok(left.into_iter().collect())
     }
 
-    /// 400 when a group would become a member of itself, be it through others (G6).
+    /// 400 when a group would become a member of itself, be it through others (G6). Nothing is read unless groups are to
+    /// become members.
+    ///
+    /// Where the members lead is read strongly, downwards from the groups that are added. What is answered stands for the
+    /// edges that were there before the reading began: the change is conditional on there being no other since, so two changes
+    /// that close a circle together cannot both be made, however far they are apart.
     pub(crate) async fn refuse_cycles(
         &self,
         caller: &Caller,
         group: &Stored,
         step: &Step,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Nesting>, Error> {
         check_added_groups(step)?;
-        let added: BTreeSet<ResourceId> = step.added_groups().collect();
-        if added.is_empty() {
-            return Ok(());
+        let mut next: BTreeSet<ResourceId> = step.added_groups().collect();
+        if next.is_empty() {
+            return Ok(None);
         }
-        let mut above = BTreeSet::from([group.id]);
-        if group.group.nested > 0 {
-            above.extend(self.groups_above(caller, group.id).await?);
-        }
-        match added.intersection(&above).next() {
-            None => Ok(()),
-            Some(id) => {
+        let directory = caller.directory().id;
+        let nesting = self.item(Key::nesting(directory)).await?;
+        let nesting = nesting.map(|item| item::integer(&item, item::VERSION));
+        let nesting = Nesting(nesting.transpose()?);
+        // Each group below with the one that is added above it.
+        let mut seen: BTreeMap<ResourceId, ResourceId> = next.iter().map(|id| (*id, *id)).collect();
+        while !next.is_empty() {
+            if let Some(above) = seen.get(&group.id) {
                 let what = format_args!(
-                    "the group \"{id}\" cannot be a member: this group is a member of it, or the same"
+                    "the group \"{above}\" cannot be a member: this group is a member of it, or the same"
                 );
-                Err(scim::Error::invalid_value("members.value", what).into())
+                return Err(scim::Error::invalid_value("members.value", what).into());
+            }
+            let ids: Vec<ResourceId> = std::mem::take(&mut next).into_iter().collect();
+            let heads = self.read_all(directory, &GROUP, &ids).await?;
+            for id in &ids {
+                let above = seen.get(id).copied().unwrap_or(*id);
+                let Some(head) = heads.iter().find(|head| head.id == *id) else {
+                    // A member that was added before may have been deleted since.
+                    match above == *id {
+                        true => return Err(unknown_members(&[*id])),
+                        false => continue,
+                    }
+                };
+                if head.group.subgroups == Some(0) && head.group.staged.is_none() {
+                    continue;
+                }
+                let members = self.whole(caller, *id).await?;
+                let members = members.map(|(_, members)| members).unwrap_or_default();
+                let groups = members.iter().filter(|(_, member)| member.group);
+                for (id, _) in groups {
+                    if let Entry::Vacant(new) = seen.entry(*id) {
+                        new.insert(above);
+                        next.insert(*id);
+                    }
+                }
             }
         }
+        Ok(Some(nesting))
     }
 
     /// Deletes a group and ends all its memberships. It is gone at once; the
@@ -811,9 +867,6 @@ impl Store {
                 }
                 continue;
             }
-            if old.group.nested > 0 {
-                self.end_memberships(caller, &GROUP, &old, now).await?;
-            }
             let mut change = Change::default();
             let key = Key::resource(directory, GROUP.letter, id);
             let condition = Condition::Group {
@@ -842,6 +895,11 @@ impl Store {
                 }
             }
             let event = Event::deleted(caller, &GROUP, &old, now)?;
+            if old.group.nested > 0 {
+                // Its own memberships end after this, as those of a user do.
+                let (key, note) = Unfinished::of(directory, id).deletion(event.id(), now);
+                change.put(key, note);
+            }
             for event in event.with_members(caller, &step.moved()) {
                 change.event(event);
             }
@@ -849,7 +907,8 @@ impl Store {
                 Settled::Written => {
                     self.known().forget(caller, id);
                     if old.group.nested > 0 {
-                        self.end_memberships(caller, &GROUP, &old, now).await?;
+                        self.end_noted_memberships(caller, &GROUP, &old, BTreeSet::new(), now)
+                            .await;
                     }
                     return match large {
                         true => self.finish_deletion(caller, id, now).await,
@@ -932,6 +991,7 @@ pub(crate) fn successor(old: &Stored, resource: Resource, step: &Step, now: Time
         group: GroupState {
             members: Some(step.size_after(old)),
             nested: old.group.nested,
+            subgroups: step.subgroups_after(old),
             staged: None,
         },
     }

@@ -39,6 +39,11 @@ fn random() -> Uuid {
     Uuid::new_v4()
 }
 
+/// What tells DynamoDB that several attempts are one request.
+pub(crate) fn request_token() -> String {
+    random().to_string()
+}
+
 /// Random bytes for a key: of two UUIDv4, which have 244 random bits.
 pub(crate) fn random_bytes() -> [u8; 32] {
     let mut bytes = [0; 32];

@@ -55,6 +55,16 @@ pub(crate) const REMOVED_GROUPS: &str = "removedGroups";
 pub(crate) const MEMBER: &str = "member";
 /// The SCIM base URL that the client used.
 pub(crate) const BASE_URL: &str = "baseUrl";
+/// When unfinished work may be taken over, in milliseconds since 1970.
+pub(crate) const DUE: &str = "due";
+/// The event of the deletion of a resource whose memberships have to end.
+pub(crate) const DELETION: &str = "deletion";
+/// Ids of users who refer to each other and are being created, all or none.
+pub(crate) const CIRCLE: &str = "circle";
+/// That what was created of such users is being deleted again.
+pub(crate) const UNDOING: &str = "undoing";
+/// How many members of a group are groups; unknown if it is missing.
+pub(crate) const SUBGROUPS: &str = "subgroups";
 /// The resource that a pointer leads to.
 pub(crate) const OWNER: &str = "owner";
 /// When DynamoDB may delete the item, in seconds since 1970 (the table's TTL attribute).
@@ -136,6 +146,9 @@ pub(crate) fn from_stored(stored: &Stored) -> Item {
     if let Some(members) = stored.group.members {
         item.insert(MEMBERS.to_owned(), number(members));
     }
+    if let Some(subgroups) = stored.group.subgroups {
+        item.insert(SUBGROUPS.to_owned(), number(subgroups));
+    }
     item
 }
 
@@ -157,6 +170,7 @@ fn group_state(item: &Item) -> Result<GroupState, Error> {
     Ok(GroupState {
         members: optional(MEMBERS)?,
         nested: optional(NESTED)?.unwrap_or(0),
+        subgroups: optional(SUBGROUPS)?,
         staged,
     })
 }

@@ -16,7 +16,8 @@
 //! | a group that is coming, while members are written | `d#M#`group / `creating` | GetItem |
 //! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
 //! | the groups of a member, or of all on a page of users | index `Memberships`: `UG` = d, member id | Query |
-//! | a group on which work has begun that takes several transactions | `d#S` / group | the table's stream, when its time has come |
+//! | work that takes several transactions: on a group, or after a user was deleted | `d#S` / id | GetItem, and the table's stream |
+//! | how often a group became a member of a group | `d#C` / `nesting` | GetItem |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
 //! | when a token was last used | `d#T` / version of the secret | Query |
 //! | all directories | `DIRECTORIES` / `A#` id | Query, then the directories |
@@ -140,11 +141,19 @@ impl Key {
         }
     }
 
-    /// That work on a group has begun that takes more than one transaction.
+    /// That work has begun that takes more than one transaction, on a group, or after a resource was deleted.
     pub(crate) fn unfinished(directory: DirectoryId, group: ResourceId) -> Self {
         Self {
             pk: unfinished(directory),
             sk: group.to_string(),
+        }
+    }
+
+    /// How often a group became a member of a group, in the whole directory.
+    pub(crate) fn nesting(directory: DirectoryId) -> Self {
+        Self {
+            pk: counts(directory),
+            sk: "nesting".to_owned(),
         }
     }
 
@@ -358,6 +367,7 @@ mod tests {
             Key::creation(d, g),
             Key::deletion(d, g),
             Key::unfinished(d, g),
+            Key::nesting(d),
             Key::used(d, "v"),
             Key::repeat("ci", "1"),
         ]
@@ -391,6 +401,7 @@ mod tests {
                 "d#M#g / creating",
                 "d#M#g / deleted",
                 "d#S / g",
+                "d#C / nesting",
                 "d#T / v",
                 "DIRECTORIES / R#request",
                 "DIRECTORIES / A#d",

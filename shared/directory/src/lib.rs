@@ -57,5 +57,5 @@ pub use reading::{Listed, MemberData, Part, Wanted};
 pub use resources::MAX_DOCUMENT_BYTES;
 pub use search::{AnyResource, Queries};
 pub use store::{Precondition, Store, Stored};
-pub use unfinished::Unfinished;
+pub use unfinished::{Attended, Circle, Unfinished};
 pub use webhook::{MAX_WEBHOOK_URL_BYTES, Reach, Webhook, WebhookUrl};

@@ -235,17 +235,24 @@ impl Store {
         Ok(read)
     }
 
-    /// The rows of some who may be members, read strongly.
+    /// The rows of some who may be members, read strongly. Rows that count from a later version of the group on than the
+    /// one that was read are left out: an operation has begun since, and may be undone.
     pub(crate) async fn rows_of(
         &self,
         caller: &Caller,
-        group: ResourceId,
+        group: &Stored,
         ids: impl Iterator<Item = ResourceId>,
-    ) -> Result<Vec<(ResourceId, u64, Member)>, Error> {
+    ) -> Result<Vec<(ResourceId, Member)>, Error> {
         let directory = caller.directory().id;
-        let keys = ids.map(|id| Key::member(directory, group, id)).collect();
-        let rows = self.get_all(keys).await?;
-        rows.iter().map(from_row).collect()
+        let keys = ids.map(|id| Key::member(directory, group.id, id)).collect();
+        let mut rows = vec![];
+        for row in self.get_all(keys).await? {
+            let (id, from, member) = from_row(&row)?;
+            if from <= group.version {
+                rows.push((id, member));
+            }
+        }
+        Ok(rows)
     }
 
     /// The members of a group in the version that was read; `None` when it has moved on since.

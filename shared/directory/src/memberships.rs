@@ -4,7 +4,7 @@
 //! An index of the member rows leads to the groups, and the groups themselves,
 //! read strongly, say which rows count. The index may lag by milliseconds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::change::{Backoff, Change, Condition, Refused, patiently};
 use crate::directory::Caller;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, flatten};
 use crate::group::{Step, successor};
 use crate::id::ResourceId;
 use crate::item;
@@ -44,8 +44,8 @@ struct Row {
 pub struct Memberships {
     direct: BTreeMap<ResourceId, BTreeSet<ResourceId>>,
     /// The groups of which a group is a member.
-    above: HashMap<ResourceId, BTreeSet<ResourceId>>,
-    groups: HashMap<ResourceId, Stored>,
+    above: BTreeMap<ResourceId, BTreeSet<ResourceId>>,
+    groups: BTreeMap<ResourceId, Stored>,
 }
 
 /// The groups of one user, in the order of their ids.
@@ -178,27 +178,12 @@ impl Store {
         }
     }
 
-    /// All groups that a group is a member of, be it through others.
-    pub(crate) async fn groups_above(
-        &self,
-        caller: &Caller,
-        id: ResourceId,
-    ) -> Result<BTreeSet<ResourceId>, Error> {
-        let rows = self.index(caller, id, id).await?;
-        let mut found = Memberships::default();
-        let direct = self.counting(caller, rows, &mut found.groups).await?;
-        self.climb(caller, &mut found).await?;
-        let mut all: BTreeSet<ResourceId> = direct.iter().map(|row| row.group).collect();
-        all.extend(found.above.values().flatten());
-        Ok(all)
-    }
-
     /// The rows that count in the current versions of their groups, which join `groups`.
     async fn counting(
         &self,
         caller: &Caller,
         rows: Vec<Row>,
-        groups: &mut HashMap<ResourceId, Stored>,
+        groups: &mut BTreeMap<ResourceId, Stored>,
     ) -> Result<Vec<Row>, Error> {
         let directory = caller.directory().id;
         let ids: BTreeSet<ResourceId> = rows.iter().map(|row| row.group).collect();
@@ -281,32 +266,39 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.group).collect())
     }
 
-    /// Ends every membership of a resource that is being deleted.
-    pub(crate) async fn end_memberships(
+    /// Ends the memberships of a resource that was deleted, in the groups that were found before and in those that the
+    /// index shows now. What fails here is done by the sweeper: the deletion has noted it.
+    pub(crate) async fn end_noted_memberships(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
+        kind: &Kind,
         member: &Stored,
+        groups: BTreeSet<ResourceId>,
         now: Timestamp,
-    ) -> Result<(), Error> {
-        let groups = self.may_have(caller, member.id).await?;
-        self.end_memberships_in(caller, groups, kind, member.id, Some(member), now)
-            .await
+    ) {
+        let data = Value::Object(flatten(caller.base_url(), kind.ty(caller), member));
+        let ended = async {
+            self.end_memberships_in(caller, groups, member.id, Some(&data), now)
+                .await?;
+            let groups = self.may_have(caller, member.id).await?;
+            self.end_memberships_in(caller, groups, member.id, Some(&data), now)
+                .await
+        };
+        let _: Result<(), Error> = ended.await;
     }
 
-    /// Ends the memberships of a resource in these groups, each in a
-    /// transaction with its announcement. `member` is who it was, if that is known.
+    /// Ends the memberships of a resource in these groups, each in a transaction with its announcement. `member` is its
+    /// `data` as it was, if that is known.
     pub(crate) async fn end_memberships_in(
         &self,
         caller: &Caller,
         groups: BTreeSet<ResourceId>,
-        kind: &'static Kind,
         id: ResourceId,
-        member: Option<&Stored>,
+        member: Option<&Value>,
         now: Timestamp,
     ) -> Result<(), Error> {
         stream::iter(groups)
-            .map(|group| self.end_membership(caller, group, kind, id, member, now))
+            .map(|group| self.end_membership(caller, group, id, member, now))
             .buffer_unordered(SIDE_BY_SIDE)
             .try_collect()
             .await
@@ -316,9 +308,8 @@ impl Store {
         &self,
         caller: &Caller,
         group: ResourceId,
-        kind: &'static Kind,
         id: ResourceId,
-        member: Option<&Stored>,
+        member: Option<&Value>,
         now: Timestamp,
     ) -> Result<(), Error> {
         let directory = caller.directory().id;
@@ -348,11 +339,11 @@ impl Store {
                 continue;
             }
             let key = Key::member(directory, group, id);
-            if self.item(key.clone()).await?.is_none() {
+            let Some(row) = self.item(key.clone()).await? else {
                 return Ok(());
-            }
+            };
             let step = Step {
-                removed: BTreeMap::from([(id, kind.letter == GROUP.letter)]),
+                removed: BTreeMap::from([(id, row.contains_key(item::KIND))]),
                 ..Step::default()
             };
             let new = successor(&old, old.resource.clone(), &step, now);
@@ -367,7 +358,7 @@ impl Store {
             let event = Event::members_only(caller, &new, new.version, new.last_modified)?;
             for event in event.with_members(caller, &step.moved()) {
                 change.event(match member {
-                    Some(member) => event.about(caller, kind, member),
+                    Some(member) => event.about(member),
                     None => event,
                 });
             }

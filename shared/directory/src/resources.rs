@@ -14,6 +14,7 @@ use crate::item::{self, Item};
 use crate::key::Key;
 use crate::kind::Kind;
 use crate::store::{GroupState, Precondition, Store, Stored};
+use crate::unfinished::Unfinished;
 
 /// The largest resource that is kept, in bytes of JSON. An item holds 400 KB, but
 /// an event carries the resource up to three times and must fit EventBridge's 256 KB.
@@ -31,16 +32,17 @@ impl Store {
     ) -> Result<Stored, Error> {
         let now = to_the_millisecond(now);
         let directory = caller.directory().id;
+        // Chosen once, so that what an earlier attempt has created is known again.
+        let new = Stored {
+            id: self.new_id(),
+            resource,
+            version: 1,
+            created: now,
+            last_modified: now,
+            group: GroupState::default(),
+        };
         let mut backoff = Backoff::new();
         loop {
-            let new = Stored {
-                id: self.new_id(),
-                resource: resource.clone(),
-                version: 1,
-                created: now,
-                last_modified: now,
-                group: GroupState::default(),
-            };
             let mut change = Change::default();
             change.create(
                 Key::resource(directory, kind.letter, new.id),
@@ -50,12 +52,33 @@ impl Store {
             move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))?;
             change.count(directory, kind.letter, new.id, 1);
             change.event(Event::created(caller, kind, &new, now)?);
-            match settle(change.commit(self).await, &new.resource)? {
-                Settled::Written => return Ok(new),
-                // The id is taken, which a random id is not, or somebody writes the same items.
-                Settled::Again | Settled::Members => backoff.wait().await?,
+            match settle(change.commit(self).await, &new.resource) {
+                Ok(Settled::Written) => return Ok(new),
+                Ok(Settled::Again | Settled::Members) => {
+                    if let Some(there) = self.created(caller, kind, &new).await? {
+                        return Ok(there);
+                    }
+                    backoff.wait().await?;
+                }
+                // Its own pointers refuse a repeat of what was created already.
+                Err(refused @ Error::Uniqueness { .. }) => {
+                    return self.created(caller, kind, &new).await?.ok_or(refused);
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A resource that was to be created, if it is there as it was to be: an earlier attempt of the same request, or the
+    /// same request before, has created it.
+    pub(crate) async fn created(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        new: &Stored,
+    ) -> Result<Option<Stored>, Error> {
+        let there = self.read(caller, kind, new.id).await?;
+        Ok(there.filter(|there| there.version == 1 && there.resource == new.resource))
     }
 
     /// The resource of that id, read strongly.
@@ -118,7 +141,8 @@ impl Store {
         }
     }
 
-    /// Deletes a resource, which may have been read already. Its unique values are free again.
+    /// Deletes a resource, which may have been read already, and answers what it was. Its unique values are free again; its
+    /// memberships are noted to be ended.
     pub(crate) async fn delete(
         &self,
         caller: &Caller,
@@ -127,7 +151,7 @@ impl Store {
         precondition: &Precondition,
         now: Timestamp,
         mut read: Option<Stored>,
-    ) -> Result<(), Error> {
+    ) -> Result<Stored, Error> {
         let directory = caller.directory().id;
         let mut backoff = Backoff::new();
         loop {
@@ -142,9 +166,13 @@ impl Store {
             change.delete(key, condition, Refused::Changed);
             move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)?;
             change.count(directory, kind.letter, id, -1);
-            change.event(Event::deleted(caller, kind, &old, to_the_millisecond(now))?);
+            let event = Event::deleted(caller, kind, &old, to_the_millisecond(now))?;
+            // What is to follow is noted with it: its memberships end after this, and the process may not live to see it.
+            let (key, note) = Unfinished::of(directory, id).deletion(event.id(), now);
+            change.put(key, note);
+            change.event(event);
             match settle(change.commit(self).await, &old.resource)? {
-                Settled::Written => return Ok(()),
+                Settled::Written => return Ok(old),
                 Settled::Again | Settled::Members => backoff.wait().await?,
             }
         }

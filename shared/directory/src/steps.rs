@@ -15,7 +15,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::try_join;
 use jiff::Timestamp;
 use scim::Resource;
 
@@ -65,12 +64,11 @@ impl Store {
         check_changes(ids.len())?;
         let operation = EventId::at(now).to_string();
         let deadline = Deadline::new();
-        let mark = self.mark(caller, &old, &operation, now);
-        let rows = self.rows_of(caller, old.id, ids.into_iter());
-        let (marked, rows) = try_join(mark, rows).await?;
-        if !marked {
+        if !self.mark(caller, &old, &operation, now).await? {
             return Ok(Attempt::Wait);
         }
+        // After the mark and not beside it: nobody else changes the rows from here on.
+        let rows = self.rows_of(caller, &old, ids.into_iter()).await?;
         let step = Step::of_named(&rows, added, removed, learned);
         if step.is_empty() && old.resource.changed(&resource).is_empty() {
             self.unmark(caller, old.id, &operation).await?;
@@ -131,12 +129,7 @@ impl Store {
         // When this fails some rows may still be on their way, so the mark
         // stays until the lease is over.
         self.write_all(rows.collect(), deadline).await?;
-        let checked = async {
-            let groups = self.find(caller, &step).await?;
-            self.refuse_cycles(caller, &old, &step).await?;
-            Ok::<_, Error>(groups)
-        };
-        match checked.await {
+        match self.find(caller, &step).await {
             Ok(groups) if groups.is_empty() => {}
             found => {
                 self.undo(caller, &old, &step, operation).await?;
@@ -147,7 +140,17 @@ impl Store {
         let mut backoff = Backoff::new();
         let removals = loop {
             deadline.check()?;
-            let (change, removals) = commitment(caller, &old, &new, &step, operation, now)?;
+            let nesting = match self.refuse_cycles(caller, &old, &step).await {
+                Ok(nesting) => nesting,
+                Err(error) => {
+                    self.undo(caller, &old, &step, operation).await?;
+                    return Err(error);
+                }
+            };
+            let (mut change, removals) = commitment(caller, &old, &new, &step, operation, now)?;
+            if let Some(nesting) = nesting {
+                nesting.count(&mut change, caller);
+            }
             match settle(change.commit(self).await, &new.resource) {
                 Ok(Settled::Written) => break removals,
                 Ok(Settled::Again) => {
@@ -280,9 +283,9 @@ impl Store {
         operation: &str,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let condition = Condition::Group {
+        let condition = Condition::Mark {
             version: group.version,
-            staged: None,
+            operation: operation.to_owned(),
         };
         self.set(caller, group.id, mark_item(operation, now), condition)
             .await
@@ -397,13 +400,12 @@ impl Store {
         }
         let directory = caller.directory().id;
         // A lease of one's own first: of two who find it, one does the work.
-        let until = Item::from([(
-            item::UNTIL.to_owned(),
-            item::number(now.as_millisecond() + LEASE),
-        )]);
+        let own = now.as_millisecond() + LEASE;
+        let until = Item::from([(item::UNTIL.to_owned(), item::number(own))]);
         let condition = Condition::Lease {
             by: staged.by.clone(),
             until: staged.until,
+            own,
         };
         if !self.set(caller, group.id, until, condition).await? {
             return Ok(false);

@@ -51,6 +51,8 @@ pub(crate) struct GroupState {
     pub(crate) members: Option<u64>,
     /// How often it became a member of another group.
     pub(crate) nested: u64,
+    /// How many of its members are groups; unknown of a group that an earlier version wrote last.
+    pub(crate) subgroups: Option<u64>,
     /// The operation that is changing its members in steps.
     pub(crate) staged: Option<Staged>,
 }

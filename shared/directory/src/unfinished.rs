@@ -1,48 +1,115 @@
-//! Work on a group that somebody died in, and that nobody comes to finish.
+//! Work that takes more than one transaction, and that nobody else comes to finish.
 //!
-//! Whoever changes a group next finishes what he finds, and until then nobody
-//! sees it. But nobody may come. So each beginning of such work, which the
-//! table's stream shows, is noted in an item of its own that DynamoDB deletes
-//! when its time has come (within a few days: "Using time to live in DynamoDB");
-//! that the stream shows as well, and the work is finished then, if it still is
-//! there. The request that begins the work pays nothing for it.
+//! Whoever changes a group next finishes what is found there, and until then nobody sees it. But nobody may come, and
+//! the memberships of a user who was deleted end after the user does. So there is a note of such work, an item of its own:
+//!
+//! | work | the note is written by |
+//! |---|---|
+//! | a change of a group in steps (`steps.rs`) | the sweeper, when the stream shows that it has begun: the request pays nothing for it |
+//! | the memberships of a user, or of a group within groups, that was deleted | the transaction that deletes it |
+//! | users who are each other's managers, created all or none | the request, before the first of them |
+//!
+//! The stream shows the note to the sweeper. If the work is not done then, the sweeper waits until the note is due, a
+//! minute after it was written, and finishes it: no request lives that long. What is to be found by the index is looked
+//! for then, when the index has long shown it, and the groups and rows to which it leads are read strongly. A note also has a time
+//! to live, and DynamoDB's deletion of it brings the sweeper once more ("Using time to live in DynamoDB": within a few days).
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
 
-use crate::change::{Change, NotCommitted};
+use aws_sdk_dynamodb::types::ReturnValue;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::change::{Change, Condition, NotCommitted, Refused, patiently, patiently_updated};
 use crate::directory::{Caller, Status};
 use crate::error::Error;
-use crate::id::{DirectoryId, ResourceId};
+use crate::id::{DirectoryId, EventId, ResourceId};
 use crate::item::{self, Item};
 use crate::key::Key;
-use crate::kind::GROUP;
+use crate::kind::{GROUP, USER};
 use crate::steps::LEASE;
-use crate::store::Store;
+use crate::store::{Precondition, Store};
 
-/// A group on which work has begun that takes more than one transaction.
+/// For how long a note stays after the memberships of a resource have ended, in seconds: when it expires it is looked once
+/// more whether the index shows another one.
+const LAST_LOOK: i64 = 24 * 60 * 60;
+
+/// Work that takes more than one transaction, by the resource that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     directory: DirectoryId,
-    group: ResourceId,
+    id: ResourceId,
+}
+
+/// What is to be done about a note now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attended {
+    /// Nothing: the work is done, or another record of the stream brings it.
+    Done,
+    /// The work may still be under way; for so long.
+    Early(SignedDuration),
 }
 
 impl Unfinished {
-    /// The group that the item of that key is about.
+    pub(crate) fn of(directory: DirectoryId, id: ResourceId) -> Self {
+        Self { directory, id }
+    }
+
+    /// The work that the item of that key is about.
     #[must_use]
     pub fn at(pk: &str, sk: &str) -> Option<Self> {
         let (directory, rest) = pk.split_once('#')?;
-        let group = match rest.split_once('#') {
+        let id = match rest.split_once('#') {
             Some((_, group)) => group,
             None => sk,
         };
         Some(Self {
             directory: directory.parse().ok()?,
-            group: group.parse().ok()?,
+            id: id.parse().ok()?,
         })
     }
 
     fn note(self) -> Key {
-        Key::unfinished(self.directory, self.group)
+        Key::unfinished(self.directory, self.id)
+    }
+
+    /// The note that memberships have to end whose member is being deleted: the event of the deletion says who it was.
+    pub(crate) fn deletion(self, event: EventId, now: Timestamp) -> (Key, Item) {
+        let mut note = due(now);
+        note.insert(item::DELETION.to_owned(), item::string(event.to_string()));
+        (self.note(), note)
+    }
+}
+
+/// When a note of now is due, and when it expires.
+fn due(now: Timestamp) -> Item {
+    let due = now.as_millisecond() + LEASE;
+    // Times to live are whole seconds, and the note is to be due by then.
+    let expires = due.div_euclid(1_000) + 1;
+    Item::from([
+        (item::DUE.to_owned(), item::number(due)),
+        (item::EXPIRES.to_owned(), item::number(expires)),
+    ])
+}
+
+/// The users of a request who refer to each other, by what the request says of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Circle(Unfinished);
+
+impl Circle {
+    /// The users whom `content` creates in the caller's directory.
+    #[must_use]
+    pub fn new(caller: &Caller, content: &[u8]) -> Self {
+        let digest: [u8; 32] = Sha256::digest(content).into();
+        let mut bytes = [0; ResourceId::BYTES];
+        for (byte, of_digest) in bytes.iter_mut().zip(digest) {
+            *byte = of_digest;
+        }
+        Self(Unfinished {
+            directory: caller.directory().id,
+            id: ResourceId::from_bytes(bytes),
+        })
     }
 }
 
@@ -53,25 +120,91 @@ impl Store {
     ///
     /// [`Error::Busy`] and [`Error::Broken`].
     pub async fn note(&self, unfinished: Unfinished, now: Timestamp) -> Result<(), Error> {
-        // Times to live are whole seconds, and the lease is to be over by then.
-        let expires = (now.as_millisecond() + LEASE).div_euclid(1_000) + 1;
+        let due = due(now);
+        let request = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(unfinished.note().attributes()))
+            // What else the note says stays.
+            .update_expression("SET #d = :d, #e = :e")
+            .expression_attribute_names("#d", item::DUE)
+            .expression_attribute_names("#e", item::EXPIRES)
+            .set_expression_attribute_values(Some(
+                [(":d", item::DUE), (":e", item::EXPIRES)]
+                    .into_iter()
+                    .filter_map(|(name, of)| Some((name.to_owned(), due.get(of)?.clone())))
+                    .collect(),
+            ));
+        patiently(|| request.clone().send()).await?;
+        Ok(())
+    }
+
+    /// Finishes the work of a note that the stream has shown, if it is left and due.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`]; the same again goes on.
+    pub async fn attend(&self, unfinished: Unfinished, now: Timestamp) -> Result<Attended, Error> {
+        let Some(note) = self.item(unfinished.note()).await? else {
+            return Ok(Attended::Done);
+        };
+        if !note.contains_key(item::DUE) {
+            return Ok(Attended::Done);
+        }
+        let due: i64 = item::integer(&note, item::DUE)?;
+        let of_a_group = !note.contains_key(item::DELETION) && !note.contains_key(item::CIRCLE);
+        if of_a_group && !self.is_left(unfinished).await? {
+            self.forget(unfinished, due).await?;
+            return Ok(Attended::Done);
+        }
+        let left = due - now.as_millisecond();
+        if left > 0 {
+            return Ok(Attended::Early(SignedDuration::from_millis(left)));
+        }
+        self.finish(unfinished, now).await?;
+        if of_a_group {
+            self.forget(unfinished, due).await?;
+        }
+        Ok(Attended::Done)
+    }
+
+    /// Whether something is left of work on a group.
+    async fn is_left(&self, unfinished: Unfinished) -> Result<bool, Error> {
+        let Unfinished { directory, id } = unfinished;
+        let head = self
+            .item(Key::resource(directory, GROUP.letter, id))
+            .await?;
+        if let Some(head) = head {
+            return Ok(head.contains_key(item::STAGED));
+        }
+        for key in [Key::creation(directory, id), Key::deletion(directory, id)] {
+            if self.item(key).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Deletes a note, unless it was written again since.
+    async fn forget(&self, unfinished: Unfinished, due: i64) -> Result<(), Error> {
         let mut change = Change::default();
-        let item = Item::from([(item::EXPIRES.to_owned(), item::number(expires))]);
-        change.put(unfinished.note(), item);
+        let condition = Condition::Due(due);
+        change.delete(unfinished.note(), condition, Refused::Changed);
         match change.commit(self).await {
-            Ok(()) => Ok(()),
+            Ok(()) | Err(NotCommitted::Refused(_)) => Ok(()),
+            Err(NotCommitted::Contended) => Err(Error::Busy),
             Err(NotCommitted::Broken(error)) => Err(error),
-            Err(NotCommitted::Refused(_) | NotCommitted::Contended) => Err(Error::Busy),
         }
     }
 
-    /// Finishes the work on a group, if it is there and whoever began it is dead.
+    /// Finishes work that is left, if nobody is at it any more.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`] and [`Error::Broken`]; the same again goes on.
     pub async fn finish(&self, unfinished: Unfinished, now: Timestamp) -> Result<(), Error> {
-        let Unfinished { directory, group } = unfinished;
+        let Unfinished { directory, id } = unfinished;
         let found = self.directory(directory).await?;
         // What is in a directory that goes is deleted with it.
         let Some(found) = found.filter(|found| found.status != Status::Deleting) else {
@@ -84,10 +217,14 @@ impl Store {
             )]
             Caller::authenticated(found.clone().into(), base_url)
         };
+        let nobody = caller("");
+        let note = self.item(unfinished.note()).await?.unwrap_or_default();
+        if note.contains_key(item::CIRCLE) {
+            return self.finish_circle(&nobody, unfinished, &note, now).await;
+        }
         // It is read a second time when it is not there: it may have come in between.
         for last_look in [false, true] {
-            let nobody = caller("");
-            if let Some(old) = self.read(&nobody, &GROUP, group).await? {
+            if let Some(old) = self.read(&nobody, &GROUP, id).await? {
                 let Some(staged) = &old.group.staged else {
                     return Ok(());
                 };
@@ -97,24 +234,228 @@ impl Store {
                     false => self.note(unfinished, now).await,
                 };
             }
-            if self.is_coming(&nobody, group, now).await? {
+            if self.is_coming(&nobody, id, now).await? {
                 return self.note(unfinished, now).await;
             }
-            if let Some(gone) = self.item(Key::deletion(directory, group)).await? {
+            if let Some(gone) = self.item(Key::deletion(directory, id)).await? {
                 let base_url = item::text(&gone, item::BASE_URL)?;
-                return match self.finish_deletion(&caller(base_url), group, now).await {
+                match self.finish_deletion(&caller(base_url), id, now).await {
                     // Somebody else has finished it.
-                    Err(Error::NotFound) => Ok(()),
-                    finished => finished,
-                };
-            }
-            if last_look {
-                let rows = self.rows(&nobody, group).await?.rows;
+                    Ok(()) | Err(Error::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+            } else if last_look {
+                let rows = self.rows(&nobody, id).await?.rows;
                 let ids = rows.iter().map(|(id, ..)| id);
-                self.delete_rows(&nobody, group, ids).await?;
+                self.delete_rows(&nobody, id, ids).await?;
             }
         }
+        self.finish_memberships(&nobody, unfinished, &note, now)
+            .await
+    }
+
+    /// Ends what memberships are left of a resource that was deleted.
+    async fn finish_memberships(
+        &self,
+        caller: &Caller,
+        unfinished: Unfinished,
+        note: &Item,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Unfinished { directory, id } = unfinished;
+        if self.read(caller, &USER, id).await?.is_some() {
+            return Ok(());
+        }
+        let groups = self.may_have(caller, id).await?;
+        if !groups.is_empty() {
+            let member = match note.contains_key(item::DELETION) {
+                true => self.data_of_deletion(directory, note).await?,
+                false => None,
+            };
+            self.end_memberships_in(caller, groups, id, member.as_ref(), now)
+                .await?;
+        }
+        if !note.contains_key(item::DELETION) {
+            return Ok(());
+        }
+        // The index may have shown too little: once more, when the note expires.
+        let expires = now.as_second() + LAST_LOOK;
+        let condition = Condition::Present.expression();
+        let request = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(unfinished.note().attributes()))
+            .update_expression("SET #e = :e REMOVE #d")
+            .condition_expression(condition.text)
+            .set_expression_attribute_names(Some(condition.names))
+            .expression_attribute_names("#e", item::EXPIRES)
+            .expression_attribute_names("#d", item::DUE)
+            .expression_attribute_values(":e", item::number(expires));
+        patiently_updated(|| request.clone().send()).await?;
         Ok(())
+    }
+
+    /// Who it was that was deleted, as the event of the deletion says.
+    async fn data_of_deletion(
+        &self,
+        directory: DirectoryId,
+        note: &Item,
+    ) -> Result<Option<Value>, Error> {
+        let event = item::text(note, item::DELETION)?.parse();
+        let event = Key::event(directory, event.map_err(Error::broken)?);
+        let Some(event) = self.item(event).await? else {
+            return Ok(None);
+        };
+        // The error of serde_json would quote the event.
+        let detail: Value = serde_json::from_str(item::text(&event, item::DETAIL)?)
+            .map_err(|_| Error::broken("an event item has no detail of ours"))?;
+        Ok(detail.get("data").cloned())
+    }
+
+    /// Notes that users who refer to each other are about to be created under these ids, and answers the ids to create
+    /// them under: those of the same request before, if that has not come to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`], also while such a request is being taken back, and [`Error::Broken`].
+    pub async fn begin_circle(
+        &self,
+        circle: Circle,
+        ids: &[ResourceId],
+        now: Timestamp,
+    ) -> Result<Vec<ResourceId>, Error> {
+        // It stays until it is finished: nothing else knows who belongs to the circle.
+        let expires = now.as_second() + LAST_LOOK;
+        let values = [
+            (":d", item::number(now.as_millisecond() + LEASE)),
+            (":e", item::number(expires)),
+            (":c", item::string(item::ids(ids))),
+        ];
+        let values = values.map(|(name, value)| (name.to_owned(), value));
+        let request = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(circle.0.note().attributes()))
+            .update_expression("SET #d = :d, #e = :e, #c = if_not_exists(#c, :c)")
+            .condition_expression("attribute_not_exists(#x)")
+            .expression_attribute_names("#d", item::DUE)
+            .expression_attribute_names("#e", item::EXPIRES)
+            .expression_attribute_names("#c", item::CIRCLE)
+            .expression_attribute_names("#x", item::UNDOING)
+            .set_expression_attribute_values(Some(values.into()))
+            .return_values(ReturnValue::AllNew);
+        let sent = patiently(|| async {
+            match request.clone().send().await {
+                Ok(answer) => Ok(answer.attributes),
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+                {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        });
+        let note = sent.await?.ok_or(Error::Busy)?;
+        item::parse_ids(item::text(&note, item::CIRCLE)?)
+    }
+
+    /// Ends a circle of which everybody was created; false if it is being taken back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn end_circle(&self, circle: Circle) -> Result<bool, Error> {
+        let mut change = Change::default();
+        let condition = Condition::Standing;
+        change.delete(circle.0.note(), condition, Refused::Changed);
+        match change.commit(self).await {
+            Ok(()) => Ok(true),
+            Err(NotCommitted::Refused(_)) => Ok(false),
+            Err(NotCommitted::Contended) => Err(Error::Busy),
+            Err(NotCommitted::Broken(error)) => Err(error),
+        }
+    }
+
+    /// Deletes those of a circle who were created, and then its note. Nobody else ends it from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`]; the sweeper goes on.
+    pub async fn undo_circle(
+        &self,
+        caller: &Caller,
+        circle: Circle,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let note = self.item(circle.0.note()).await?;
+        match note {
+            Some(note) => self.take_back(caller, circle.0, &note, now).await,
+            // The same request, sent twice, has come to its end elsewhere.
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a circle that was left: as it is if everybody was created, and taken back if not.
+    async fn finish_circle(
+        &self,
+        caller: &Caller,
+        unfinished: Unfinished,
+        note: &Item,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let due: i64 = item::integer(note, item::DUE)?;
+        if now.as_millisecond() < due {
+            return Ok(());
+        }
+        let ids: BTreeSet<ResourceId> = item::parse_ids(item::text(note, item::CIRCLE)?)?
+            .into_iter()
+            .collect();
+        let all: Vec<ResourceId> = ids.iter().copied().collect();
+        let there = self
+            .read_all(caller.directory().id, &USER, &all)
+            .await?
+            .len();
+        if there == ids.len() && !note.contains_key(item::UNDOING) {
+            self.end_circle(Circle(unfinished)).await?;
+            return Ok(());
+        }
+        self.take_back(caller, unfinished, note, now).await
+    }
+
+    async fn take_back(
+        &self,
+        caller: &Caller,
+        unfinished: Unfinished,
+        note: &Item,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut change = Change::default();
+        let mark = Item::from([(item::UNDOING.to_owned(), item::string("yes"))]);
+        change.set(unfinished.note(), mark, &[], Condition::Present);
+        match change.commit(self).await {
+            Ok(()) => {}
+            // It has come to its end.
+            Err(NotCommitted::Refused(_)) => return Ok(()),
+            Err(NotCommitted::Contended) => return Err(Error::Busy),
+            Err(NotCommitted::Broken(error)) => return Err(error),
+        }
+        for id in item::parse_ids(item::text(note, item::CIRCLE)?)? {
+            match self.delete_user(caller, id, &Precondition::None, now).await {
+                Ok(()) | Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut change = Change::default();
+        change.remove(unfinished.note());
+        match change.commit(self).await {
+            Ok(()) => Ok(()),
+            Err(NotCommitted::Broken(error)) => Err(error),
+            Err(_) => Err(Error::Busy),
+        }
     }
 }
 
@@ -123,16 +464,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_group_is_read_from_the_keys_of_all_its_items() {
+    fn the_resource_is_read_from_the_keys_of_all_its_items() {
         let d = "d0000000-0000-4000-8000-000000000000";
         let g = "b2000000-0000-4000-8000-000000000000";
-        let (directory, group) = (d.parse().unwrap(), g.parse().unwrap());
-        let unfinished = Some(Unfinished { directory, group });
+        let (directory, id) = (d.parse().unwrap(), g.parse().unwrap());
+        let unfinished = Some(Unfinished { directory, id });
         for key in [
-            Key::resource(directory, GROUP.letter, group),
-            Key::creation(directory, group),
-            Key::deletion(directory, group),
-            Key::unfinished(directory, group),
+            Key::resource(directory, GROUP.letter, id),
+            Key::creation(directory, id),
+            Key::deletion(directory, id),
+            Key::unfinished(directory, id),
         ] {
             assert_eq!(Unfinished::at(&key.pk, &key.sk), unfinished, "{key:?}");
         }

@@ -178,13 +178,16 @@ impl Store {
             .await
     }
 
-    /// Deletes a user and ends its memberships, each announced. Its `userName`
-    /// is free again. A user who was added to a group meanwhile is found by a
-    /// second look; the same request again finishes what one that died has left.
+    /// Deletes a user and ends its memberships, each announced. Its `userName` is free again.
+    ///
+    /// The user goes first, on the precondition, in one transaction with a note of what is to follow: a request that is
+    /// refused has ended no membership. Then the memberships end to which the index leads. It may lag, and the process
+    /// may be interrupted, so the sweeper looks again a minute later (`unfinished.rs`).
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Changed`] when the precondition fails, [`Error::Busy`], [`Error::Broken`].
+    /// [`Error::NotFound`], [`Error::Changed`] when the precondition fails, [`Error::Busy`], [`Error::Broken`]. In each
+    /// case the user is as it was.
     pub async fn delete_user(
         &self,
         caller: &Caller,
@@ -194,16 +197,16 @@ impl Store {
     ) -> Result<(), Error> {
         let read = self.read(caller, &USER, id);
         let (user, groups) = try_join(read, self.may_have(caller, id)).await?;
-        let Some(user) = user else {
-            self.end_memberships_in(caller, groups, &USER, id, None, now)
+        if user.is_none() {
+            self.end_memberships_in(caller, groups, id, None, now)
                 .await?;
             return Err(Error::NotFound);
-        };
-        precondition.check(user.version)?;
-        self.end_memberships_in(caller, groups, &USER, id, Some(&user), now)
+        }
+        let user = self
+            .delete(caller, &USER, id, precondition, now, user)
             .await?;
-        self.delete(caller, &USER, id, precondition, now, Some(user.clone()))
-            .await?;
-        self.end_memberships(caller, &USER, &user, now).await
+        self.end_noted_memberships(caller, &USER, &user, groups, now)
+            .await;
+        Ok(())
     }
 }

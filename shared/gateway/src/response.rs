@@ -78,7 +78,8 @@ impl Error {
     }
 
     /// The SCIM error, which the administrator of the provisioning client reads.
-    fn to_scim(&self) -> scim::Error {
+    #[must_use]
+    pub fn to_scim(&self) -> scim::Error {
         match self {
             Self::Unauthenticated { presented: false } => scim::Error::new(
                 401,
