@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
+use aws_sdk_dynamodb::Config;
 use aws_sdk_dynamodb::types::{DeleteRequest, KeysAndAttributes, PutRequest, WriteRequest};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use crate::change::{Backoff, patiently};
+use crate::change::{Backoff, is_lost, patiently};
 use crate::error::Error;
 use crate::item::Item;
 use crate::key::Key;
@@ -37,6 +39,25 @@ impl Deadline {
         match Instant::now() < self.0 {
             true => Ok(()),
             false => Err(Error::Busy),
+        }
+    }
+}
+
+/// Whether a write of several items is over when it has succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempts {
+    /// Every attempt was answered.
+    Answered,
+    /// The connection of an attempt broke. It may still be carried out, after the one that succeeded, and undo what is
+    /// written to the same keys in between: writes of `BatchWriteItem` have no condition and no token.
+    Lost,
+}
+
+impl Attempts {
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Answered, Self::Answered) => Self::Answered,
+            _ => Self::Lost,
         }
     }
 }
@@ -86,7 +107,7 @@ impl Store {
         &self,
         writes: Vec<(Key, Option<Item>)>,
         deadline: Deadline,
-    ) -> Result<(), Error> {
+    ) -> Result<Attempts, Error> {
         let mut requests = vec![];
         for (key, item) in writes {
             let request = WriteRequest::builder();
@@ -107,7 +128,7 @@ impl Store {
         stream::iter(chunks)
             .map(|chunk| self.write_some(chunk, deadline))
             .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect()
+            .try_fold(Attempts::Answered, async |all, some| Ok(all.and(some)))
             .await
     }
 
@@ -115,7 +136,8 @@ impl Store {
         &self,
         mut writes: Vec<WriteRequest>,
         deadline: Deadline,
-    ) -> Result<(), Error> {
+    ) -> Result<Attempts, Error> {
+        let mut attempts = Attempts::Answered;
         let mut backoff = Backoff::new();
         while !writes.is_empty() {
             deadline.check()?;
@@ -123,7 +145,9 @@ impl Store {
                 .client()
                 .batch_write_item()
                 .request_items(self.table(), writes.clone());
-            match request.send().await.map_err(Error::from_sdk) {
+            // The attempts are made here and not by the SDK, which would not say that one was lost.
+            let once = Config::builder().retry_config(RetryConfig::disabled());
+            match request.customize().config_override(once).send().await {
                 Ok(answer) => {
                     let left = answer.unprocessed_items.unwrap_or_default();
                     let left: Vec<WriteRequest> = left.into_values().flatten().collect();
@@ -133,13 +157,16 @@ impl Store {
                     }
                     writes = left;
                 }
-                Err(Error::Busy) => {}
-                Err(error) => return Err(error),
+                Err(error) if is_lost(&error) => attempts = Attempts::Lost,
+                Err(error) => match Error::from_sdk(error) {
+                    Error::Busy => {}
+                    error => return Err(error),
+                },
             }
             if !writes.is_empty() {
                 backoff.wait().await?;
             }
         }
-        Ok(())
+        Ok(attempts)
     }
 }

@@ -419,7 +419,7 @@ fn some<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
 }
 
 /// Whether a request may have been carried out in spite of its error.
-fn is_lost<E>(error: &SdkError<E, HttpResponse>) -> bool {
+pub(crate) fn is_lost<E>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             true

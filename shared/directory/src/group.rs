@@ -614,6 +614,13 @@ impl Store {
             (None, _, None) => return Ok(Attempt::Again),
         };
         if step.is_empty() && old.resource.changed(&resource).is_empty() {
+            // Nothing is written, so no condition holds what was read together.
+            if rows.is_some() {
+                let again = read().await?;
+                if again.version != old.version || again.group.staged.is_some() {
+                    return Ok(Attempt::Wait);
+                }
+            }
             return Ok(match fresh {
                 true => Attempt::Done(Group {
                     stored: old,
@@ -858,7 +865,11 @@ impl Store {
         let mut backoff = Backoff::new();
         loop {
             let Some(old) = self.read(caller, &GROUP, id).await? else {
-                return self.finish_deletion(caller, id, now).await;
+                return match self.finish_deletion(caller, id, now).await {
+                    // It is gone, and the sweeper does the rest.
+                    Err(Error::Busy) => Ok(()),
+                    finished => finished,
+                };
             };
             precondition.check(old.version)?;
             if let Some(staged) = &old.group.staged {
@@ -910,10 +921,11 @@ impl Store {
                         self.end_noted_memberships(caller, &GROUP, &old, BTreeSet::new(), now)
                             .await;
                     }
-                    return match large {
-                        true => self.finish_deletion(caller, id, now).await,
-                        false => Ok(()),
-                    };
+                    if large {
+                        // What fails here is done by the sweeper.
+                        let _: Result<(), Error> = self.finish_deletion(caller, id, now).await;
+                    }
+                    return Ok(());
                 }
                 Settled::Again | Settled::Members => backoff.wait().await?,
             }

@@ -8,6 +8,9 @@
 //!    change, and keeps a list of those who are members no more. Everybody sees all of it.
 //! 5. Their rows are deleted, then the list and the mark.
 //!
+//! If the connection of a write breaks, which may then be carried out later, the mark stays until the lease is over, though
+//! the change is made: a row that came after a later change would be a member whom nobody added.
+//!
 //! Whoever dies on the way leaves the mark. When the lease is over the next one
 //! who changes the group takes it over, or, if nobody does, the sweeper (`unfinished.rs`): up to step 3 the rows are deleted, so that no version is ever used
 //! for two changes; from step 4 on the deletions are finished. A group that is
@@ -18,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use scim::Resource;
 
-use crate::batch::Deadline;
+use crate::batch::{Attempts, Deadline};
 use crate::change::{
     Backoff, Change, Condition, NotCommitted, Refused, patiently_updated, set_expression,
 };
@@ -128,11 +131,11 @@ impl Store {
         });
         // When this fails some rows may still be on their way, so the mark
         // stays until the lease is over.
-        self.write_all(rows.collect(), deadline).await?;
+        let attempts = self.write_all(rows.collect(), deadline).await?;
         match self.find(caller, &step).await {
             Ok(groups) if groups.is_empty() => {}
             found => {
-                self.undo(caller, &old, &step, operation).await?;
+                self.undo(caller, &old, &step, operation, attempts).await?;
                 learned.groups.extend(found?);
                 return Ok(Attempt::Again);
             }
@@ -143,11 +146,12 @@ impl Store {
             let nesting = match self.refuse_cycles(caller, &old, &step).await {
                 Ok(nesting) => nesting,
                 Err(error) => {
-                    self.undo(caller, &old, &step, operation).await?;
+                    self.undo(caller, &old, &step, operation, attempts).await?;
                     return Err(error);
                 }
             };
-            let (mut change, removals) = commitment(caller, &old, &new, &step, operation, now)?;
+            let (mut change, removals) =
+                commitment(caller, &old, &new, &step, (operation, attempts), now)?;
             if let Some(nesting) = nesting {
                 nesting.count(&mut change, caller);
             }
@@ -161,11 +165,11 @@ impl Store {
                     backoff.wait().await?;
                 }
                 Ok(Settled::Members) => {
-                    self.undo(caller, &old, &step, operation).await?;
+                    self.undo(caller, &old, &step, operation, attempts).await?;
                     return Ok(Attempt::Again);
                 }
                 Err(error @ Error::Uniqueness { .. }) => {
-                    self.undo(caller, &old, &step, operation).await?;
+                    self.undo(caller, &old, &step, operation, attempts).await?;
                     return Err(error);
                 }
                 Err(error) => return Err(error),
@@ -174,9 +178,15 @@ impl Store {
         // The change is made. If the rest of the work fails, the next one who changes the group does it.
         if !removals.is_empty() {
             let clean = async {
-                self.delete_rows(caller, old.id, step.removed.keys())
+                let deleted = self
+                    .delete_rows(caller, old.id, step.removed.keys())
                     .await?;
-                self.unmark_with(caller, old.id, operation, removals).await
+                match attempts.and(deleted) {
+                    Attempts::Answered => {
+                        self.unmark_with(caller, old.id, operation, removals).await
+                    }
+                    Attempts::Lost => Ok(()),
+                }
             };
             if clean.await.is_err() {
                 self.known().forget(caller, old.id);
@@ -216,12 +226,17 @@ impl Store {
             (item::EXPIRES.to_owned(), expires),
         ]);
         let announced = vec![(coming.clone(), Some(item))];
-        self.write_all(announced, deadline).await?;
+        let begun = self.write_all(announced, deadline).await?;
         let rows = step.added.iter().map(|(id, member)| {
             let row = members::row(caller, member, new.version);
             (Key::member(directory, new.id, *id), Some(row))
         });
-        self.write_all(rows.collect(), deadline).await?;
+        let attempts = self.write_all(rows.collect(), deadline).await?;
+        if begun.and(attempts) == Attempts::Lost {
+            // Under another id, for a row that comes late must not come into a group that has changed since.
+            self.discard(caller, new.id, step).await?;
+            return Ok(Settled::Members);
+        }
         match self.find(caller, step).await {
             Ok(groups) if groups.is_empty() => {}
             found => {
@@ -249,7 +264,9 @@ impl Store {
     async fn discard(&self, caller: &Caller, group: ResourceId, step: &Step) -> Result<(), Error> {
         self.delete_rows(caller, group, step.added.keys()).await?;
         let coming = Key::creation(caller.directory().id, group);
-        self.write_all(vec![(coming, None)], Deadline::new()).await
+        self.write_all(vec![(coming, None)], Deadline::new())
+            .await?;
+        Ok(())
     }
 
     /// What there is to wait for when a group has rows and is not there. A
@@ -304,16 +321,20 @@ impl Store {
         Ok(staged.is_some_and(|staged| staged.by == operation))
     }
 
-    /// Undoes what steps 1 and 2 did.
+    /// Undoes what steps 1 and 2 did. The mark stays until the lease is over if something may still be on its way.
     async fn undo(
         &self,
         caller: &Caller,
         old: &Stored,
         step: &Step,
         operation: &str,
+        attempts: Attempts,
     ) -> Result<(), Error> {
-        self.delete_rows(caller, old.id, step.added.keys()).await?;
-        self.unmark(caller, old.id, operation).await
+        let deleted = self.delete_rows(caller, old.id, step.added.keys()).await?;
+        match attempts.and(deleted) {
+            Attempts::Answered => self.unmark(caller, old.id, operation).await,
+            Attempts::Lost => Ok(()),
+        }
     }
 
     pub(crate) async fn delete_rows(
@@ -321,7 +342,7 @@ impl Store {
         caller: &Caller,
         group: ResourceId,
         members: impl Iterator<Item = &ResourceId>,
-    ) -> Result<(), Error> {
+    ) -> Result<Attempts, Error> {
         let directory = caller.directory().id;
         let keys = members.map(|id| (Key::member(directory, group, *id), None));
         self.write_all(keys.collect(), Deadline::new()).await
@@ -426,10 +447,15 @@ impl Store {
                 ids.extend(item::parse_ids(item::text(&list, item::REMOVED)?)?);
             }
         }
-        self.delete_rows(caller, group.id, ids.iter()).await?;
-        self.unmark_with(caller, group.id, &staged.by, lists)
-            .await?;
-        Ok(true)
+        match self.delete_rows(caller, group.id, ids.iter()).await? {
+            Attempts::Answered => {
+                self.unmark_with(caller, group.id, &staged.by, lists)
+                    .await?;
+                Ok(true)
+            }
+            // Something may still be on its way: it is done again when the lease is over.
+            Attempts::Lost => Ok(false),
+        }
     }
 }
 
@@ -449,7 +475,7 @@ fn commitment(
     old: &Stored,
     new: &Stored,
     step: &Step,
-    operation: &str,
+    (operation, attempts): (&str, Attempts),
     now: Timestamp,
 ) -> Result<(Change, Vec<Key>), Error> {
     let directory = caller.directory().id;
@@ -469,11 +495,14 @@ fn commitment(
         staged: Some(operation.to_owned()),
     };
     let mut item = item_of(&GROUP, new)?;
-    if lists.is_empty() {
+    if lists.is_empty() && attempts == Attempts::Answered {
         change.set(key, item, &MARK, condition);
     } else {
-        item.insert(item::REMOVALS.to_owned(), item::number(lists.len()));
-        // The deletions have a lease of their own.
+        if !lists.is_empty() {
+            item.insert(item::REMOVALS.to_owned(), item::number(lists.len()));
+        }
+        // The deletions have a lease of their own, and so has what may still be on its way: nobody else changes the
+        // group until it must have arrived.
         item.extend(mark_item(operation, now));
         change.set(key, item, &[], condition);
     }
