@@ -15,6 +15,7 @@ use scim::{Elements, Object, ResolvedFilter};
 use serde_json::Value;
 
 use crate::directory::Caller;
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::group::Group;
 use crate::id::ResourceId;
@@ -47,8 +48,9 @@ impl Store {
         query: &Query<'_>,
         members: u64,
     ) -> Result<Found<Group>, Error> {
-        let matching = self.groups_matching(caller, query.filter).await?;
-        let mut part = self.part(caller, &GROUP, matching, query).await?;
+        let effort = Effort::new();
+        let matching = self.groups_matching(caller, query.filter, &effort).await?;
+        let mut part = self.part(caller, &GROUP, matching, query, &effort).await?;
         let room = members_that_fit(&part.resources, members, 0);
         part.truncate(room, query.paging);
         let groups = std::mem::take(&mut part.resources);
@@ -61,11 +63,12 @@ impl Store {
         &self,
         caller: &'q Caller,
         filter: Option<&'q ResolvedFilter<'q>>,
+        effort: &'q Effort,
     ) -> Result<Matching<'q>, Error> {
         match filter.filter(|filter| filter.elements("members") != Elements::None) {
-            None => self.matching(caller, &GROUP, filter).await,
+            None => self.matching(caller, &GROUP, filter, effort).await,
             Some(filter) => self
-                .groups_by_members(caller, filter)
+                .groups_by_members(caller, filter, effort)
                 .await
                 .map(Matching::Read),
         }
@@ -120,6 +123,7 @@ impl Store {
         &self,
         caller: &Caller,
         filter: &ResolvedFilter<'_>,
+        effort: &Effort,
     ) -> Result<Vec<Stored>, Error> {
         let directory = caller.directory().id;
         let ids = match self.look_up(caller, &GROUP, filter).await? {
@@ -136,7 +140,7 @@ impl Store {
         let mut groups = match ids {
             Some(ids) => self.read_all(directory, &GROUP, &ids).await?,
             None => {
-                self.scan(caller, &GROUP, |group| Some(group.clone()))
+                self.scan(caller, &GROUP, effort, |group| Ok(Some(group.clone())))
                     .await?
             }
         };
@@ -150,16 +154,17 @@ impl Store {
             _ => self.all_members(caller, &groups).await?,
         };
         let none = Members::new();
-        groups.retain(|group| {
+        let matches = |group: &Stored| {
             let members = members.get(&group.id).map_or(&none, |members| members);
             let mut computed = Object::new();
             if !members.is_empty() {
                 let elements = members::elements(caller, members);
                 computed.insert("members".to_owned(), Value::Array(elements));
             }
-            filter.matches(&group.represent(caller, &caller.types().group, computed))
-        });
-        Ok(groups)
+            let shown = group.represent(caller, &caller.types().group, computed);
+            filter.matches(&shown, effort.work())
+        };
+        effort.passing(&GROUP, groups, matches).await
     }
 
     /// Which of those who are asked for are members of which groups, read strongly.
