@@ -125,7 +125,6 @@ impl Store {
         filter: &ResolvedFilter<'_>,
         effort: &Effort,
     ) -> Result<Vec<Stored>, Error> {
-        let directory = caller.directory().id;
         let ids = match self.look_up(caller, &GROUP, filter).await? {
             Some(ids) => Some(ids),
             None => match filter.demands("members.value").map(str::parse) {
@@ -138,7 +137,10 @@ impl Store {
             },
         };
         let mut groups = match ids {
-            Some(ids) => self.read_all(directory, &GROUP, &ids).await?,
+            Some(ids) => {
+                self.pick(caller, &GROUP, &ids, effort, |group| Ok(Some(group)))
+                    .await?
+            }
             None => {
                 self.scan(caller, &GROUP, effort, |group| Ok(Some(group.clone())))
                     .await?
@@ -167,7 +169,7 @@ impl Store {
         effort.passing(&GROUP, groups, matches).await
     }
 
-    /// Which of those who are asked for are members of which groups, read strongly.
+    /// Which of those who are asked for are members of which groups, read strongly. The groups are in the order of their ids.
     async fn some_members(
         &self,
         caller: &Caller,
@@ -184,7 +186,8 @@ impl Store {
         let mut found: BTreeMap<ResourceId, Members> = BTreeMap::new();
         for row in self.get_all(keys.collect()).await? {
             let group = key::group_of(item::text(&row, key::PK)?);
-            let Some(group) = groups.iter().find(|known| Some(known.id) == group) else {
+            let place = groups.binary_search_by_key(&group, |known| Some(known.id));
+            let Some(group) = place.ok().and_then(|place| groups.get(place)) else {
                 continue;
             };
             let from: u64 = item::integer(&row, item::FROM)?;

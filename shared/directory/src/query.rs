@@ -104,6 +104,9 @@ const MAX_SORTED_IDS: usize = 20_000;
 /// How many values one filter may look up.
 const MAX_ALTERNATIVES: usize = 100;
 
+/// How many resources are read by their ids before they are looked at.
+const PICKED_AT_ONCE: usize = 800;
+
 /// How many look-ups are made at once.
 const SIDE_BY_SIDE: usize = 16;
 
@@ -240,10 +243,17 @@ impl Store {
         };
         let mut matching = match owners.as_slice() {
             [] => vec![],
-            [id] => self.read(caller, kind, *id).await?.into_iter().collect(),
-            many => self.read_all(caller.directory().id, kind, many).await?,
+            [id] => {
+                let found = self.read(caller, kind, *id).await?;
+                effort
+                    .passing(kind, found.into_iter().collect(), matches)
+                    .await?
+            }
+            many => {
+                let pick = |stored: Stored| Ok(matches(&stored)?.then_some(stored));
+                self.pick(caller, kind, many, effort, pick).await?
+            }
         };
-        matching = effort.passing(kind, matching, matches).await?;
         matching.sort_by_key(|resource| resource.id);
         Ok(Matching::Read(matching))
     }
@@ -324,7 +334,38 @@ impl Store {
         items.iter().map(item::to_stored).collect()
     }
 
-    /// The same, in the order of the ids that are given.
+    /// What `pick` takes of the resources of these ids that exist, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::scan`].
+    pub(crate) async fn pick<T: Send>(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        ids: &[ResourceId],
+        effort: &Effort,
+        pick: impl Fn(Stored) -> Result<Option<T>, WorkSpent> + Send,
+    ) -> Result<Vec<T>, Error> {
+        let directory = caller.directory().id;
+        let (mut read, mut picked) = (0, vec![]);
+        for ids in ids.chunks(PICKED_AT_ONCE) {
+            let keys = ids
+                .iter()
+                .map(|id| Key::resource(directory, kind.letter, *id));
+            for resource in self.get_all(keys.collect()).await? {
+                read += item::text(&resource, item::DOCUMENT)?.len();
+                if read > MAX_SCAN_BYTES || !effort.goes_on().await {
+                    return Err(too_many(kind));
+                }
+                let resource = item::to_stored(&resource)?;
+                picked.extend(pick(resource).map_err(|WorkSpent| too_many(kind))?);
+            }
+        }
+        Ok(picked)
+    }
+
+    /// The resources of these ids that exist, in the order of the ids that are given.
     async fn read_in_order(
         &self,
         caller: &Caller,
@@ -517,16 +558,6 @@ impl Store {
             let shown = stored.represent(caller, kind.ty(caller), Object::new());
             Ok((sort.key(&shown, effort.work())?, stored.id))
         };
-        let keys_of = async |all: &[Stored]| {
-            let mut keys = vec![];
-            for stored in all {
-                if !effort.goes_on().await {
-                    return Err(too_many(kind));
-                }
-                keys.push(key(stored).map_err(|WorkSpent| too_many(kind))?);
-            }
-            Ok(keys)
-        };
         let mut read = HashMap::new();
         let keys = match matching {
             Matching::All => {
@@ -541,7 +572,13 @@ impl Store {
                 self.scan(caller, kind, effort, pick).await?
             }
             Matching::Read(all) => {
-                let keys = keys_of(&all).await?;
+                let mut keys = vec![];
+                for stored in &all {
+                    if !effort.goes_on().await {
+                        return Err(too_many(kind));
+                    }
+                    keys.push(key(stored).map_err(|WorkSpent| too_many(kind))?);
+                }
                 read = all.into_iter().map(|stored| (stored.id, stored)).collect();
                 keys
             }
@@ -549,8 +586,8 @@ impl Store {
                 if ids.len() > MAX_SORTED_IDS {
                     return Err(too_many(kind));
                 }
-                let all = self.read_all(caller.directory().id, kind, &ids).await?;
-                keys_of(&all).await?
+                let pick = |stored: Stored| key(&stored).map(Some);
+                self.pick(caller, kind, &ids, effort, pick).await?
             }
         };
         Ok((keys, read))

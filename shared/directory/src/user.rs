@@ -90,12 +90,13 @@ impl Store {
             let shown = user.represent(caller, &caller.types().user, computed);
             filter.matches(&shown, effort.work())
         };
-        let directory = caller.directory().id;
         if let Some(ids) = self.look_up(caller, &USER, filter).await? {
-            let users = self.read_all(directory, &USER, &ids).await?;
             let memberships = self.memberships(caller, &ids).await?;
-            let test = |user: &Stored| matches(user, memberships.elements(caller, user.id));
-            let mut users = effort.passing(&USER, users, test).await?;
+            let pick = |user: Stored| {
+                let matches = matches(&user, memberships.elements(caller, user.id))?;
+                Ok(matches.then_some(user))
+            };
+            let mut users = self.pick(caller, &USER, &ids, effort, pick).await?;
             users.sort_by_key(|user| user.id);
             return Ok(Matching::Read(users));
         }
@@ -118,9 +119,11 @@ impl Store {
         }
         if ids.len() <= ONE_BY_ONE {
             let ids: Vec<ResourceId> = ids.into_iter().collect();
-            let users = self.read_all(directory, &USER, &ids).await?;
-            let test = |user: &Stored| matches(user, vec![json!({"value": group})]);
-            let mut users = effort.passing(&USER, users, test).await?;
+            let pick = |user: Stored| {
+                let matches = matches(&user, vec![json!({"value": group})])?;
+                Ok(matches.then_some(user))
+            };
+            let mut users = self.pick(caller, &USER, &ids, effort, pick).await?;
             users.sort_by_key(|user| user.id);
             return Ok(Matching::Read(users));
         }
