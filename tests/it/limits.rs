@@ -245,6 +245,7 @@ async fn a_filter_that_reads_too_much_is_400_too_many() {
     let world = World::new().await;
     let mut large = user("");
     large["nickName"] = json!("n".repeat(64_000));
+    large["emails"] = json!([{"value": "all@example.com"}]);
     for n in 0..1_060 {
         large["userName"] = json!(format!("u{n}@example.com"));
         large["externalId"] = json!(n.to_string());
@@ -258,6 +259,9 @@ async fn a_filter_that_reads_too_much_is_400_too_many() {
     assert!(detail.contains("userName"), "{detail}");
     let detail = refused(world.get("/Users?sortBy=title").await, 400, Some("tooMany"));
     assert!(detail.contains("cursor"), "{detail}");
+    // A value that all of them have leads to as many.
+    let shared = "/Users?filter=emails.value%20eq%20%22all@example.com%22";
+    refused(world.get(shared).await, 400, Some("tooMany"));
     // By cursor it goes on in the next page, which may be empty (RFC 9865).
     let (mut cursor, mut pages) = (String::new(), 0);
     while {

@@ -40,8 +40,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Scim`] with `tooMany` when a filter would read more than a
-    /// request may; [`Error::Busy`], [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when a filter would read or compare more
+    /// than a request may; [`Error::Busy`], [`Error::Broken`].
     pub async fn groups(
         &self,
         caller: &Caller,

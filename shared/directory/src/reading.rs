@@ -86,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when too many have a value to read all of them; [`Error::Busy`] and [`Error::Broken`].
     pub async fn users_part(
         &self,
         caller: &Caller,
@@ -107,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when too many have a value to read all of them; [`Error::Busy`] and [`Error::Broken`].
     pub async fn groups_part(
         &self,
         caller: &Caller,

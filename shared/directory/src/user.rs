@@ -50,8 +50,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Scim`] with `tooMany` when it would read more than a request
-    /// may, and for a cursor that is none of this list; [`Error::Busy`], [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when it would read or compare more than a
+    /// request may, and for a cursor that is none of this list; [`Error::Busy`], [`Error::Broken`].
     pub async fn users(&self, caller: &Caller, query: &Query<'_>) -> Result<Found<Stored>, Error> {
         let effort = Effort::new();
         let matching = self.users_matching(caller, query.filter, &effort).await?;
