@@ -15,6 +15,7 @@ use scim::{Elements, Object, ResolvedFilter};
 use serde_json::Value;
 
 use crate::directory::Caller;
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::group::Group;
 use crate::id::ResourceId;
@@ -39,16 +40,17 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Scim`] with `tooMany` when a filter would read more than a
-    /// request may; [`Error::Busy`], [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when a filter would read or compare more
+    /// than a request may; [`Error::Busy`], [`Error::Broken`].
     pub async fn groups(
         &self,
         caller: &Caller,
         query: &Query<'_>,
         members: u64,
     ) -> Result<Found<Group>, Error> {
-        let matching = self.groups_matching(caller, query.filter).await?;
-        let mut part = self.part(caller, &GROUP, matching, query).await?;
+        let effort = Effort::new();
+        let matching = self.groups_matching(caller, query.filter, &effort).await?;
+        let mut part = self.part(caller, &GROUP, matching, query, &effort).await?;
         let room = members_that_fit(&part.resources, members, 0);
         part.truncate(room, query.paging);
         let groups = std::mem::take(&mut part.resources);
@@ -61,11 +63,12 @@ impl Store {
         &self,
         caller: &'q Caller,
         filter: Option<&'q ResolvedFilter<'q>>,
+        effort: &'q Effort,
     ) -> Result<Matching<'q>, Error> {
         match filter.filter(|filter| filter.elements("members") != Elements::None) {
-            None => self.matching(caller, &GROUP, filter).await,
+            None => self.matching(caller, &GROUP, filter, effort).await,
             Some(filter) => self
-                .groups_by_members(caller, filter)
+                .groups_by_members(caller, filter, effort)
                 .await
                 .map(Matching::Read),
         }
@@ -120,8 +123,8 @@ impl Store {
         &self,
         caller: &Caller,
         filter: &ResolvedFilter<'_>,
+        effort: &Effort,
     ) -> Result<Vec<Stored>, Error> {
-        let directory = caller.directory().id;
         let ids = match self.look_up(caller, &GROUP, filter).await? {
             Some(ids) => Some(ids),
             None => match filter.demands("members.value").map(str::parse) {
@@ -134,9 +137,12 @@ impl Store {
             },
         };
         let mut groups = match ids {
-            Some(ids) => self.read_all(directory, &GROUP, &ids).await?,
+            Some(ids) => {
+                self.pick(caller, &GROUP, &ids, effort, |group| Ok(Some(group)))
+                    .await?
+            }
             None => {
-                self.scan(caller, &GROUP, |group| Some(group.clone()))
+                self.scan(caller, &GROUP, effort, |group| Ok(Some(group.clone())))
                     .await?
             }
         };
@@ -150,19 +156,20 @@ impl Store {
             _ => self.all_members(caller, &groups).await?,
         };
         let none = Members::new();
-        groups.retain(|group| {
+        let matches = |group: &Stored| {
             let members = members.get(&group.id).map_or(&none, |members| members);
             let mut computed = Object::new();
             if !members.is_empty() {
                 let elements = members::elements(caller, members);
                 computed.insert("members".to_owned(), Value::Array(elements));
             }
-            filter.matches(&group.represent(caller, &caller.types().group, computed))
-        });
-        Ok(groups)
+            let shown = group.represent(caller, &caller.types().group, computed);
+            filter.matches(&shown, effort.work())
+        };
+        effort.passing(&GROUP, groups, matches).await
     }
 
-    /// Which of those who are asked for are members of which groups, read strongly.
+    /// Which of those who are asked for are members of which groups, read strongly. The groups are in the order of their ids.
     async fn some_members(
         &self,
         caller: &Caller,
@@ -179,7 +186,8 @@ impl Store {
         let mut found: BTreeMap<ResourceId, Members> = BTreeMap::new();
         for row in self.get_all(keys.collect()).await? {
             let group = key::group_of(item::text(&row, key::PK)?);
-            let Some(group) = groups.iter().find(|known| Some(known.id) == group) else {
+            let place = groups.binary_search_by_key(&group, |known| Some(known.id));
+            let Some(group) = place.ok().and_then(|place| groups.get(place)) else {
                 continue;
             };
             let from: u64 = item::integer(&row, item::FROM)?;

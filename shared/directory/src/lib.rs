@@ -13,6 +13,7 @@ mod cursor;
 mod deletion;
 mod directories;
 mod directory;
+mod effort;
 mod error;
 mod event;
 mod event_log;

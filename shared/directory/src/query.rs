@@ -17,18 +17,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::{try_join, try_join_all};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use scim::{ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, SortKey};
-use tokio::time::Instant;
+use scim::{
+    ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, SortKey, WorkSpent,
+};
 
 use crate::change::patiently;
 use crate::cursor::{self, Place};
 use crate::directory::Caller;
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::id::{DirectoryId, ResourceId};
 use crate::item::{self, Item};
@@ -97,14 +98,14 @@ const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
 /// What a filter that no pointer serves may read, in bytes: about 32,000 users of 2 KB.
 const MAX_SCAN_BYTES: usize = 64 * 1024 * 1024;
 
-/// How long such a filter may take. API Gateway waits 30 seconds.
-const MAX_SCAN_TIME: Duration = Duration::from_secs(20);
-
 /// The most ids that are read to sort their resources.
 const MAX_SORTED_IDS: usize = 20_000;
 
 /// How many values one filter may look up.
 const MAX_ALTERNATIVES: usize = 100;
+
+/// How many resources are read by their ids before they are looked at.
+const PICKED_AT_ONCE: usize = 800;
 
 /// How many look-ups are made at once.
 const SIDE_BY_SIDE: usize = 16;
@@ -118,8 +119,11 @@ pub(crate) enum Matching<'q> {
     /// Those of these ids, in their order. They have not been read, and all of them match.
     Ids(Vec<ResourceId>),
     /// Those that pass a test, for which all have to be read.
-    Tested(Box<dyn Fn(&Stored) -> bool + Send + Sync + 'q>),
+    Tested(Box<Test<'q>>),
 }
+
+/// Whether a resource passes, within what is left of the work of the request.
+pub(crate) type Test<'q> = dyn Fn(&Stored) -> Result<bool, WorkSpent> + Send + Sync + 'q;
 
 /// The part of a list that is asked for.
 #[derive(Default)]
@@ -225,22 +229,31 @@ impl Store {
         caller: &'q Caller,
         kind: &'static Kind,
         filter: Option<&'q ResolvedFilter<'q>>,
+        effort: &'q Effort,
     ) -> Result<Matching<'q>, Error> {
         let Some(filter) = filter else {
             return Ok(Matching::All);
         };
         let matches = move |stored: &Stored| {
-            filter.matches(&stored.represent(caller, kind.ty(caller), Object::new()))
+            let shown = stored.represent(caller, kind.ty(caller), Object::new());
+            filter.matches(&shown, effort.work())
         };
         let Some(owners) = self.look_up(caller, kind, filter).await? else {
             return Ok(Matching::Tested(Box::new(matches)));
         };
         let mut matching = match owners.as_slice() {
             [] => vec![],
-            [id] => self.read(caller, kind, *id).await?.into_iter().collect(),
-            many => self.read_all(caller.directory().id, kind, many).await?,
+            [id] => {
+                let found = self.read(caller, kind, *id).await?;
+                effort
+                    .passing(kind, found.into_iter().collect(), matches)
+                    .await?
+            }
+            many => {
+                let pick = |stored: Stored| Ok(matches(&stored)?.then_some(stored));
+                self.pick(caller, kind, many, effort, pick).await?
+            }
         };
-        matching.retain(matches);
         matching.sort_by_key(|resource| resource.id);
         Ok(Matching::Read(matching))
     }
@@ -321,7 +334,38 @@ impl Store {
         items.iter().map(item::to_stored).collect()
     }
 
-    /// The same, in the order of the ids that are given.
+    /// What `pick` takes of the resources of these ids that exist, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::scan`].
+    pub(crate) async fn pick<T: Send>(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        ids: &[ResourceId],
+        effort: &Effort,
+        pick: impl Fn(Stored) -> Result<Option<T>, WorkSpent> + Send,
+    ) -> Result<Vec<T>, Error> {
+        let directory = caller.directory().id;
+        let (mut read, mut picked) = (0, vec![]);
+        for ids in ids.chunks(PICKED_AT_ONCE) {
+            let keys = ids
+                .iter()
+                .map(|id| Key::resource(directory, kind.letter, *id));
+            for resource in self.get_all(keys.collect()).await? {
+                read += item::text(&resource, item::DOCUMENT)?.len();
+                if read > MAX_SCAN_BYTES || !effort.goes_on().await {
+                    return Err(too_many(kind));
+                }
+                let resource = item::to_stored(&resource)?;
+                picked.extend(pick(resource).map_err(|WorkSpent| too_many(kind))?);
+            }
+        }
+        Ok(picked)
+    }
+
+    /// The resources of these ids that exist, in the order of the ids that are given.
     async fn read_in_order(
         &self,
         caller: &Caller,
@@ -341,6 +385,7 @@ impl Store {
         kind: &'static Kind,
         matching: Matching<'_>,
         query: &Query<'_>,
+        effort: &Effort,
     ) -> Result<Part, Error> {
         // Everything stands in the order of ids already.
         let sort = query
@@ -355,19 +400,22 @@ impl Store {
         };
         let mut part = match (sort, query.paging) {
             (Some(sort), _) => {
-                self.sorted(caller, kind, matching, sort, place, query)
+                self.sorted(caller, kind, matching, sort, place, query, effort)
                     .await?
             }
-            (None, Paging::Index(page)) => self.by_number(caller, kind, matching, *page).await?,
+            (None, Paging::Index(page)) => {
+                self.by_number(caller, kind, matching, *page, effort)
+                    .await?
+            }
             (None, Paging::Cursor { count: 0, .. }) => {
                 let none = Page {
                     start_index: 1,
                     count: 0,
                 };
-                self.by_number(caller, kind, matching, none).await?
+                self.by_number(caller, kind, matching, none, effort).await?
             }
             (None, Paging::Cursor { count, .. }) => {
-                self.by_cursor(caller, kind, matching, place, *count)
+                self.by_cursor(caller, kind, matching, place, *count, effort)
                     .await?
             }
         };
@@ -382,6 +430,7 @@ impl Store {
         kind: &Kind,
         matching: Matching<'_>,
         page: Page,
+        effort: &Effort,
     ) -> Result<Part, Error> {
         let (total, resources) = match matching {
             Matching::All => self.page(caller, kind, page).await?,
@@ -395,15 +444,13 @@ impl Store {
                 (total, self.read_in_order(caller, kind, &ids).await?)
             }
             Matching::Tested(test) => {
-                let ids = self
-                    .scan(caller, kind, |stored| test(stored).then_some(stored.id))
-                    .await?;
+                let pick = |stored: &Stored| Ok(test(stored)?.then_some(stored.id));
+                let ids = self.scan(caller, kind, effort, pick).await?;
                 let total = ids.len() as u64;
                 let ids = window(ids, page);
-                let mut resources = self.read_in_order(caller, kind, &ids).await?;
+                let resources = self.read_in_order(caller, kind, &ids).await?;
                 // One may have changed since.
-                resources.retain(test);
-                (total, resources)
+                (total, effort.passing(kind, resources, test).await?)
             }
         };
         Ok(Part {
@@ -421,6 +468,7 @@ impl Store {
         matching: Matching<'_>,
         place: Option<Place>,
         count: u64,
+        effort: &Effort,
     ) -> Result<Part, Error> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         match matching {
@@ -443,12 +491,17 @@ impl Store {
                     // It came with a page of this list that took fewer reads.
                     Some(Place::Before(_) | Place::Number(_)) => return Err(cursor::expired()),
                 };
-                self.tested_beyond(caller, kind, after, count, test).await
+                self.tested_beyond(caller, kind, after, count, test, effort)
+                    .await
             }
         }
     }
 
     /// A page of a list in another order than that of the ids.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is asked, what was found and what may be spent"
+    )]
     async fn sorted(
         &self,
         caller: &Caller,
@@ -457,8 +510,9 @@ impl Store {
         sort: &ResolvedSort<'_>,
         place: Option<Place>,
         query: &Query<'_>,
+        effort: &Effort,
     ) -> Result<Part, Error> {
-        let (mut keys, mut read) = self.keys(caller, kind, matching, sort).await?;
+        let (mut keys, mut read) = self.keys(caller, kind, matching, sort, effort).await?;
         keys.sort_unstable();
         if sort.descending {
             keys.reverse();
@@ -498,20 +552,33 @@ impl Store {
         kind: &'static Kind,
         matching: Matching<'_>,
         sort: &ResolvedSort<'_>,
+        effort: &Effort,
     ) -> Result<(Vec<(SortKey, ResourceId)>, HashMap<ResourceId, Stored>), Error> {
-        let key = |stored: &Stored| -> (SortKey, ResourceId) {
+        let key = |stored: &Stored| {
             let shown = stored.represent(caller, kind.ty(caller), Object::new());
-            (sort.key(&shown), stored.id)
+            Ok((sort.key(&shown, effort.work())?, stored.id))
         };
         let mut read = HashMap::new();
         let keys = match matching {
-            Matching::All => self.scan(caller, kind, |stored| Some(key(stored))).await?,
-            Matching::Tested(test) => {
-                self.scan(caller, kind, |stored| test(stored).then(|| key(stored)))
+            Matching::All => {
+                self.scan(caller, kind, effort, |stored| key(stored).map(Some))
                     .await?
             }
+            Matching::Tested(test) => {
+                let pick = |stored: &Stored| match test(stored)? {
+                    true => key(stored).map(Some),
+                    false => Ok(None),
+                };
+                self.scan(caller, kind, effort, pick).await?
+            }
             Matching::Read(all) => {
-                let keys = all.iter().map(key).collect();
+                let mut keys = vec![];
+                for stored in &all {
+                    if !effort.goes_on().await {
+                        return Err(too_many(kind));
+                    }
+                    keys.push(key(stored).map_err(|WorkSpent| too_many(kind))?);
+                }
                 read = all.into_iter().map(|stored| (stored.id, stored)).collect();
                 keys
             }
@@ -519,8 +586,8 @@ impl Store {
                 if ids.len() > MAX_SORTED_IDS {
                     return Err(too_many(kind));
                 }
-                let all = self.read_all(caller.directory().id, kind, &ids).await?;
-                all.iter().map(key).collect()
+                let pick = |stored: Stored| key(&stored).map(Some);
+                self.pick(caller, kind, &ids, effort, pick).await?
             }
         };
         Ok((keys, read))
@@ -684,14 +751,21 @@ impl Store {
         }
     }
 
-    /// A page by cursor of those that pass a test, shorter when looking for them takes too long.
+    /// A page by cursor of those that pass a test, shorter when looking for them takes too long or too much work.
+    /// It looks at one resource at least, so its cursor always leads on.
+    ///
+    /// # Errors
+    ///
+    /// 400 `tooMany` when the first resource alone takes more work than a request may: no page could come past it, and
+    /// leaving it out would be a cut list.
     async fn tested_beyond(
         &self,
         caller: &Caller,
         kind: &Kind,
         after: Option<ResourceId>,
         count: usize,
-        test: impl Fn(&Stored) -> bool + Send,
+        test: Box<Test<'_>>,
+        effort: &Effort,
     ) -> Result<Part, Error> {
         let directory = caller.directory().id;
         let pk = key::resources(directory, kind.letter);
@@ -700,7 +774,6 @@ impl Store {
             Some(id) => range.after(Key::resource(directory, kind.letter, id).attributes()),
             None => range,
         };
-        let begun = Instant::now();
         let (mut read, mut shown) = (0, 0);
         let mut looked_at = after;
         let mut part = Part::default();
@@ -709,7 +782,17 @@ impl Store {
                 let size = item::text(resource, item::DOCUMENT)?.len();
                 let resource = item::to_stored(resource)?;
                 read += size;
-                if test(&resource) {
+                let has_time = effort.goes_on().await;
+                let begins = looked_at == after;
+                let passes = match test(&resource) {
+                    Ok(passes) if has_time || begins => passes,
+                    Err(WorkSpent) if begins => return Err(too_much_for_one(kind)),
+                    Ok(_) | Err(WorkSpent) => {
+                        part.next = looked_at.map(Place::After);
+                        return Ok(part);
+                    }
+                };
+                if passes {
                     shown += size;
                     let full = part.resources.len() == count || shown > MAX_PAGE_BYTES;
                     if let Some(last) = part.resources.last().filter(|_| full) {
@@ -722,7 +805,7 @@ impl Store {
                     looked_at = Some(resource.id);
                 }
             }
-            if read > MAX_SCAN_BYTES || begun.elapsed() > MAX_SCAN_TIME {
+            if read > MAX_SCAN_BYTES {
                 part.next = looked_at.map(Place::After);
                 return Ok(part);
             }
@@ -734,16 +817,18 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// 400 `tooMany` when there is more than one request may read.
+    /// 400 `tooMany` when there is more than one request may read, or picking takes more work or time than it may.
     pub(crate) async fn scan<T: Send>(
         &self,
         caller: &Caller,
         kind: &Kind,
-        pick: impl Fn(&Stored) -> Option<T> + Sync,
+        effort: &Effort,
+        pick: impl Fn(&Stored) -> Result<Option<T>, WorkSpent> + Sync,
     ) -> Result<Vec<T>, Error> {
         let read = AtomicUsize::new(0);
-        let ranges = (0..16).map(|digit| self.scan_range(caller, kind, &pick, digit, &read));
-        let ranges = tokio::time::timeout(MAX_SCAN_TIME, try_join_all(ranges))
+        let ranges =
+            (0..16).map(|digit| self.scan_range(caller, kind, effort, &pick, digit, &read));
+        let ranges = tokio::time::timeout_at(effort.until(), try_join_all(ranges))
             .await
             .map_err(|_| too_many(kind))??;
         Ok(ranges.into_iter().flatten().collect())
@@ -753,7 +838,8 @@ impl Store {
         &self,
         caller: &Caller,
         kind: &Kind,
-        pick: &(impl Fn(&Stored) -> Option<T> + Sync),
+        effort: &Effort,
+        pick: &(impl Fn(&Stored) -> Result<Option<T>, WorkSpent> + Sync),
         digit: u8,
         read: &AtomicUsize,
     ) -> Result<Vec<T>, Error> {
@@ -763,10 +849,12 @@ impl Store {
         while let Some(items) = self.more(&mut range).await? {
             for resource in &items {
                 let size = item::text(resource, item::DOCUMENT)?.len();
-                if read.fetch_add(size, Ordering::Relaxed) + size > MAX_SCAN_BYTES {
+                let read = read.fetch_add(size, Ordering::Relaxed) + size;
+                if read > MAX_SCAN_BYTES || !effort.goes_on().await {
                     return Err(too_many(kind));
                 }
-                picked.extend(pick(&item::to_stored(resource)?));
+                let resource = item::to_stored(resource)?;
+                picked.extend(pick(&resource).map_err(|WorkSpent| too_many(kind))?);
             }
         }
         Ok(picked)
@@ -791,14 +879,18 @@ impl Store {
         caller: &Caller,
         kind: &'static Kind,
         matching: Matching<'_>,
+        effort: &Effort,
     ) -> Result<Vec<Stored>, Error> {
         match matching {
             Matching::Read(all) => Ok(all),
             Matching::Ids(ids) => self.read_in_order(caller, kind, &ids).await,
-            Matching::All => self.scan(caller, kind, |of| Some(of.clone())).await,
-            Matching::Tested(test) => {
-                self.scan(caller, kind, |of| test(of).then(|| of.clone()))
+            Matching::All => {
+                self.scan(caller, kind, effort, |of| Ok(Some(of.clone())))
                     .await
+            }
+            Matching::Tested(test) => {
+                let pick = |of: &Stored| Ok(test(of)?.then(|| of.clone()));
+                self.scan(caller, kind, effort, pick).await
             }
         }
     }
@@ -948,10 +1040,18 @@ pub(crate) fn fitting(resources: &[Stored]) -> usize {
 pub(crate) fn too_many(kind: &Kind) -> Error {
     let paths: Vec<&str> = kind.pointers.iter().map(|pointer| pointer.path).collect();
     Error::Scim(scim::Error::too_many(format_args!(
-        "filter or sortBy: it has to read more of {} than one request may. Look them up by eq on id, {} (and anything \
-         else), read the list by cursor, which takes any filter, or in pages without a filter.",
+        "filter or sortBy: it has to read or compare more of {} than one request may. Look them up by eq on id, {} (and \
+         anything else), read the list by cursor, which takes any filter, or in pages without a filter, or use fewer comparisons.",
         (kind.base)().endpoint,
         paths.join(", ")
+    )))
+}
+
+/// A filter that takes more work for one resource than a request may spend on all of them.
+fn too_much_for_one(kind: &Kind) -> Error {
+    Error::Scim(scim::Error::too_many(format_args!(
+        "filter: it has to compare more values of a single resource of {} than one request may. Use fewer comparisons.",
+        (kind.base)().endpoint
     )))
 }
 

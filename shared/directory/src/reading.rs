@@ -16,6 +16,7 @@ use scim::{Filter, Object, Resource};
 use serde_json::json;
 
 use crate::directory::Caller;
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::event::flatten;
 use crate::id::ResourceId;
@@ -85,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when too many have a value to read all of them; [`Error::Busy`] and [`Error::Broken`].
     pub async fn users_part(
         &self,
         caller: &Caller,
@@ -96,8 +97,9 @@ impl Store {
             return self.by_id(caller, &USER, wanted, part).await;
         };
         let filter = filter.resolve(&caller.types().user)?;
-        let matching = self.users_matching(caller, Some(&filter)).await?;
-        let found = self.all(caller, &USER, matching).await?;
+        let effort = Effort::new();
+        let matching = self.users_matching(caller, Some(&filter), &effort).await?;
+        let found = self.all(caller, &USER, matching, &effort).await?;
         Ok(cut(found, wanted, part))
     }
 
@@ -105,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when too many have a value to read all of them; [`Error::Busy`] and [`Error::Broken`].
     pub async fn groups_part(
         &self,
         caller: &Caller,
@@ -116,8 +118,9 @@ impl Store {
             return self.by_id(caller, &GROUP, wanted, part).await;
         };
         let filter = filter.resolve(&caller.types().group)?;
-        let matching = self.groups_matching(caller, Some(&filter)).await?;
-        let found = self.all(caller, &GROUP, matching).await?;
+        let effort = Effort::new();
+        let matching = self.groups_matching(caller, Some(&filter), &effort).await?;
+        let found = self.all(caller, &GROUP, matching, &effort).await?;
         Ok(cut(found, wanted, part))
     }
 
@@ -129,6 +132,7 @@ impl Store {
         part: Part,
     ) -> Result<Listed<Stored>, Error> {
         let partition = key::resources(caller.directory().id, kind.letter);
+        let effort = Effort::new();
         let mut begin = part.after;
         let (mut items, mut bytes, mut seen) = (vec![], 0, 0);
         loop {
@@ -142,7 +146,8 @@ impl Store {
                 }
                 bytes += item::text(item, item::DOCUMENT)?.len();
                 let full = bytes > MAX_PART_BYTES && !items.is_empty();
-                if items.len() >= part.limit || full || seen >= MAX_LOOKED_AT {
+                let late = !effort.goes_on().await && seen > 0;
+                if items.len() >= part.limit || full || late || seen >= MAX_LOOKED_AT {
                     return Ok(Listed { items, next: begin });
                 }
                 seen += 1;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use futures_util::future::try_join;
-use scim::{Page, Paging, SortKey};
+use scim::{Page, Paging, ScimType, SortKey};
 
 use crate::cursor::Place;
 use crate::directory::Caller;
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::group::Group;
 use crate::id::ResourceId;
@@ -65,20 +66,23 @@ impl Store {
         let Some(any) = queries.users.or(queries.groups) else {
             return Ok(Found::none());
         };
+        let effort = &Effort::new();
         if any.sort.is_some() {
-            return self.search_sorted(caller, queries, any, members).await;
+            return self
+                .search_sorted(caller, queries, any, members, effort)
+                .await;
         }
         let mut mixed = match any.paging {
-            Paging::Index(page) => self.mixed_by_number(caller, queries, *page).await?,
+            Paging::Index(page) => self.mixed_by_number(caller, queries, *page, effort).await?,
             Paging::Cursor { count: 0, .. } => {
                 let none = Page {
                     start_index: 1,
                     count: 0,
                 };
-                self.mixed_by_number(caller, queries, none).await?
+                self.mixed_by_number(caller, queries, none, effort).await?
             }
             Paging::Cursor { cursor, count } => {
-                self.mixed_by_cursor(caller, queries, cursor.as_deref(), *count)
+                self.mixed_by_cursor(caller, queries, cursor.as_deref(), *count, effort)
                     .await?
             }
         };
@@ -112,16 +116,17 @@ impl Store {
         kind: &'static Kind,
         query: Option<Query<'_>>,
         paging: &Paging,
+        effort: &Effort,
     ) -> Result<Part, Error> {
         let Some(query) = query else {
             return Ok(Part::default());
         };
         let query = Query { paging, ..query };
         let matching = match kind.letter == USER.letter {
-            true => self.users_matching(caller, query.filter).await?,
-            false => self.groups_matching(caller, query.filter).await?,
+            true => self.users_matching(caller, query.filter, effort).await?,
+            false => self.groups_matching(caller, query.filter, effort).await?,
         };
-        self.part(caller, kind, matching, &query).await
+        self.part(caller, kind, matching, &query, effort).await
     }
 
     async fn mixed_by_number(
@@ -129,9 +134,10 @@ impl Store {
         caller: &Caller,
         queries: Queries<'_>,
         page: Page,
+        effort: &Effort,
     ) -> Result<Mixed, Error> {
         let users = self
-            .part_of(caller, &USER, queries.users, &Paging::Index(page))
+            .part_of(caller, &USER, queries.users, &Paging::Index(page), effort)
             .await?;
         let total = users.total.unwrap_or(0);
         let shown = users.resources.len() as u64;
@@ -145,7 +151,7 @@ impl Store {
             },
         };
         let groups = self
-            .part_of(caller, &GROUP, queries.groups, &Paging::Index(rest))
+            .part_of(caller, &GROUP, queries.groups, &Paging::Index(rest), effort)
             .await?;
         Ok(Mixed {
             total: Some(total + groups.total.unwrap_or(0)),
@@ -160,6 +166,7 @@ impl Store {
         queries: Queries<'_>,
         cursor: Option<&str>,
         count: u64,
+        effort: &Effort,
     ) -> Result<Mixed, Error> {
         let from = |cursor: Option<&str>, count| Paging::Cursor {
             cursor: cursor.map(str::to_owned),
@@ -173,7 +180,7 @@ impl Store {
         if in_groups {
             let paging = from(cursor, count);
             let groups = self
-                .part_of(caller, &GROUP, queries.groups, &paging)
+                .part_of(caller, &GROUP, queries.groups, &paging, effort)
                 .await?;
             return match queries.groups {
                 Some(_) => Ok(Mixed {
@@ -185,7 +192,9 @@ impl Store {
             };
         }
         let paging = from(cursor, count);
-        let users = self.part_of(caller, &USER, queries.users, &paging).await?;
+        let users = self
+            .part_of(caller, &USER, queries.users, &paging, effort)
+            .await?;
         let left = count.saturating_sub(users.resources.len() as u64);
         if users.next.is_some() || queries.groups.is_none() {
             let total = users.total.filter(|_| queries.groups.is_none());
@@ -195,22 +204,27 @@ impl Store {
                 ..Mixed::default()
             });
         }
+        // All groups are on the pages that follow.
+        let later = Part {
+            next: Some(Place::After(ResourceId::FIRST)),
+            ..Part::default()
+        };
         if left == 0 {
-            // All groups are on the pages that follow.
-            let groups = Part {
-                next: Some(Place::After(ResourceId::FIRST)),
-                ..Part::default()
-            };
             return Ok(Mixed {
                 total: None,
                 users,
-                groups,
+                groups: later,
             });
         }
         let paging = from(None, left);
         let groups = self
-            .part_of(caller, &GROUP, queries.groups, &paging)
-            .await?;
+            .part_of(caller, &GROUP, queries.groups, &paging, effort)
+            .await;
+        let groups = match groups {
+            // The users left too little of the budget. The next page has one of its own.
+            Err(Error::Scim(error)) if error.scim_type() == Some(ScimType::TooMany) => later,
+            groups => groups?,
+        };
         let total = users.total.zip(groups.total);
         Ok(Mixed {
             total: total.map(|(users, groups)| users + groups),
@@ -226,16 +240,17 @@ impl Store {
         queries: Queries<'_>,
         any: Query<'_>,
         members: u64,
+        effort: &Effort,
     ) -> Result<Found<AnyResource>, Error> {
         let keys = async |kind: &'static Kind| -> Result<Vec<_>, Error> {
             let Some((query, sort)) = queries.of(kind).and_then(|q| Some((q, q.sort?))) else {
                 return Ok(vec![]);
             };
             let matching = match kind.letter == USER.letter {
-                true => self.users_matching(caller, query.filter).await?,
-                false => self.groups_matching(caller, query.filter).await?,
+                true => self.users_matching(caller, query.filter, effort).await?,
+                false => self.groups_matching(caller, query.filter, effort).await?,
             };
-            let (keys, _) = self.keys(caller, kind, matching, sort).await?;
+            let (keys, _) = self.keys(caller, kind, matching, sort, effort).await?;
             Ok(keys
                 .into_iter()
                 .map(|(key, id)| (key, id, kind.letter))

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join;
 use jiff::Timestamp;
-use scim::{Elements, Object, PatchOp, ResolvedFilter, Resource};
+use scim::{Elements, Object, PatchOp, ResolvedFilter, Resource, WorkSpent};
 use serde_json::{Value, json};
 
 use crate::directory::Caller;
+use crate::effort::Effort;
 use crate::error::Error;
 use crate::id::ResourceId;
 use crate::kind::USER;
@@ -16,6 +17,9 @@ use crate::store::{Precondition, Store, Stored};
 
 /// The members of groups up to this size are looked at one by one; those of a larger group while everybody is read.
 const ONE_BY_ONE: usize = 2_000;
+
+/// The units of [`scim::Work`] that it takes to show one group of a user.
+const COST_OF_A_GROUP: usize = 32;
 
 impl Store {
     /// Creates a user.
@@ -46,11 +50,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Scim`] with `tooMany` when it would read more than a request
-    /// may, and for a cursor that is none of this list; [`Error::Busy`], [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when it would read or compare more than a
+    /// request may, and for a cursor that is none of this list; [`Error::Busy`], [`Error::Broken`].
     pub async fn users(&self, caller: &Caller, query: &Query<'_>) -> Result<Found<Stored>, Error> {
-        let matching = self.users_matching(caller, query.filter).await?;
-        let part = self.part(caller, &USER, matching, query).await?;
+        let effort = Effort::new();
+        let matching = self.users_matching(caller, query.filter, &effort).await?;
+        let part = self.part(caller, &USER, matching, query, &effort).await?;
         part.found(caller, &USER, query, |users| users)
     }
 
@@ -59,10 +64,11 @@ impl Store {
         &self,
         caller: &'q Caller,
         filter: Option<&'q ResolvedFilter<'q>>,
+        effort: &'q Effort,
     ) -> Result<Matching<'q>, Error> {
         match filter.filter(|filter| filter.elements("groups") != Elements::None) {
-            None => self.matching(caller, &USER, filter).await,
-            Some(filter) => self.users_by_groups(caller, filter).await,
+            None => self.matching(caller, &USER, filter, effort).await,
+            Some(filter) => self.users_by_groups(caller, filter, effort).await,
         }
     }
 
@@ -71,19 +77,26 @@ impl Store {
         &self,
         caller: &'q Caller,
         filter: &'q ResolvedFilter<'q>,
+        effort: &'q Effort,
     ) -> Result<Matching<'q>, Error> {
-        let matches = move |user: &Stored, groups: Vec<Value>| {
+        let matches = move |user: &Stored, groups: Vec<Value>| -> Result<bool, WorkSpent> {
+            effort
+                .work()
+                .spend(groups.len().saturating_mul(COST_OF_A_GROUP))?;
             let mut computed = Object::new();
             if !groups.is_empty() {
                 computed.insert("groups".to_owned(), Value::Array(groups));
             }
-            filter.matches(&user.represent(caller, &caller.types().user, computed))
+            let shown = user.represent(caller, &caller.types().user, computed);
+            filter.matches(&shown, effort.work())
         };
-        let directory = caller.directory().id;
         if let Some(ids) = self.look_up(caller, &USER, filter).await? {
-            let mut users = self.read_all(directory, &USER, &ids).await?;
             let memberships = self.memberships(caller, &ids).await?;
-            users.retain(|user| matches(user, memberships.elements(caller, user.id)));
+            let pick = |user: Stored| {
+                let matches = matches(&user, memberships.elements(caller, user.id))?;
+                Ok(matches.then_some(user))
+            };
+            let mut users = self.pick(caller, &USER, &ids, effort, pick).await?;
             users.sort_by_key(|user| user.id);
             return Ok(Matching::Read(users));
         }
@@ -106,13 +119,16 @@ impl Store {
         }
         if ids.len() <= ONE_BY_ONE {
             let ids: Vec<ResourceId> = ids.into_iter().collect();
-            let mut users = self.read_all(directory, &USER, &ids).await?;
-            users.retain(|user| matches(user, vec![json!({"value": group})]));
+            let pick = |user: Stored| {
+                let matches = matches(&user, vec![json!({"value": group})])?;
+                Ok(matches.then_some(user))
+            };
+            let mut users = self.pick(caller, &USER, &ids, effort, pick).await?;
             users.sort_by_key(|user| user.id);
             return Ok(Matching::Read(users));
         }
         Ok(Matching::Tested(Box::new(move |user| {
-            ids.contains(&user.id) && matches(user, vec![json!({"value": group})])
+            Ok(ids.contains(&user.id) && matches(user, vec![json!({"value": group})])?)
         })))
     }
 

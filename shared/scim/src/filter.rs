@@ -3,7 +3,7 @@
 //! Three steps, kept apart: [`Filter::parse`] knows the grammar and no
 //! attribute; [`Filter::resolve`] binds names to the tables of a resource type
 //! and refuses what cannot be compared; [`ResolvedFilter::matches`] looks at a
-//! representation and cannot fail. The parser reads its input once, left to
+//! representation, within a budget of [`Work`]. The parser reads its input once, left to
 //! right, never goes back, and never recurses deeper than [`MAX_FILTER_DEPTH`]
 //! (F13, F18).
 //!
@@ -18,14 +18,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
+use memchr::memmem::Finder;
 use serde_json::{Number, Value};
 
 use crate::Object;
+use crate::columns::{ColumnId, Columns, Form, Look, Seen, Source, has_value};
 use crate::error::{Error, quote};
 use crate::fold::fold;
 use crate::quirks;
 use crate::schema::{Attribute, Kind, Located, Place, ResourceType, Returned, Target};
-use crate::value::{compare_numbers, date_time, is_unassigned};
+use crate::value::{compare_numbers, date_time};
+use crate::work::{Work, WorkSpent};
 
 /// A filter of this many bytes, or more, is refused (F17).
 pub const MAX_FILTER_BYTES: usize = 10_000;
@@ -39,12 +42,12 @@ pub const MAX_FILTER_TERMS: usize = 500;
 /// A filter that is well-formed; what its names mean is not known yet.
 ///
 /// ```
-/// use scim::{Filter, ResourceType};
+/// use scim::{Filter, ResourceType, Work};
 ///
 /// let filter = Filter::parse(r#"userName eq "ANN" and not (emails[type eq "home" and value pr])"#)?;
 /// let filter = filter.resolve(ResourceType::user())?;
 /// let ann = scim::json::parse(br#"{"userName": "Ann", "emails": [{"value": "a", "type": "work"}]}"#)?;
-/// assert!(filter.matches(&ann));
+/// assert_eq!(filter.matches(&ann, &Work::new(1_000)), Ok(true));
 /// // A store with an index by name reads one user, not all.
 /// assert_eq!(filter.demands("userName"), Some("ANN"));
 ///
@@ -196,9 +199,7 @@ impl Filter {
     /// as is a comparison that its type forbids (F12); one that is never
     /// returned is 403 `sensitive` (RFC 7644 §7.5.2).
     pub fn resolve<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedFilter<'a>, Error> {
-        Ok(ResolvedFilter {
-            root: resolve(&self.expression, ty, Unknown::Refused)?,
-        })
+        self.resolve_with(ty, Unknown::Refused)
     }
 
     /// The same for a search over several types: an attribute that this one
@@ -208,23 +209,17 @@ impl Filter {
     ///
     /// Those of [`Filter::resolve`] for attributes that the type has.
     pub fn resolve_among<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedFilter<'a>, Error> {
-        Ok(ResolvedFilter {
-            root: resolve(&self.expression, ty, Unknown::HasNoValue)?,
-        })
+        self.resolve_with(ty, Unknown::HasNoValue)
     }
-}
 
-impl Expression {
-    /// How many comparisons it takes at most to tell whether something matches.
-    pub(crate) fn comparisons(&self) -> usize {
-        match self {
-            Expression::Compare { .. } | Expression::Present(_) => 1,
-            Expression::Element { filter, .. } => filter.comparisons(),
-            Expression::And(terms) | Expression::Or(terms) => {
-                terms.iter().map(Expression::comparisons).sum()
-            }
-            Expression::Not(term) => term.comparisons(),
-        }
+    fn resolve_with<'a>(
+        &self,
+        ty: &'a ResourceType,
+        unknown: Unknown,
+    ) -> Result<ResolvedFilter<'a>, Error> {
+        let mut columns = Columns::default();
+        let root = resolve(&self.expression, ty, unknown, &mut columns)?;
+        Ok(ResolvedFilter { root, columns })
     }
 }
 
@@ -590,6 +585,7 @@ fn number(word: &str) -> Option<Number> {
 #[derive(Clone)]
 pub struct ResolvedFilter<'a> {
     root: Node<'a>,
+    columns: Columns<'a>,
 }
 
 #[derive(Clone)]
@@ -599,8 +595,9 @@ enum Node<'a> {
     Not(Box<Node<'a>>),
     /// The URI of an extension and `pr` (F6).
     ExtensionPresent(&'a str),
-    Present(Target<'a>),
-    Compare(Target<'a>, Test),
+    /// The column is that of the sub-attribute, if it is about one.
+    Present(Target<'a>, Option<ColumnId>),
+    Compare(Target<'a>, ColumnId, Test),
     Element(Target<'a>, ElementNode<'a>),
     /// What is compared with an attribute that the type does not have.
     Always(bool),
@@ -615,18 +612,24 @@ enum Unknown {
 
 /// A filter on one element of a multi-valued attribute.
 #[derive(Clone)]
-pub(crate) enum ElementNode<'a> {
+enum ElementNode<'a> {
     And(Vec<ElementNode<'a>>),
     Or(Vec<ElementNode<'a>>),
     Not(Box<ElementNode<'a>>),
+    Present(ColumnId),
     /// `None`: the element itself, which is a simple value.
-    Present(Option<&'a Attribute>),
-    Compare(Option<&'a Attribute>, Test),
+    Compare(Option<&'a Attribute>, ColumnId, Test),
+}
+
+/// The filter in `attribute[filter]` of a PATCH path.
+pub(crate) struct ElementFilter<'a> {
+    root: ElementNode<'a>,
+    columns: Columns<'a>,
 }
 
 /// A comparison, ready to be made.
 #[derive(Clone)]
-pub(crate) enum Test {
+enum Test {
     /// `eq null`.
     Absent,
     /// `ne null`.
@@ -634,6 +637,12 @@ pub(crate) enum Test {
     Boolean(Operator, bool),
     Number(Operator, Number),
     Time(Operator, Timestamp),
+    /// `co`. The search for the text is prepared once, and takes time that grows with the length of the value only.
+    Part {
+        wanted: Box<Finder<'static>>,
+        case_exact: bool,
+    },
+    /// Any other operator.
     Text {
         operator: Operator,
         /// What the values are compared with: folded unless case counts.
@@ -648,11 +657,12 @@ fn resolve<'a>(
     expression: &Expression,
     ty: &'a ResourceType,
     unknown: Unknown,
+    columns: &mut Columns<'a>,
 ) -> Result<Node<'a>, Error> {
-    let all = |terms: &[Expression]| {
+    let mut all = |terms: &[Expression]| {
         terms
             .iter()
-            .map(|term| resolve(term, ty, unknown))
+            .map(|term| resolve(term, ty, unknown, columns))
             .collect::<Result<Vec<_>, _>>()
     };
     if let Expression::Compare { path, .. }
@@ -672,10 +682,16 @@ fn resolve<'a>(
     match expression {
         Expression::And(terms) => all(terms).map(Node::And),
         Expression::Or(terms) => all(terms).map(Node::Or),
-        Expression::Not(term) => Ok(Node::Not(Box::new(resolve(term, ty, unknown)?))),
+        Expression::Not(term) => {
+            let node = resolve(term, ty, unknown, columns)?;
+            Ok(Node::Not(Box::new(node)))
+        }
         Expression::Present(path) => match locate(path, ty)? {
             Located::Extension(schema) => Ok(Node::ExtensionPresent(&schema.id)),
-            Located::Attribute(target) => Ok(Node::Present(target)),
+            Located::Attribute(target) => {
+                let part = target.sub.map(|_| columns.of(target, Form::Value, false));
+                Ok(Node::Present(target, part))
+            }
             Located::Base => Err(not_comparable(path)),
         },
         Expression::Compare {
@@ -689,7 +705,10 @@ fn resolve<'a>(
             let target = with_value(target)?;
             let compared = target.sub.unwrap_or(target.attribute);
             let test = Test::new(compared, target.place(), *operator, value)?;
-            Ok(Node::Compare(target, test))
+            // Without `active` an account is active (U2), so it is found as that.
+            let or_default = !matches!(test, Test::Absent | Test::Present);
+            let column = columns.of(target, test.form(), or_default);
+            Ok(Node::Compare(target, column, test))
         }
         Expression::Element { path, filter } => {
             let Located::Attribute(target) = locate(path, ty)? else {
@@ -701,7 +720,7 @@ fn resolve<'a>(
                     target.place()
                 )));
             }
-            let node = resolve_element(filter, target.attribute, target.place())?;
+            let node = resolve_element(filter, target, columns)?;
             Ok(Node::Element(target, node))
         }
     }
@@ -756,11 +775,12 @@ pub(crate) fn with_value(target: Target<'_>) -> Result<Target<'_>, Error> {
 
 /// Binds the filter in `attribute[filter]`. Of a list of simple values, `value`
 /// is the element itself.
-pub(crate) fn resolve_element<'a>(
+fn resolve_element<'a>(
     expression: &Expression,
-    attribute: &'a Attribute,
-    place: Place<'a>,
+    list: Target<'a>,
+    columns: &mut Columns<'a>,
 ) -> Result<ElementNode<'a>, Error> {
+    let (attribute, place) = (list.attribute, list.place());
     let sub = |path: &str| -> Result<Option<&'a Attribute>, Error> {
         match attribute.sub_attribute(path) {
             Some(sub) => {
@@ -774,20 +794,27 @@ pub(crate) fn resolve_element<'a>(
             ))),
         }
     };
-    let all = |terms: &[Expression]| {
+    let mut all = |terms: &[Expression]| {
         terms
             .iter()
-            .map(|term| resolve_element(term, attribute, place))
+            .map(|term| resolve_element(term, list, columns))
             .collect::<Result<Vec<_>, _>>()
     };
     match expression {
         Expression::And(terms) => all(terms).map(ElementNode::And),
         Expression::Or(terms) => all(terms).map(ElementNode::Or),
         Expression::Not(term) => {
-            let node = resolve_element(term, attribute, place)?;
+            let node = resolve_element(term, list, columns)?;
             Ok(ElementNode::Not(Box::new(node)))
         }
-        Expression::Present(path) => Ok(ElementNode::Present(sub(path)?)),
+        Expression::Present(path) => {
+            let target = Target {
+                sub: sub(path)?,
+                ..list
+            };
+            let column = columns.of(target, Form::Value, false);
+            Ok(ElementNode::Present(column))
+        }
         Expression::Compare {
             path,
             operator,
@@ -797,7 +824,8 @@ pub(crate) fn resolve_element<'a>(
             let compared = sub.unwrap_or(attribute);
             let place = sub.map_or(place, |sub| place.sub(&sub.name));
             let test = Test::new(compared, place, *operator, value)?;
-            Ok(ElementNode::Compare(sub, test))
+            let column = columns.of(Target { sub, ..list }, test.form(), false);
+            Ok(ElementNode::Compare(sub, column, test))
         }
         Expression::Element { .. } => Err(Error::invalid_filter(format_args!(
             "{place}: [ ] cannot stand within [ ]"
@@ -832,14 +860,20 @@ impl Test {
             let Literal::String(written) = value else {
                 return Err(unfit("compare it with a text in double quotes"));
             };
+            let case_exact = attribute.case_exact;
+            let wanted = if case_exact {
+                written.clone()
+            } else {
+                fold(written)
+            };
+            if operator == Co {
+                let wanted = Box::new(Finder::new(&wanted).into_owned());
+                return Ok(Test::Part { wanted, case_exact });
+            }
             Ok(Test::Text {
                 operator,
-                wanted: if attribute.case_exact {
-                    written.clone()
-                } else {
-                    fold(written)
-                },
-                case_exact: attribute.case_exact,
+                wanted,
+                case_exact,
                 written: written.clone(),
             })
         };
@@ -879,52 +913,60 @@ impl Test {
         }
     }
 
-    /// Whether a value, or the lack of one, passes.
-    fn passes(&self, value: Option<&Value>) -> bool {
-        let value = value.filter(|value| !is_unassigned(value));
-        let (operator, ordering) = match self {
-            Test::Absent => return value.is_none(),
-            Test::Present => return value.is_some(),
-            Test::Boolean(operator, wanted) => (
-                *operator,
-                value.and_then(Value::as_bool).map(|is| is.cmp(wanted)),
-            ),
-            Test::Number(operator, wanted) => (
-                *operator,
-                value
-                    .and_then(Value::as_number)
-                    .and_then(|is| compare_numbers(is, wanted)),
-            ),
-            Test::Time(operator, wanted) => (
-                *operator,
-                value
-                    .and_then(Value::as_str)
-                    .and_then(date_time)
-                    .map(|is| is.cmp(wanted)),
-            ),
-            Test::Text {
-                operator,
-                wanted,
-                case_exact,
-                ..
-            } => {
-                let Some(is) = value.and_then(Value::as_str) else {
-                    return *operator == Operator::Ne;
-                };
-                let folded;
-                let is = if *case_exact {
-                    is
-                } else {
-                    folded = fold(is);
-                    &folded
-                };
-                match operator {
-                    Operator::Co => return is.contains(wanted.as_str()),
-                    Operator::Sw => return is.starts_with(wanted.as_str()),
-                    Operator::Ew => return is.ends_with(wanted.as_str()),
-                    operator => (*operator, Some(is.cmp(wanted.as_str()))),
-                }
+    /// The form in which it compares values.
+    fn form(&self) -> Form {
+        match *self {
+            Test::Absent | Test::Present | Test::Boolean(..) | Test::Number(..) => Form::Value,
+            Test::Time(..) => Form::Time,
+            Test::Part { case_exact, .. } | Test::Text { case_exact, .. } => {
+                Form::Text { case_exact }
             }
+        }
+    }
+
+    /// The units of [`Work`] that one comparison takes.
+    fn cost(&self, seen: &Seen<'_>) -> usize {
+        match (self, seen) {
+            (Test::Part { .. }, Seen::Text(text)) => 1 + text.len() / 16,
+            (_, Seen::Text(text)) => 1 + text.len() / 64,
+            _ => 1,
+        }
+    }
+
+    /// Whether a value, or the lack of one, passes.
+    fn passes(&self, seen: &Seen<'_>) -> bool {
+        let (operator, ordering) = match (self, seen) {
+            (Test::Absent, seen) => return matches!(seen, Seen::Nothing),
+            (Test::Present, seen) => return !matches!(seen, Seen::Nothing),
+            (Test::Part { wanted, .. }, Seen::Text(is)) => {
+                return wanted.find(is.as_bytes()).is_some();
+            }
+            (Test::Part { .. }, _) => return false,
+            (
+                Test::Text {
+                    operator, wanted, ..
+                },
+                Seen::Text(is),
+            ) => match operator {
+                Operator::Sw => return is.starts_with(wanted.as_str()),
+                Operator::Ew => return is.ends_with(wanted.as_str()),
+                operator => (*operator, Some((**is).cmp(wanted.as_str()))),
+            },
+            (Test::Time(operator, wanted), Seen::Time(is)) => (*operator, Some(is.cmp(wanted))),
+            (Test::Boolean(operator, wanted), Seen::Value(Value::Bool(is))) => {
+                (*operator, Some(is.cmp(wanted)))
+            }
+            (Test::Number(operator, wanted), Seen::Value(Value::Number(is))) => {
+                (*operator, compare_numbers(is, wanted))
+            }
+            // There is no value, or one of another type: it is different, and nothing else.
+            (
+                Test::Text { operator, .. }
+                | Test::Time(operator, _)
+                | Test::Boolean(operator, _)
+                | Test::Number(operator, _),
+                _,
+            ) => (*operator, None),
         };
         match (operator, ordering) {
             (Operator::Ne, ordering) => ordering != Some(Ordering::Equal),
@@ -954,8 +996,18 @@ impl Test {
 impl ResolvedFilter<'_> {
     /// Whether a representation matches: the full one, with `id`, `meta` and
     /// all that is readOnly, in canonical spelling.
-    pub fn matches(&self, representation: &Object) -> bool {
-        self.root.matches(representation)
+    ///
+    /// A value is read and folded once, however many terms compare it, and every
+    /// comparison is taken from `work` as it is made.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkSpent`] if it takes more work than is left.
+    pub fn matches(&self, representation: &Object, work: &Work) -> Result<bool, WorkSpent> {
+        let mut look = Look::new(&self.columns, Source::Resource(representation), work);
+        let matches = self.root.matches(&mut look)?;
+        look.meter.settle()?;
+        Ok(matches)
     }
 
     /// The text that every match must have at this path, compared by `eq`; for
@@ -1014,40 +1066,60 @@ pub enum Elements<'f> {
 }
 
 impl Node<'_> {
-    fn matches(&self, resource: &Object) -> bool {
+    fn matches(&self, look: &mut Look<'_, '_>) -> Result<bool, WorkSpent> {
         match self {
-            Node::And(nodes) => nodes.iter().all(|node| node.matches(resource)),
-            Node::Or(nodes) => nodes.iter().any(|node| node.matches(resource)),
-            Node::Not(node) => !node.matches(resource),
-            Node::ExtensionPresent(uri) => resource.get(*uri).is_some_and(has_value),
-            Node::Always(matches) => *matches,
-            Node::Present(target) => {
-                let value = attribute_value(*target, resource);
-                match target.sub {
-                    None => value.is_some_and(has_value),
-                    Some(sub) => slots(target.attribute, value)
-                        .any(|element| sub_value(Some(sub), element).is_some_and(has_value)),
+            Node::And(nodes) => {
+                for node in nodes {
+                    if !node.matches(look)? {
+                        return Ok(false);
+                    }
                 }
+                Ok(true)
             }
-            Node::Compare(target, test) => {
-                let value = attribute_value(*target, resource);
-                if let Test::Absent = test {
-                    // Not "some element lacks it": nothing has it (F9).
-                    return !slots(target.attribute, value)
-                        .any(|slot| sub_value(target.sub, slot).is_some_and(has_value));
+            Node::Or(nodes) => {
+                for node in nodes {
+                    if node.matches(look)? {
+                        return Ok(true);
+                    }
                 }
-                // Without `active` an account is active (U2), so it is found as that.
-                let value = match test {
-                    Test::Present => value,
-                    _ => value.or(target.attribute.default.as_ref()),
+                Ok(false)
+            }
+            Node::Not(node) => Ok(!node.matches(look)?),
+            Node::ExtensionPresent(uri) => {
+                look.meter.spend(1)?;
+                let extension = match look.source {
+                    Source::Resource(resource) => resource.get(*uri),
+                    Source::Elements(_) => None,
                 };
-                slots(target.attribute, value).any(|slot| test.passes(sub_value(target.sub, slot)))
+                Ok(extension.is_some_and(has_value))
+            }
+            Node::Always(matches) => {
+                look.meter.spend(1)?;
+                Ok(*matches)
+            }
+            Node::Present(target, None) => {
+                look.meter.spend(1)?;
+                Ok(look.source.value(*target).is_some_and(has_value))
+            }
+            Node::Present(_, Some(column)) => look.any(*column, |_| 1, Seen::is_present),
+            // Not "some element lacks it": nothing has it (F9).
+            Node::Compare(_, column, Test::Absent) => {
+                Ok(!look.any(*column, |_| 1, Seen::is_present)?)
+            }
+            Node::Compare(_, column, test) => {
+                look.any(*column, |seen| test.cost(seen), |seen| test.passes(seen))
             }
             Node::Element(target, node) => {
-                let value = attribute_value(*target, resource);
-                slots(target.attribute, value)
-                    .flatten()
-                    .any(|element| node.matches(element))
+                let elements = look.elements(*target);
+                if elements == 0 {
+                    look.meter.spend(1)?;
+                }
+                for element in 0..elements {
+                    if node.matches(element, look)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             }
         }
     }
@@ -1063,8 +1135,8 @@ impl Node<'_> {
             }
             Node::Not(node) => node.collect(attribute, values),
             Node::ExtensionPresent(_) | Node::Always(_) => true,
-            Node::Present(target) => !is(target),
-            Node::Compare(target, test) if is(target) => {
+            Node::Present(target, _) => !is(target),
+            Node::Compare(target, _, test) if is(target) => {
                 let by_value = target.sub.is_some_and(|sub| sub.name == "value");
                 match test.demand().filter(|_| by_value) {
                     Some(value) => {
@@ -1084,7 +1156,7 @@ impl Node<'_> {
         match self {
             Node::And(nodes) => fewest(nodes.iter().map(|node| node.alternatives(paths))),
             Node::Or(nodes) => any_of(nodes.iter().map(|node| node.alternatives(paths))),
-            Node::Compare(target, test) => demanded(target.place(), test, paths),
+            Node::Compare(target, _, test) => demanded(target.place(), test, paths),
             Node::Element(target, node) => node.alternatives(target.place(), paths),
             _ => None,
         }
@@ -1117,13 +1189,32 @@ fn any_of<'t>(
 
 impl ElementNode<'_> {
     /// Whether one element matches.
-    pub(crate) fn matches(&self, element: &Value) -> bool {
+    fn matches(&self, element: usize, look: &mut Look<'_, '_>) -> Result<bool, WorkSpent> {
         match self {
-            ElementNode::And(nodes) => nodes.iter().all(|node| node.matches(element)),
-            ElementNode::Or(nodes) => nodes.iter().any(|node| node.matches(element)),
-            ElementNode::Not(node) => !node.matches(element),
-            ElementNode::Present(sub) => sub_value(*sub, Some(element)).is_some_and(has_value),
-            ElementNode::Compare(sub, test) => test.passes(sub_value(*sub, Some(element))),
+            ElementNode::And(nodes) => {
+                for node in nodes {
+                    if !node.matches(element, look)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            ElementNode::Or(nodes) => {
+                for node in nodes {
+                    if node.matches(element, look)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            ElementNode::Not(node) => Ok(!node.matches(element, look)?),
+            ElementNode::Present(column) => look.at(*column, element, |_| 1, Seen::is_present),
+            ElementNode::Compare(_, column, test) => look.at(
+                *column,
+                element,
+                |seen| test.cost(seen),
+                |seen| test.passes(seen),
+            ),
         }
     }
 
@@ -1133,13 +1224,15 @@ impl ElementNode<'_> {
             ElementNode::Or(nodes) => nodes.iter().all(|node| node.collect(values)),
             // One term that names the element is enough: the others are about that element.
             ElementNode::And(nodes) => nodes.iter().any(|node| node.collect(values)),
-            ElementNode::Compare(Some(sub), test) if sub.name == "value" => match test.demand() {
-                Some(value) => {
-                    values.insert(value);
-                    true
+            ElementNode::Compare(Some(sub), _, test) if sub.name == "value" => {
+                match test.demand() {
+                    Some(value) => {
+                        values.insert(value);
+                        true
+                    }
+                    None => false,
                 }
-                None => false,
-            },
+            }
             ElementNode::Not(_) | ElementNode::Present(_) | ElementNode::Compare(..) => false,
         }
     }
@@ -1152,51 +1245,38 @@ impl ElementNode<'_> {
             ElementNode::Or(nodes) => {
                 any_of(nodes.iter().map(|node| node.alternatives(list, paths)))
             }
-            ElementNode::Compare(Some(sub), test) => demanded(list.sub(&sub.name), test, paths),
-            ElementNode::Compare(None, test) => demanded(list, test, paths),
+            ElementNode::Compare(Some(sub), _, test) => demanded(list.sub(&sub.name), test, paths),
+            ElementNode::Compare(None, _, test) => demanded(list, test, paths),
             _ => None,
         }
     }
 }
 
+impl<'a> ElementFilter<'a> {
+    /// Binds the filter to the sub-attributes of a list.
+    pub(crate) fn resolve(expression: &Expression, list: Target<'a>) -> Result<Self, Error> {
+        let mut columns = Columns::default();
+        let root = resolve_element(expression, list, &mut columns)?;
+        Ok(ElementFilter { root, columns })
+    }
+
+    /// Which of the elements match, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`ResolvedFilter::matches`].
+    pub(crate) fn select(&self, elements: &[Value], work: &Work) -> Result<Vec<bool>, WorkSpent> {
+        let mut look = Look::new(&self.columns, Source::Elements(elements), work);
+        let selected = (0..elements.len())
+            .map(|element| self.root.matches(element, &mut look))
+            .collect::<Result<_, _>>()?;
+        look.meter.settle()?;
+        Ok(selected)
+    }
+}
+
 fn is_place(place: Place<'_>, path: &str) -> bool {
     place.to_string().eq_ignore_ascii_case(path)
-}
-
-pub(crate) fn attribute_value<'v>(target: Target<'_>, resource: &'v Object) -> Option<&'v Value> {
-    match target.extension {
-        None => resource.get(&target.attribute.name),
-        Some(schema) => resource.get(&schema.id)?.get(&target.attribute.name),
-    }
-}
-
-/// What `any` goes over: the elements of a list, or the one value, which may be
-/// missing.
-fn slots<'v>(
-    attribute: &Attribute,
-    value: Option<&'v Value>,
-) -> impl Iterator<Item = Option<&'v Value>> {
-    let (list, single) = match value {
-        Some(Value::Array(elements)) => (elements.as_slice(), None),
-        None if attribute.multi_valued => ([].as_slice(), None),
-        value => ([].as_slice(), Some(value)),
-    };
-    list.iter().map(Some).chain(single)
-}
-
-fn sub_value<'v>(sub: Option<&Attribute>, value: Option<&'v Value>) -> Option<&'v Value> {
-    match sub {
-        None => value,
-        Some(sub) => value?.get(&sub.name),
-    }
-}
-
-/// RFC 7644 §3.4.2.2, `pr`: a value that is not empty, or an object with one.
-fn has_value(value: &Value) -> bool {
-    match value {
-        Value::Object(object) => object.values().any(has_value),
-        value => !is_unassigned(value),
-    }
 }
 
 #[cfg(test)]
@@ -1225,10 +1305,14 @@ mod tests {
         user.as_object().unwrap().clone()
     }
 
+    fn met(filter: &ResolvedFilter<'_>, resource: &Object) -> bool {
+        filter.matches(resource, &Work::new(1_000_000)).unwrap()
+    }
+
     fn matches(filter: &str) -> bool {
         let parsed = Filter::parse(filter).unwrap();
         let resolved = parsed.resolve(ResourceType::user()).unwrap();
-        resolved.matches(&ann())
+        met(&resolved, &ann())
     }
 
     #[track_caller]
@@ -1377,7 +1461,7 @@ mod tests {
         bob.remove("active");
         let matches = |filter: &str| {
             let parsed = Filter::parse(filter).unwrap();
-            parsed.resolve(ResourceType::user()).unwrap().matches(&bob)
+            met(&parsed.resolve(ResourceType::user()).unwrap(), &bob)
         };
         assert!(matches("active eq true") && matches("active ne false"));
         assert!(!matches("active eq false") && !matches("active ne true"));
@@ -1655,7 +1739,7 @@ mod tests {
         let among = |filter: &str| {
             let parsed = Filter::parse(filter).unwrap();
             let resolved = parsed.resolve_among(ResourceType::group()).unwrap();
-            resolved.matches(&ann())
+            met(&resolved, &ann())
         };
         for filter in [
             r#"userName ne "x""#,
@@ -1777,7 +1861,7 @@ mod tests {
             let text = words.join(if blanks { " " } else { "" });
             if let Ok(filter) = Filter::parse(&text)
                 && let Ok(resolved) = filter.resolve(ResourceType::user()) {
-                resolved.matches(&ann());
+                met(&resolved, &ann());
             }
         }
 
@@ -1794,7 +1878,7 @@ mod tests {
             let filter = Filter::of(expression.clone());
             let other = Filter::of(Expression::Not(Box::new(expression)));
             if let (Ok(filter), Ok(other)) = (filter.resolve(ResourceType::user()), other.resolve(ResourceType::user())) {
-                prop_assert_ne!(filter.matches(&ann()), other.matches(&ann()));
+                prop_assert_ne!(met(&filter, &ann()), met(&other, &ann()));
             }
         }
     }

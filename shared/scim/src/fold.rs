@@ -10,15 +10,25 @@
 //! That is also why no PRECIS crate is used: those enforce, and so fail on
 //! "Ann Example" or on an e-mail address with an unusual sign.
 
+use std::borrow::Cow;
+
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_compatible;
 
 /// The form in which two texts are equal when they differ in width, case or
 /// composition only. Folding twice is folding once.
 pub fn fold(text: &str) -> String {
+    folded(text).into_owned()
+}
+
+/// The same; a text that is folded already is not copied if it is ASCII.
+pub(crate) fn folded(text: &str) -> Cow<'_, str> {
     // Nearly every value is ASCII, where all three mappings are lower case.
     if text.is_ascii() {
-        return text.to_ascii_lowercase();
+        return match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(text.to_ascii_lowercase()),
+            false => Cow::Borrowed(text),
+        };
     }
     let mut mapped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -29,7 +39,12 @@ pub fn fold(text: &str) -> String {
             mapped.extend(c.to_lowercase().map(|c| if c == 'ς' { 'σ' } else { c }));
         });
     }
-    mapped.nfc().collect()
+    Cow::Owned(mapped.nfc().collect())
+}
+
+/// The units of [`Work`](crate::Work) that it takes to fold a text.
+pub(crate) fn cost_of_folding(text: &str) -> usize {
+    1 + text.len() / if text.is_ascii() { 64 } else { 4 }
 }
 
 /// Fullwidth and halfwidth forms become the usual ones (RFC 8264 §5.2.1): one

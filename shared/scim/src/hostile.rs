@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Error, Extension, Filter, Meta, Object, PatchOp, Profile, Projection, Resource, ResourceType,
-    Schema, ScimType, json,
+    Schema, ScimType, Sort, Work, WorkSpent, json,
 };
 
 const ACME: &str = "urn:acme:crm:1.0:User";
@@ -120,9 +120,93 @@ fn f13_f18_filters_that_nest_or_go_on() {
     let or = filter(or).unwrap();
     let or = or.resolve(ResourceType::user()).unwrap();
     let user = user_with("emails", 5_000);
-    assert!(!soon(|| or.matches(user.as_object())));
+    let work = Work::new(usize::MAX);
+    assert_eq!(soon(|| or.matches(user.as_object(), &work)), Ok(false));
     let nested = format!("{}title pr{}", "(".repeat(64), ")".repeat(64));
     assert!(filter(nested).is_ok());
+}
+
+/// `terms` comparisons of a phone number, joined by a word. None of them ends the search early.
+fn phones(terms: usize, term: impl Fn(usize) -> String, word: &str) -> Filter {
+    let terms: Vec<String> = (0..terms).map(term).collect();
+    Filter::parse_within(&terms.join(word), usize::MAX).unwrap()
+}
+
+/// The units of work that it takes to look at one resource, which has to fail.
+#[track_caller]
+fn cost(filter: &Filter, resource: &Resource) -> usize {
+    let filter = filter.resolve(ResourceType::user()).unwrap();
+    let work = Work::new(usize::MAX);
+    assert_eq!(filter.matches(resource.as_object(), &work), Ok(false));
+    usize::MAX - work.left()
+}
+
+#[test]
+fn a_filter_counts_each_comparison_and_reads_each_value_once() {
+    let n = 3_600;
+    let user = user_with("phoneNumbers", n);
+    for word in ["co", "sw", "ew", "gt", "ge", "eq"] {
+        let term = |i| format!("phoneNumbers.value {word} \"zz{i}\"");
+        assert_eq!(cost(&phones(450, term, " or "), &user), n + 450 * n);
+        // Half of the terms, half of the comparisons; the values are read once again.
+        assert_eq!(cost(&phones(225, term, " or "), &user), n + 225 * n);
+        let term = |i| format!("phoneNumbers[value {word} \"zz{i}\"]");
+        assert_eq!(cost(&phones(450, term, " or "), &user), n + 450 * n);
+        let term = |i| format!("value {word} \"zz{i}\"");
+        let inner = phones(450, term, " or ");
+        let filter = Filter::parse_within(&format!("phoneNumbers[{inner}]"), usize::MAX).unwrap();
+        assert_eq!(cost(&filter, &user), n + 450 * n);
+    }
+    let term = |i| format!("not (phoneNumbers.value co \"zz{i}\")");
+    let all = format!("not ({})", phones(450, term, " and "));
+    let all = Filter::parse_within(&all, usize::MAX).unwrap();
+    assert_eq!(cost(&all, &user), n + 450 * n);
+    // The first value is different, so it is all that each term looks at.
+    let term = |i| format!("phoneNumbers.value ne \"zz{i}\"");
+    let none = format!("not ({})", phones(450, term, " and "));
+    let none = Filter::parse_within(&none, usize::MAX).unwrap();
+    assert_eq!(cost(&none, &user), n + 450);
+    // What is not there is looked at as well.
+    let term = |_| "phoneNumbers.display pr".to_owned();
+    assert_eq!(cost(&phones(450, term, " or "), &user), n + 450 * n);
+    let term = |_| "photos.value pr".to_owned();
+    assert_eq!(cost(&phones(450, term, " or "), &user), 450);
+    // Long texts count for more.
+    let user = json!({"userName": "ann", "phoneNumbers": [{"value": "7".repeat(64 * 100)}]});
+    let user = ResourceType::user().read(object(user), None).unwrap();
+    let term = |i| format!("phoneNumbers.value eq \"zz{i}\"");
+    assert_eq!(cost(&phones(450, term, " or "), &user), 101 + 450 * 101);
+    let term = |i| format!("phoneNumbers.value co \"zz{i}\"");
+    assert_eq!(cost(&phones(450, term, " or "), &user), 101 + 450 * 401);
+}
+
+#[test]
+fn a_filter_stops_where_the_budget_ends() {
+    let user = user_with("phoneNumbers", 3_600);
+    let filter = phones(450, |i| format!("phoneNumbers.value co \"zz{i}\""), " or ");
+    let filter = filter.resolve(ResourceType::user()).unwrap();
+    // Three users and a part of the fourth, in one budget.
+    let work = Work::new(3 * 451 * 3_600 + 1_000_000);
+    for looks in 0..4 {
+        let matches = filter.matches(user.as_object(), &work);
+        let expected = if looks < 3 { Ok(false) } else { Err(WorkSpent) };
+        assert_eq!(matches, expected, "{looks}");
+    }
+    assert_eq!(work.left(), 0);
+}
+
+#[test]
+fn an_order_counts_the_elements_that_it_looks_at() {
+    let user = user_with("phoneNumbers", 3_600);
+    let sort = Sort::parse(Some("phoneNumbers"), None).unwrap().unwrap();
+    let sort = sort.resolve(ResourceType::user()).unwrap();
+    let work = Work::new(3_601);
+    assert!(sort.key(user.as_object(), &work).is_ok());
+    assert_eq!(work.left(), 0);
+    assert_eq!(
+        sort.key(user.as_object(), &Work::new(3_600)),
+        Err(WorkSpent)
+    );
 }
 
 #[test]
@@ -446,7 +530,7 @@ proptest! {
         if let Ok(filter) = Filter::parse(&text) {
             prop_assert_eq!(&Filter::parse(&filter.to_string()).unwrap(), &filter);
             if let Ok(filter) = filter.resolve(&ty) {
-                let _ = filter.matches(ann(&ty).as_object());
+                let _ = filter.matches(ann(&ty).as_object(), &Work::new(10_000));
             }
         }
     }

@@ -9,7 +9,7 @@
 //! discovery read the same tables and know no attribute of their own.
 //!
 //! ```
-//! use scim::{Filter, PatchOp, ResourceType};
+//! use scim::{Filter, PatchOp, ResourceType, Work};
 //!
 //! let user = ResourceType::user();
 //! let body = scim::json::parse(br#"{"userName": "ann@example.com", "active": "True"}"#)?;
@@ -22,7 +22,8 @@
 //! assert_eq!(ann.changed(&patched)[0].path, "emails");
 //!
 //! let filter = Filter::parse(r#"emails[type eq "work"] and active eq true"#)?;
-//! assert!(filter.resolve(user)?.matches(patched.as_object()));
+//! let work = Work::new(1_000);
+//! assert_eq!(filter.resolve(user)?.matches(patched.as_object(), &work), Ok(true));
 //! # Ok::<(), scim::Error>(())
 //! ```
 //!
@@ -30,7 +31,7 @@
 //! knows, without what the client does not want to see.
 //!
 //! ```
-//! use scim::{ListResponse, Meta, Object, ResourceType, SearchRequest};
+//! use scim::{ListResponse, Meta, Object, ResourceType, SearchRequest, Work};
 //!
 //! let user = ResourceType::user();
 //! let ann = user.read(scim::json::parse(br#"{"userName": "ann", "title": "Engineer"}"#)?, None)?;
@@ -48,7 +49,7 @@
 //! })?;
 //! let ann = ann.represent(user, "2819c223", &meta, Object::new());
 //! // Whoever has more than one sorts them by these.
-//! let _key = asked.sort.as_ref().unwrap().resolve(user)?.key(&ann);
+//! let _key = asked.sort.as_ref().unwrap().resolve(user)?.key(&ann, &Work::new(1_000)).unwrap();
 //! let list = ListResponse::whole(vec![asked.projection(user)?.apply(ann, user)]);
 //! let shown = &list.to_object()["Resources"][0];
 //! assert_eq!(shown["userName"], "ann");
@@ -98,10 +99,12 @@
 //!
 //! It does not panic, whatever a client sends, and it does not recurse deeper
 //! than [`json::MAX_DEPTH`] and [`MAX_FILTER_DEPTH`]. What takes long is bounded
-//! ([`MAX_FILTER_TERMS`], [`MAX_OPERATIONS`], [`MAX_COMPARISONS`]), the rest is
-//! done in time that grows with the size of the message. `Debug` shows names of attributes
+//! ([`MAX_FILTER_TERMS`], [`MAX_OPERATIONS`], [`MAX_COMPARISONS`]) or counted
+//! against a budget of the caller's ([`Work`]), the rest is done in time that
+//! grows with the size of the message. `Debug` shows names of attributes
 //! and no values, and an [`Error`] quotes nothing that is never returned.
 
+mod columns;
 mod definition;
 mod discovery_schemas;
 mod door;
@@ -123,6 +126,7 @@ mod sort;
 mod strict;
 mod user;
 mod value;
+mod work;
 
 pub mod bulk;
 pub mod discovery;
@@ -149,6 +153,7 @@ pub use schema::{
 pub use search::{SEARCH_REQUEST_SCHEMA, SearchRequest};
 pub use sort::{ResolvedSort, Sort, SortKey};
 pub use user::{ENTERPRISE_USER_SCHEMA, USER_SCHEMA};
+pub use work::{Work, WorkSpent};
 
 /// A JSON object, with its members in order.
 pub type Object = serde_json::Map<String, serde_json::Value>;

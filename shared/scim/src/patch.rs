@@ -21,12 +21,13 @@ use crate::door::{
     read_elements, read_one, read_value, stays, take, two_primaries, value_key,
 };
 use crate::error::{Error, describe, quote};
-use crate::filter::{ElementNode, Expression, Filter, MAX_FILTER_BYTES, Parser, resolve_element};
+use crate::filter::{ElementFilter, Expression, Filter, MAX_FILTER_BYTES, Parser};
 use crate::quirks::{self, RemovedValues};
 use crate::resource::Resource;
 use crate::schema::{Attribute, Located, Mutability, Place, ResourceType, Schema, Target};
 use crate::strict::{check_value, unknown};
 use crate::value::{comparison_key, is_unassigned};
+use crate::work::{Work, WorkSpent};
 
 /// The URI of the PATCH message (RFC 7644 §3.5.2).
 pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
@@ -35,10 +36,11 @@ pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp
 /// number of values (X25).
 pub const MAX_OPERATIONS: usize = 1_000;
 
-/// How often the operations of one message may compare an element of a list
-/// (one with long texts counts as several), in all. A thousand operations on a list of a thousand elements need no more
-/// than that; without an end to it, a body of 5 MB could ask for an hour.
-pub const MAX_COMPARISONS: usize = 4_000_000;
+/// How many comparisons of elements of lists the operations of one message may
+/// make in all, in units of [`Work`]. A thousand operations on a list of a
+/// thousand elements need no more than that; without a limit, a body of 5 MB
+/// could ask for an hour.
+pub const MAX_COMPARISONS: usize = 8_000_000;
 
 /// A PATCH message, reduced to operations on one attribute each.
 ///
@@ -528,7 +530,7 @@ impl<'a> Reader<'a> {
         // What is wrong within the brackets is 400 `invalidFilter`: RFC 7644
         // table 9 names the filter of a PATCH path there.
         let expression = parser.element_filter(0)?;
-        resolve_element(&expression, target.attribute, target.place())?;
+        ElementFilter::resolve(&expression, target)?;
         let sub = if parser.eat('.') {
             let name = parser.path().map_err(malformed)?;
             Some(target.attribute.sub_attribute(name).ok_or_else(unknown)?)
@@ -571,31 +573,23 @@ impl PatchOp {
         id: &str,
     ) -> Result<Resource, Error> {
         let mut document = resource.as_object().clone();
-        let mut work = Work(MAX_COMPARISONS);
+        let work = Work::new(MAX_COMPARISONS);
         for operation in &self.operations {
-            operation.apply(ty, &mut document, id, &mut work)?;
+            operation.apply(ty, &mut document, id, &work)?;
         }
         ty.read_patched(document, resource)
     }
 }
 
-/// How many comparisons a message may still ask for.
-struct Work(usize);
-
-impl Work {
-    fn spend(&mut self, comparisons: usize) -> Result<(), Error> {
-        match self.0.checked_sub(comparisons) {
-            Some(left) => {
-                self.0 = left;
-                Ok(())
-            }
-            None => Err(Error::too_many(format_args!(
-                "the operations would compare elements of lists more than {MAX_COMPARISONS} times; \
-                 send them in several requests, or many values in one operation"
-            ))),
-        }
-    }
+fn too_many(_: WorkSpent) -> Error {
+    Error::too_many(format_args!(
+        "the operations would compare elements of lists more than {MAX_COMPARISONS} times; \
+         send them in several requests, or many values in one operation"
+    ))
 }
+
+/// The units of [`Work`] that it takes to tell by its value and its type which element is meant.
+const EACH: usize = 4;
 
 /// How much there is to compare: the elements, and once more for every 64 bytes
 /// of their texts.
@@ -616,7 +610,7 @@ impl Operation {
         ty: &ResourceType,
         document: &mut Object,
         id: &str,
-        work: &mut Work,
+        work: &Work,
     ) -> Result<(), Error> {
         let target = self.target(ty)?;
         let place = target.place();
@@ -687,19 +681,19 @@ impl Operation {
     }
 
     /// Edits the object that holds the attribute: the resource or an extension.
-    fn edit(&self, target: Target<'_>, holder: &mut Object, work: &mut Work) -> Result<(), Error> {
+    fn edit(&self, target: Target<'_>, holder: &mut Object, work: &Work) -> Result<(), Error> {
         let name = &target.attribute.name;
         if target.attribute.multi_valued {
             let mut elements = match holder.get_mut(name).map(Value::take) {
                 Some(Value::Array(elements)) => elements,
                 _ => Vec::new(),
             };
-            // Without a filter, elements are compared by their value and their type.
-            let filter = self.path.filter.as_ref();
-            let each = filter.map_or(2, |filter| filter.expression().comparisons());
-            let weight = weight(&elements).saturating_add(weight(&self.values));
-            work.spend(weight.saturating_mul(each))?;
-            let touched = self.edit_elements(target, &mut elements)?;
+            if self.path.filter.is_none() {
+                // Elements are compared by their value and their type.
+                let weight = weight(&elements).saturating_add(weight(&self.values));
+                work.spend(weight.saturating_mul(EACH)).map_err(too_many)?;
+            }
+            let touched = self.edit_elements(target, &mut elements, work)?;
             settle_primary(target, &mut elements, &touched)?;
             holder.insert(name.clone(), Value::Array(elements));
             return Ok(());
@@ -752,6 +746,7 @@ impl Operation {
         &self,
         target: Target<'_>,
         elements: &mut Vec<Value>,
+        work: &Work,
     ) -> Result<HashSet<usize>, Error> {
         let attribute = target.attribute;
         if self.path.filter.is_none() && target.sub.is_none() {
@@ -775,14 +770,23 @@ impl Operation {
         let place = target.place();
         let filter = match &self.path.filter {
             None => None,
-            Some(filter) => Some(resolve_element(filter.expression(), attribute, place)?),
+            Some(filter) => {
+                let list = Target {
+                    sub: None,
+                    ..target
+                };
+                Some(ElementFilter::resolve(filter.expression(), list)?)
+            }
         };
-        let selects =
-            |element: &Value| filter.as_ref().is_none_or(|filter| filter.matches(element));
+        let selected = match &filter {
+            None => vec![true; elements.len()],
+            Some(filter) => filter.select(elements, work).map_err(too_many)?,
+        };
 
         if target.sub.is_none() && (self.op == Op::Remove || self.values.is_empty()) {
             let before = elements.len();
-            elements.retain(|element| !selects(element));
+            let mut selected = selected.into_iter();
+            elements.retain(|_| selected.next() != Some(true));
             if self.op == Op::Replace && elements.len() == before {
                 return Err(nothing_selected(place));
             }
@@ -790,13 +794,13 @@ impl Operation {
         }
 
         if self.op == Op::Remove {
-            self.remove_parts(target, elements, selects)?;
+            self.remove_parts(target, elements, selected)?;
             return Ok(HashSet::new());
         }
 
         let mut touched = HashSet::new();
-        for (index, element) in elements.iter_mut().enumerate() {
-            if selects(element) {
+        for ((index, element), selected) in elements.iter_mut().enumerate().zip(selected) {
+            if selected {
                 self.edit_element(target, element)?;
                 touched.insert(index);
             }
@@ -806,7 +810,7 @@ impl Operation {
             if self.op == Op::Replace && filter.is_some() {
                 return Err(nothing_selected(place));
             }
-            let element = self.new_element(target, filter.as_ref())?;
+            let element = self.new_element(target, filter.as_ref(), work)?;
             touched.insert(elements.len());
             elements.push(element);
         }
@@ -820,7 +824,7 @@ impl Operation {
         &self,
         target: Target<'_>,
         elements: &mut Vec<Value>,
-        selects: impl Fn(&Value) -> bool,
+        selected: Vec<bool>,
     ) -> Result<(), Error> {
         let attribute = target.attribute;
         let selected_by = self
@@ -837,8 +841,7 @@ impl Operation {
                         .any(|name| name != "primary" && !selected_by.contains_key(name))
             })
         };
-        for mut element in std::mem::take(elements) {
-            let selected = selects(&element);
+        for (mut element, selected) in std::mem::take(elements).into_iter().zip(selected) {
             if selected {
                 self.edit_element(target, &mut element)?;
             }
@@ -899,7 +902,8 @@ impl Operation {
     fn new_element(
         &self,
         target: Target<'_>,
-        filter: Option<&ElementNode<'_>>,
+        filter: Option<&ElementFilter<'_>>,
+        work: &Work,
     ) -> Result<Value, Error> {
         let attribute = target.attribute;
         let place = target.place();
@@ -915,7 +919,7 @@ impl Operation {
             // one there is nothing left that it selects.
             element.remove(&sub.name);
         }
-        let before = Value::Object(element.clone());
+        let before = element.clone();
         match (target.sub, self.values.first()) {
             (Some(sub), _) => self.set(sub, place, &mut element)?,
             (None, Some(Value::Object(new))) => {
@@ -928,12 +932,15 @@ impl Operation {
             (None, None) => {}
         }
         in_schema_order(attribute, &mut element);
-        let element = Value::Object(element);
-        match filter {
-            Some(filter) if !filter.matches(&element) && !filter.matches(&before) => {
-                Err(nothing_selected(place))
-            }
-            _ => Ok(element),
+        let Some(filter) = filter else {
+            return Ok(Value::Object(element));
+        };
+        let candidates = [element, before].map(Value::Object);
+        let selected = filter.select(&candidates, work).map_err(too_many)?;
+        let [element, _] = candidates;
+        match selected.contains(&true) {
+            true => Ok(element),
+            false => Err(nothing_selected(place)),
         }
     }
 }

@@ -11,12 +11,14 @@ use jiff::Timestamp;
 use serde_json::{Number, Value};
 
 use crate::Object;
+use crate::columns::attribute_value;
 use crate::door::is_primary;
 use crate::error::{Error, quote};
-use crate::filter::{attribute_value, with_value};
-use crate::fold::fold;
+use crate::filter::with_value;
+use crate::fold::{cost_of_folding, fold};
 use crate::schema::{Kind, Located, ResourceType, Returned, Target};
 use crate::value::{compare_numbers, date_time, is_unassigned};
+use crate::work::{Work, WorkSpent};
 
 /// What a list is sorted by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +103,12 @@ pub struct ResolvedSort<'a> {
 
 impl ResolvedSort<'_> {
     /// What a representation is sorted by.
-    pub fn key(&self, representation: &Object) -> SortKey {
+    ///
+    /// # Errors
+    ///
+    /// [`WorkSpent`] if finding it takes more of `work` than is left.
+    pub fn key(&self, representation: &Object, work: &Work) -> Result<SortKey, WorkSpent> {
+        let mut looked_at = 0;
         let value = self.target.and_then(|target| {
             // What has a default and is not there means the default.
             let value = attribute_value(target, representation);
@@ -109,6 +116,7 @@ impl ResolvedSort<'_> {
             let value = match value {
                 Value::Array(elements) => elements
                     .iter()
+                    .inspect(|_| looked_at += 1)
                     .find(|element| is_primary(element))
                     .or_else(|| elements.first())?,
                 value => value,
@@ -119,10 +127,12 @@ impl ResolvedSort<'_> {
             };
             Some((target.sub.unwrap_or(target.attribute), value))
         });
+        let text = value.and_then(|(_, value)| value.as_str());
+        work.spend(looked_at + text.map_or(1, cost_of_folding))?;
         let Some((attribute, value)) = value.filter(|(_, value)| !is_unassigned(value)) else {
-            return SortKey(Key::Missing);
+            return Ok(SortKey(Key::Missing));
         };
-        SortKey(match value {
+        Ok(SortKey(match value {
             Value::Bool(value) => Key::Boolean(*value),
             Value::Number(value) => Key::Number(value.clone()),
             Value::String(text) if attribute.kind == Kind::DateTime => match date_time(text) {
@@ -132,7 +142,7 @@ impl ResolvedSort<'_> {
             Value::String(text) if attribute.case_exact => Key::Text(text.clone()),
             Value::String(text) => Key::Text(fold(text)),
             _ => Key::Missing,
-        })
+        }))
     }
 
     /// Whether this is the order of ids, in which resources may stand already.
@@ -203,7 +213,9 @@ mod tests {
         let mut keys: Vec<_> = resources
             .iter()
             .map(|resource| {
-                let key = order.key(resource.as_object().unwrap());
+                let key = order
+                    .key(resource.as_object().unwrap(), &Work::new(100))
+                    .unwrap();
                 (key, resource["n"].as_i64().unwrap())
             })
             .collect();
