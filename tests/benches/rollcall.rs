@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use divan::{Bencher, black_box};
@@ -13,6 +14,16 @@ use tokio::runtime::Runtime;
 
 fn main() {
     divan::main();
+    // Like a benchmark of divan, but for the ratio: run by `cargo bench`, not by `cargo test`, and by its name.
+    let mut arguments = std::env::args().skip(1);
+    let benched = arguments.any(|argument| argument == "--bench");
+    let wanted = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'));
+    let mut wanted = wanted.peekable();
+    if benched && (wanted.peek().is_none() || wanted.any(|name| SIZE_NAME.contains(&name))) {
+        the_size_of_the_table();
+    }
 }
 
 fn object(value: Value) -> Object {
@@ -222,4 +233,84 @@ fn remove_one_member_through_the_router(bencher: Bencher, size: usize) {
     bencher
         .with_inputs(|| groups.patch(size, true))
         .bench_local_values(|()| groups.patch(size, false));
+}
+
+const SIZE_NAME: &str = "the_size_of_the_table";
+
+/// A PATCH and a creation in directories of 1,000 and of 100,000 users, one after the other in turns, so that what else
+/// the machine does slows all of them alike. All users were created within the last minutes, as an import does it, so
+/// the tokens of 100,000 transactions are kept.
+fn the_size_of_the_table() {
+    const USERS: [usize; 2] = [1_000, 100_000];
+    const ROUNDS: usize = 500;
+    let directories = USERS.map(|users| {
+        let deployed = Deployed::new();
+        let ids = deployed.import(users);
+        (deployed, ids)
+    });
+    let mut times: [[Vec<Duration>; 2]; 2] = Default::default();
+    for round in 0..ROUNDS {
+        for (size, (deployed, ids)) in directories.iter().enumerate() {
+            // Far from each other, and none twice.
+            let id = &ids[round * (ids.len() / ROUNDS)];
+            let operations = json!([{"op": "replace", "value": {"title": format!("{round}")}}]);
+            let patch = json!({"schemas": [scim::PATCH_OP_SCHEMA], "Operations": operations});
+            let create = json!({"userName": format!("new{round}@example.com")});
+            let requests = [
+                ("PATCH", format!("/Users/{id}"), patch, 200),
+                ("POST", "/Users".to_owned(), create, 201),
+            ];
+            for (kind, (method, path, body, expected)) in requests.into_iter().enumerate() {
+                let body = body.to_string();
+                let begun = Instant::now();
+                let status = deployed.send(method, &path, body);
+                times[kind][size].push(begun.elapsed());
+                assert_eq!(status, expected);
+            }
+        }
+    }
+    println!("{SIZE_NAME}: medians of {ROUNDS}");
+    for (kind, name) in ["PATCH", "create"].into_iter().enumerate() {
+        let [small, large] = &mut times[kind];
+        let [small, large] = [small, large].map(|times| {
+            times.sort_unstable();
+            times[ROUNDS / 2].as_secs_f64() * 1_000.0
+        });
+        let ratio = large / small;
+        println!(
+            "  {name}: {small:.2} ms at {} users, {large:.2} ms at {}: {ratio:.2} times",
+            USERS[0], USERS[1]
+        );
+    }
+}
+
+impl Deployed {
+    /// Creates users by bulk requests, and gives their ids.
+    fn import(&self, users: usize) -> Vec<String> {
+        const AT_ONCE: usize = 1_000;
+        let mut ids = Vec::with_capacity(users);
+        for begin in (0..users).step_by(AT_ONCE) {
+            let operations: Vec<Value> = (begin..begin + AT_ONCE)
+                .map(|number| {
+                    let mut user = ann();
+                    user["userName"] = json!(format!("ann{number}@example.com"));
+                    user["externalId"] = json!(format!("00u{number}"));
+                    user["emails"][0]["value"] = json!(format!("ann{number}@example.com"));
+                    json!({"method": "POST", "path": "/Users", "bulkId": number.to_string(), "data": user})
+                })
+                .collect();
+            let (status, answer) = self.ask(
+                "POST",
+                "/Bulk",
+                json!({"Operations": operations}).to_string(),
+            );
+            assert_eq!(status, 200, "{answer}");
+            for outcome in answer["Operations"].as_array().unwrap() {
+                assert_eq!(outcome["status"], "201", "{outcome}");
+                let location = outcome["location"].as_str().unwrap();
+                ids.push(location.rsplit('/').next().unwrap().to_owned());
+            }
+        }
+        ids
+    }
 }

@@ -390,6 +390,52 @@ async fn a_signature_is_enough_where_it_is_asked_for() {
     }
 }
 
+/// With AdminAuth=iam API Gateway compares policies with the path as it was sent, so that path is served, or none.
+#[tokio::test]
+async fn a_signature_is_for_the_path_that_is_served() {
+    let world = World::new().await;
+    let settings = Settings {
+        admin_auth: AdminAuth::Iam,
+        ..world.deployed()
+    };
+    let router = directories::router(Gateway::new(world.cloud.config(), settings));
+    let id = &world.directory;
+    let ask = async |path: &str, proxy: &str| {
+        let event = json!({
+            "version": "2.0", "routeKey": "ANY /v1/{proxy+}", "rawPath": path, "rawQueryString": "",
+            "pathParameters": {"proxy": proxy}, "headers": {"host": HOST},
+            "requestContext": {
+                "accountId": "1", "apiId": "a", "domainName": HOST, "stage": "$default", "requestId": "r",
+                "authorizer": {"iam": {"userArn": "arn:aws:iam::1:role/backend"}},
+                "http": {"method": "GET", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "x"},
+                "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000_u64,
+            },
+            "isBase64Encoded": false,
+        });
+        let event = lambda_http::LambdaEvent::new(
+            serde_json::from_value(event).unwrap(),
+            lambda_http::Context::default(),
+        );
+        let Ok(answer) = gateway::answer(router.clone(), event).await;
+        serde_json::to_value(answer).unwrap()["statusCode"].clone()
+    };
+    let users = format!("directories/{id}/users");
+    assert_eq!(ask(&format!("/v1/{users}"), &users).await, 200);
+    for (path, proxy) in [
+        // A policy for /v1/directories/other/* would open this directory.
+        (
+            format!("/v1/directories/other/../{id}/users"),
+            format!("directories/other/../{id}/users"),
+        ),
+        // A policy that denies /v1/directories/* would not be asked.
+        (format!("/v1//{users}"), format!("/{users}")),
+        (format!("/v1/{users}"), format!("%64irectories/{id}/users")),
+        (format!("/v1/{users}"), format!("directories/{id}%2Fusers")),
+    ] {
+        assert_eq!(ask(&path, &proxy).await, 400, "{path} {proxy}");
+    }
+}
+
 /// The description has every route of the router with every method, and no other.
 #[tokio::test]
 async fn the_description_has_every_route() {

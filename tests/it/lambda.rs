@@ -317,6 +317,67 @@ async fn the_users_function_answers_under_lambda() {
     }
 }
 
+/// Between the event and the router: nothing in an event ends the process, and what is data of a segment stays it.
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_events_are_answered_under_lambda() {
+    let world = World::new().await;
+    let ann = world.post("/Users", &user("ann@example.com")).await.id();
+    let mut users = Function::start(&world, "users", "UsersFunction").await;
+    let get = |path: &str, query: &str| api_event(&world, "GET", path, query, None);
+    let mut host = get("/Users", "");
+    host["headers"]["host"] = json!("127.0.0.1:99999");
+    let mut header = get("/Users", "");
+    header["headers"]["if-none-match"] = json!("a\u{0}b");
+    let mut cut = api_event(&world, "DELETE", &format!("/Users/{ann}"), "", None);
+    // As it is said to come when ?x was sent encoded.
+    cut["routeKey"] = json!("ANY /scim/v2/{directory}/Users/{proxy+}");
+    cut["pathParameters"] = json!({"directory": world.directory, "proxy": format!("{ann}%3Fx")});
+    let rest = json!({
+        "resource": "/{proxy+}", "path": format!("{}/Users/{ann}", world.base()), "httpMethod": "GET",
+        "headers": {"Authorization": "Bearer wrong", "Host": HOST},
+        "multiValueHeaders": {"Authorization": [format!("Bearer {}", world.token)], "Host": [HOST]},
+        "multiValueQueryStringParameters": {"attributes": ["userName"]},
+        "requestContext": {
+            "accountId": "1", "apiId": "a", "domainName": HOST, "httpMethod": "GET", "identity": {"sourceIp": "192.0.2.1"},
+            "path": "/live/x", "requestId": "r", "resourceId": "r", "resourcePath": "/{proxy+}", "stage": "live",
+        },
+        "body": null, "isBase64Encoded": false,
+    });
+    for (event, status) in [
+        (get("/Users", "filter=userName eq \"ann@example.com\""), 200),
+        (get("/Users", "filter=userName eq \u{1}#"), 400),
+        (get("/Users/\u{0}", ""), 404),
+        (
+            api_event(&world, "DELETE", &format!("/Users/{ann}?x"), "", None),
+            404,
+        ),
+        (
+            api_event(&world, "DELETE", &format!("/Users/{ann}#x"), "", None),
+            404,
+        ),
+        (cut, 400),
+        (get("/Users/../Users", ""), 400),
+        (host, 200),
+        (header, 400),
+        (rest, 200),
+        (get(&format!("//Users//{ann}"), ""), 200),
+    ] {
+        let answer = users.call(event.clone()).await;
+        assert_eq!(answer["statusCode"], status, "{event} {answer}");
+    }
+    world.get(&format!("/Users/{ann}")).await.expect(200);
+    // One line for each, with those that were refused.
+    let log = users.stop().await;
+    assert_eq!(log.matches("\"answered\"").count(), 11, "{log}");
+
+    // Where API Gateway does not take two slashes for one, it hands the request to the function for all the rest.
+    let mut discovery = Function::start(&world, "discovery", "DiscoveryFunction").await;
+    let answer = discovery.call(get("//Users", "count=1")).await;
+    assert_eq!(answer["statusCode"], 308, "{answer}");
+    let location = format!("https://{HOST}{}/Users?count=1", world.base());
+    assert_eq!(answer["headers"]["location"], location);
+}
+
 /// A7: what the functions log as they are deployed, while every transcript is played: one line for each request, and in
 /// none of them a token or a person.
 #[tokio::test(flavor = "multi_thread")]

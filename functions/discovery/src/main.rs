@@ -3,5 +3,5 @@
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     lambda_http::tracing::init_default_subscriber();
-    lambda_http::run(discovery::router(gateway::Gateway::from_env().await?)).await
+    gateway::run(discovery::router(gateway::Gateway::from_env().await?)).await
 }

@@ -1,8 +1,8 @@
 //! The local API Gateway: an HTTP request becomes the event that an HTTP API sends, and the function's answer becomes
 //! the HTTP response.
 //!
-//! Both ways go through `lambda_http`, the code that runs in production, so a function never learns that it is not in
-//! the cloud. The limits are API Gateway's own, with its own bodies, since a client meets them before any function.
+//! Both ways go through `gateway::answer`, the code that runs in production, so a function never learns that it is not
+//! in the cloud. The limits are API Gateway's own, with its own bodies, since a client meets them before any function.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -13,13 +13,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use lambda_http::request::LambdaRequest;
-use lambda_http::{Adapter, Context, LambdaEvent};
+use lambda_http::{Context, LambdaEvent};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tower::Service;
 
 use crate::template::{Match, Routes};
 use crate::{Clock, random_id};
@@ -221,12 +220,9 @@ impl Api {
                     None => self.domain.clone(),
                 });
         // In the cloud a host that is not the API's never gets here; one that is not even a host must not either.
-        let valid = Uri::builder()
-            .scheme("http")
-            .authority(host.as_str())
-            .path_and_query("/")
-            .build();
-        valid.map_err(|_| StatusCode::BAD_REQUEST)?;
+        if !is_host(host) {
+            return Err(StatusCode::BAD_REQUEST);
+        }
         let port = self
             .domain
             .rsplit_once(':')
@@ -253,11 +249,9 @@ impl Api {
 
 /// Calls a function as Lambda's runtime would: event in, answer out, both as JSON.
 async fn invoke(function: Router, event: String) -> Option<Answer> {
-    let payload: LambdaRequest = serde_json::from_str(&event).ok()?;
+    let payload = serde_json::from_str(&event).ok()?;
     let event = LambdaEvent::new(payload, Context::default());
-    // A router is ready at any time; and the adapter, which cannot cross threads, is gone before anything waits.
-    let call = Adapter::from(function).call(event);
-    let answer = call.await.ok()?;
+    let Ok(answer) = gateway::answer(function, event).await;
     let json = serde_json::to_string(&answer).ok()?;
     if json.len() > PAYLOAD {
         return None;
@@ -322,6 +316,17 @@ fn head_size<B>(request: &Request<B>) -> usize {
 
 fn text_of<'a>(headers: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     headers.get(name).map(String::as_str).unwrap_or_default()
+}
+
+/// Whether a text is a host, with or without a port (RFC 9110 §7.2).
+fn is_host(text: &str) -> bool {
+    let Ok(authority) = text.parse::<Authority>() else {
+        return false;
+    };
+    let host = authority.host();
+    let port = text.strip_prefix(host);
+    let numbered = authority.port_u16().is_some();
+    !host.is_empty() && port.is_some_and(|port| matches!(port, "" | ":") || numbered)
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -18,7 +18,9 @@ use rusqlite::Connection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::tokens::Tokens;
 use crate::{Error, random_id};
 
 /// The index by which the engine finds the newest stream record at once.
@@ -89,6 +91,7 @@ impl Engine {
         std::thread::Builder::new()
             .name("dynamodb".to_owned())
             .spawn(move || {
+                let mut tokens = Tokens::default();
                 while let Ok(job) = queue.recv() {
                     // A caller that has gone away is no reason not to perform what it asked: that is what a
                     // time-out looks like from the service's side.
@@ -98,7 +101,8 @@ impl Engine {
                             body,
                             answer,
                         } => {
-                            let _ = answer.send(answer_to(&database, &operation, &body));
+                            let performed = answer_to(&database, &mut tokens, &operation, &body);
+                            let _ = answer.send(performed);
                         }
                         Job::Expire { done } => {
                             let _ = done.send(database.sweep_ttl().unwrap_or_default());
@@ -159,8 +163,8 @@ impl Engine {
     }
 }
 
-fn answer_to(database: &Database, operation: &str, body: &[u8]) -> Answer {
-    match perform(database, operation, body) {
+fn answer_to(database: &Database, tokens: &mut Tokens, operation: &str, body: &[u8]) -> Answer {
+    match perform(database, tokens, operation, body) {
         Ok(answer) => answer,
         Err(Refusal::Engine(error)) => refused(&error),
         Err(Refusal::UnknownOperation) => Answer {
@@ -216,7 +220,12 @@ impl Consumed for Option<Vec<ConsumedCapacity>> {
     }
 }
 
-fn perform(db: &Database, operation: &str, body: &[u8]) -> Result<Answer, Refusal> {
+fn perform(
+    db: &Database,
+    tokens: &mut Tokens,
+    operation: &str,
+    body: &[u8],
+) -> Result<Answer, Refusal> {
     /// Performs an operation that is not billed by capacity.
     macro_rules! plain {
         ($call:ident) => {
@@ -226,7 +235,10 @@ fn perform(db: &Database, operation: &str, body: &[u8]) -> Result<Answer, Refusa
     /// Performs an operation and asks what it consumed, whether or not the caller asked; the caller is told only if it
     /// did, so that the answer is the one AWS would have given.
     macro_rules! metered {
-        ($call:ident, $request:ty, $meter:expr) => {{
+        ($call:ident, $request:ty, $meter:expr) => {
+            metered!((|request| db.$call(request)), $request, $meter)
+        };
+        (($perform:expr), $request:ty, $meter:expr) => {{
             let mut request: $request = decode(body)?;
             let asked = !matches!(
                 request.return_consumed_capacity.as_deref(),
@@ -235,7 +247,7 @@ fn perform(db: &Database, operation: &str, body: &[u8]) -> Result<Answer, Refusa
             if !asked {
                 request.return_consumed_capacity = Some("TOTAL".to_owned());
             }
-            let mut response = db.$call(request)?;
+            let mut response = $perform(request)?;
             let units = units(response.consumed_capacity.consumed(), $meter);
             if !asked {
                 response.consumed_capacity = None;
@@ -274,7 +286,7 @@ fn perform(db: &Database, operation: &str, body: &[u8]) -> Result<Answer, Refusa
             Meter::Write
         ),
         "TransactWriteItems" => metered!(
-            transact_write_items,
+            (|request| tokens.transact(db, Instant::now(), request)),
             actions::transact_write_items::TransactWriteItemsRequest,
             Meter::Write
         ),

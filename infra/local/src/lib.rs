@@ -21,6 +21,7 @@ mod server;
 mod stack;
 mod stream;
 mod template;
+mod tokens;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -701,11 +701,11 @@ impl Route {
 }
 
 impl Routes {
-    /// The route that takes a request, by its path as it was sent. A slash at its end does not count, though the
-    /// function is shown it (tried on AWS by others: aws-powertools/powertools-lambda-python #1552).
+    /// The route that takes a request, by its path as it was sent. Neither a slash at its end nor a second one beside
+    /// another counts, though the function is shown both (tried on AWS by others: aws-powertools/powertools-lambda-python
+    /// #1552; localstack #11253, for a REST API).
     pub fn find(&self, method: &Method, path: &str) -> Option<Match<'_>> {
-        let path = path.strip_prefix('/').unwrap_or(path);
-        let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
+        let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         self.0
             .iter()
             .filter_map(|route| {

@@ -8,6 +8,7 @@
 
 mod admin;
 mod auth;
+mod event;
 mod fresh;
 mod limit;
 mod problem;
@@ -32,10 +33,11 @@ use limit::Limits;
 
 pub use admin::{ADMIN_KEY_PREFIX, ADMIN_SECRETS, AdminAuth, Administrator, Reader, Writer};
 pub use auth::{Authenticated, BearerToken, Rotated, TokenState};
+pub use event::{ApiEvent, answer, run};
 pub use problem::Problem;
 pub use request::{
     Asked, At, Body, JsonBytes, MAX_ADMIN_BODY_BYTES, MAX_BODY_BYTES, Params, admin_routes,
-    parse_id, routes,
+    parse_id, refuse_coding, routes,
 };
 pub use response::{
     Error, created, described, list, named, no_content, not_found, object, resource, unmodified,

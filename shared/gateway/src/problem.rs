@@ -3,12 +3,12 @@
 
 use axum::response::{IntoResponse, Response};
 use directory::Invalid;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::response::RETRY_SECONDS;
+use crate::response::{ACCEPTED_CODING, CONTENT_CODING, RETRY_SECONDS};
 
 /// What is wrong with one part of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub struct Problem {
     status: u16,
     detail: String,
     wrong: Vec<Wrong>,
-    challenge: Option<&'static str>,
+    /// A header that this problem calls for.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -36,7 +37,7 @@ impl Problem {
             status,
             detail: detail.into(),
             wrong: vec![],
-            challenge: None,
+            header: None,
         }
     }
 
@@ -83,7 +84,7 @@ impl Problem {
             ),
         };
         Self {
-            challenge: Some(challenge),
+            header: Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge))),
             ..Self::new(401, detail)
         }
     }
@@ -122,6 +123,10 @@ impl From<Error> for Problem {
                 tracing::error!(error = %error.source_chain(), status = 503, "request failed");
                 Self::new(503, "Secrets cannot be read right now. Try again.")
             }
+            Error::ContentCoding => Self {
+                header: Some((ACCEPT_ENCODING, ACCEPTED_CODING)),
+                ..Self::new(415, CONTENT_CODING)
+            },
             Error::Scim(error) => Self::new(error.status(), error.to_string()),
             Error::Store(store) => match store {
                 directory::Error::NotFound => Self::not_found("directory"),
@@ -163,8 +168,8 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(CONTENT_TYPE, media_type);
-        if let Some(challenge) = self.challenge {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
         }
         if matches!(self.status, 429 | 503) {
             headers.insert(RETRY_AFTER, RETRY_SECONDS.into());

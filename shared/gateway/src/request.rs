@@ -13,15 +13,17 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use directory::{DirectoryId, ResourceId};
-use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use lambda_http::RequestExt;
 use scim::{Object, Projection, ResourceType, SearchRequest};
 use tower_http::compression::CompressionLayer;
 use tracing::Instrument;
 
 use crate::auth::Beside;
+use crate::event::Refused;
 use crate::problem::Problem;
 use crate::{Error, Gateway, not_found};
 
@@ -62,11 +64,12 @@ pub fn admin_routes<const N: usize>(
         router = router.route(path, methods);
     }
     let router = router
-        .fallback(async || {
-            Problem::new(
+        .fallback(async |request: Request| match request.extensions().get() {
+            Some(Refused(detail)) => Problem::new(400, detail),
+            None => Problem::new(
                 404,
                 "There is no such endpoint. GET /v1/openapi.json describes those there are.",
-            )
+            ),
         })
         .method_not_allowed_fallback(async |request: Request| {
             Problem::new(
@@ -85,9 +88,13 @@ fn served(router: Router<Gateway>, gateway: Gateway, most: usize) -> Router {
         .with_state(gateway)
 }
 
-/// 404 for what is no endpoint, 400 for another version of the protocol (H8), 501 for what SCIM has and this does not (H11).
+/// 404 for what is no endpoint, 400 for what is no request and for another version of the protocol (H8), 501 for what
+/// SCIM has and this does not (H11).
 async fn unknown_endpoint(State(gateway): State<Gateway>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
+    if let Some(Refused(detail)) = parts.extensions.get() {
+        return refuse(scim::Error::new(400, None, detail));
+    }
     let path = parts.uri.path();
     let mut segments = path.trim_matches('/').split('/');
     let (scim, version, _directory, endpoint) = (
@@ -115,6 +122,12 @@ async fn unknown_endpoint(State(gateway): State<Gateway>, request: Request) -> R
         if version == Some("v2") && endpoint == Some("Me") {
             return refuse(scim::Error::new(501, None, "/Me is not supported."));
         }
+        let elsewhere = matches!(endpoint, Some("Users" | "Groups" | "Bulk" | ".search"));
+        if elsewhere && parts.raw_http_path().contains("//") {
+            // API Gateway has taken the two slashes for another endpoint than the one that is meant.
+            let detail = "The address has two slashes where one belongs. Send the request to the one in Location.";
+            return moved(&gateway, &parts, path_and_query(&parts.uri), detail);
+        }
     }
     refuse(scim::Error::new(
         404,
@@ -129,15 +142,24 @@ fn refuse(error: scim::Error) -> Response {
 
 /// 308 to the newest version for an address that names none (RFC 7644 §3.13, §3.12): the same request works there.
 fn without_version(gateway: &Gateway, parts: &Parts) -> Response {
-    let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let target = path_and_query(&parts.uri);
     let target = target.split_once("scim/").map_or("", |(_, target)| target);
-    let address = format!("{}/scim/v2/{target}", gateway.origin(parts));
     let detail = "The address names no version of SCIM. Send the request to /scim/v2/.";
+    moved(gateway, parts, &format!("/scim/v2/{target}"), detail)
+}
+
+/// 308 to another address of this service (RFC 7644 §3.12).
+fn moved(gateway: &Gateway, parts: &Parts, target: &str, detail: &str) -> Response {
+    let address = format!("{}{target}", gateway.origin(parts));
     let mut response = refuse(scim::Error::new(308, None, detail));
     if let Ok(address) = HeaderValue::try_from(address) {
         response.headers_mut().insert(LOCATION, address);
     }
     response
+}
+
+fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("", PathAndQuery::as_str)
 }
 
 /// 405, or for OPTIONS 204 to whoever asks (H11, H12); axum names the methods that would do in `Allow`.
@@ -278,6 +300,20 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     }
 }
 
+/// Refuses a body in a coding such as gzip, which nothing here decodes (RFC 9110 §8.4, §15.5.16).
+///
+/// # Errors
+///
+/// 415.
+pub fn refuse_coding(headers: &HeaderMap) -> Result<(), Error> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut named = codings.flat_map(|codings| codings.as_bytes().split(|byte| *byte == b','));
+    match named.all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        true => Ok(()),
+        false => Err(Error::ContentCoding),
+    }
+}
+
 /// A body of a type of JSON that is not read yet, of at most `MAX` bytes.
 pub struct JsonBytes<const MAX: usize>(pub Bytes);
 
@@ -300,6 +336,7 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for JsonBytes<MAX> {
                 .into());
             }
         }
+        refuse_coding(request.headers())?;
         // What the router takes at most is an error here.
         match Bytes::from_request(request, state).await {
             Ok(bytes) if bytes.len() <= MAX => Ok(Self(bytes)),

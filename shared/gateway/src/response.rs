@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
+    VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
 use scim::{ListResponse, Meta, Object, ResourceType};
@@ -46,9 +46,18 @@ pub enum Error {
     Unavailable(Box<dyn StdError + Send + Sync>),
     /// The store did not do it.
     Store(directory::Error),
+    /// The body is in a coding such as gzip: 415.
+    ContentCoding,
     /// The request breaks a rule of SCIM.
     Scim(scim::Error),
 }
+
+/// What is wrong with a body that has a `Content-Encoding`.
+pub(crate) const CONTENT_CODING: &str =
+    "The body is compressed, as its Content-Encoding says. Send it as it is, without that header.";
+
+/// The content codings that a body may have (RFC 9110 §15.5.16).
+pub(crate) const ACCEPTED_CODING: HeaderValue = HeaderValue::from_static("identity");
 
 impl Error {
     pub(crate) fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -63,6 +72,7 @@ impl Error {
             Self::Unavailable(source) => Some(source.as_ref()),
             Self::Store(error) => Some(error),
             Self::Scim(_)
+            | Self::ContentCoding
             | Self::Inactive
             | Self::TooFast { .. }
             | Self::Unauthenticated { .. } => None,
@@ -112,6 +122,7 @@ impl Error {
                 None,
                 "The token cannot be verified right now. Nothing was changed. Try again.",
             ),
+            Self::ContentCoding => scim::Error::new(415, None, CONTENT_CODING),
             Self::Scim(error) => error.clone(),
             Self::Store(error) => match error {
                 directory::Error::NotFound => {
@@ -188,6 +199,9 @@ impl IntoResponse for Error {
             }
             Self::Unavailable(_) | Self::Store(directory::Error::Busy) => {
                 headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+            }
+            Self::ContentCoding => {
+                headers.insert(ACCEPT_ENCODING, ACCEPTED_CODING);
             }
             Self::TooFast { retry_after, .. } => {
                 headers.insert(RETRY_AFTER, (*retry_after).into());

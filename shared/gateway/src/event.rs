@@ -1,0 +1,715 @@
+//! From the event of API Gateway to the request that a function's router sees.
+//!
+//! `lambda_http` pastes the path of an event into a URL and parses that. An HTTP API has decoded the path before
+//! ("Working with AWS Lambda proxy integrations for HTTP APIs"), so a second parser takes data for syntax: `%3F` would
+//! begin a query, `%23` a fragment, and `..` another directory. It also panics at a `Host` or a query that are no part
+//! of a URL. So requests are made here, and `lambda_http` is left what it does well: the answers, and the request
+//! context.
+//!
+//! What holds for every event:
+//!
+//! - Each segment of the path is encoded (RFC 3986 §2.2), and the router decodes it once. What stood in a segment is
+//!   data of that segment.
+//! - A path with a segment `.` or `..` is refused. API Gateway has chosen the function, and checked the signature where
+//!   there is one, by the path as it was sent; nothing may lead elsewhere afterwards.
+//! - Several slashes are one, as in a base URL that was pasted with a slash at its end. Not where API Gateway has
+//!   checked a signature, because a policy of IAM is about the path as it was sent.
+//! - An HTTP API does not show whether `a/b` was sent as `a%2Fb`. No id holds a slash, so both mean the resource `b`
+//!   below `a`, or none. Where the route's variables say that API Gateway took another path than the one that would be
+//!   served, the request is refused.
+//! - What cannot be a request is answered 400 by the function's router, in its own form and with its log line.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+
+use axum::Router;
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use lambda_http::aws_lambda_events::apigw::{
+    ApiGatewayProxyRequest, ApiGatewayProxyRequestContext, ApiGatewayV2httpRequest,
+    ApiGatewayV2httpRequestContext,
+};
+use lambda_http::request::{LambdaRequest, RequestContext};
+use lambda_http::{Adapter, LambdaEvent, RequestExt, Service, lambda_runtime, service_fn};
+use percent_encoding::{
+    AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode,
+};
+use serde::{Deserialize, Serialize};
+
+/// What a segment of a path does not hold as it is: all but the unreserved characters, the sub-delimiters, `:` and `@`
+/// (RFC 3986 §3.3).
+const IN_SEGMENT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// What a query does not hold as it is (RFC 3986 §3.4). `%` is as it was sent.
+const IN_QUERY: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// What the name or the value of a parameter does not hold as it is: all but the unreserved characters. A blank is
+/// `%20`, so that it is never taken for a plus.
+const IN_PARAMETER: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Runs a function: answers the events of this Lambda until it ends.
+///
+/// # Errors
+///
+/// When the Lambda Runtime API cannot be reached.
+pub async fn run(router: Router) -> Result<(), lambda_http::Error> {
+    lambda_runtime::run(service_fn(move |event| answer(router.clone(), event))).await
+}
+
+/// The answer of a function to an event, as API Gateway reads it. No event makes it panic.
+///
+/// # Errors
+///
+/// None.
+pub async fn answer(
+    mut router: Router,
+    event: LambdaEvent<ApiEvent>,
+) -> Result<impl Serialize + fmt::Debug + Send, Infallible> {
+    let LambdaEvent { payload, context } = event;
+    // An event without a request: it tells `lambda_http` in which form the answer is to be.
+    let empty = match &payload.0 {
+        Format::V2(_) => LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default()),
+        Format::V1(_) => LambdaRequest::ApiGatewayV1(ApiGatewayProxyRequest::default()),
+    };
+    let mut request = payload.into_request();
+    let service =
+        service_fn(move |_: lambda_http::Request| router.call(std::mem::take(&mut request)));
+    // The adapter, which cannot cross threads, is gone before anything waits.
+    let call = Adapter::from(service).call(LambdaEvent::new(empty, context));
+    call.await
+}
+
+/// Why a request is refused before it is routed: a sentence for a 400. The router's fallback answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) String);
+
+impl Refused {
+    fn new(detail: impl Into<String>) -> Self {
+        Self(detail.into())
+    }
+}
+
+/// An event of API Gateway, in one of its two payload formats.
+#[derive(Debug, Deserialize)]
+pub struct ApiEvent(Format);
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Format {
+    /// That of an HTTP API.
+    V2(Box<V2>),
+    /// That of a REST API, and of an HTTP API that is set to it.
+    V1(Box<V1>),
+}
+
+/// Payload format 2.0. The path is decoded, the query is as it was sent, headers that came twice are joined.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct V2 {
+    raw_path: String,
+    raw_query_string: Option<String>,
+    route_key: Option<String>,
+    path_parameters: Option<BTreeMap<String, String>>,
+    headers: Option<BTreeMap<String, String>>,
+    cookies: Option<Vec<String>>,
+    request_context: ApiGatewayV2httpRequestContext,
+    body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+/// Payload format 1.0. The query is decoded. A REST API sends no `version` and leaves the path as it was sent; an HTTP
+/// API sends one and decodes the path.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct V1 {
+    version: Option<String>,
+    http_method: String,
+    path: String,
+    headers: Option<BTreeMap<String, String>>,
+    multi_value_headers: Option<BTreeMap<String, Vec<String>>>,
+    query_string_parameters: Option<BTreeMap<String, String>>,
+    multi_value_query_string_parameters: Option<BTreeMap<String, Vec<String>>>,
+    request_context: ApiGatewayProxyRequestContext,
+    body: Option<String>,
+    is_base64_encoded: Option<bool>,
+}
+
+impl ApiEvent {
+    /// The request for the router: the one that was sent, or one for no endpoint that says why it is refused.
+    fn into_request(self) -> Request<Body> {
+        let (context, method, path, request) = match self.0 {
+            Format::V2(event) => {
+                let method = event.request_context.http.method.clone();
+                let context = RequestContext::ApiGatewayV2(event.request_context.clone());
+                let path = event.path().to_owned();
+                (context, Ok(method), path, event.request())
+            }
+            Format::V1(event) => {
+                let method = Method::from_bytes(event.http_method.as_bytes());
+                let method = method.map_err(|_| Refused::new("The method is not a token."));
+                let context = RequestContext::ApiGatewayV1(event.request_context.clone());
+                let path = event.path().to_owned();
+                (context, method, path, event.request())
+            }
+        };
+        // What is refused is still logged with its method, if it has one.
+        let named = method.clone().unwrap_or_default();
+        let mut request = match method.and(request) {
+            Ok(request) => request,
+            Err(refused) => {
+                let mut request = Request::default();
+                request.extensions_mut().insert(refused);
+                request
+            }
+        };
+        *request.method_mut() = named;
+        request.extensions_mut().insert(context);
+        request.with_raw_http_path(path)
+    }
+}
+
+impl V2 {
+    /// The path without the stage, which stands before it if it has a name.
+    fn path(&self) -> &str {
+        without_stage(&self.raw_path, self.request_context.stage.as_deref())
+    }
+
+    fn request(self) -> Result<Request<Body>, Refused> {
+        if !self.is_routed() {
+            return Err(Refused::new(
+                "The path that is left after decoding is not the one that was routed: send / as it is \
+                 where it separates, once, and not as %2F.",
+            ));
+        }
+        let path = of_segments(self.path().split('/').map(|part| part.as_bytes().into()))?;
+        let query = self.raw_query_string.unwrap_or_default();
+        let query = utf8_percent_encode(&query, IN_QUERY).to_string();
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers.unwrap_or_default() {
+            add(&mut headers, &name, &value)?;
+        }
+        if let Some(cookies) = self.cookies {
+            add(&mut headers, COOKIE.as_str(), &cookies.join("; "))?;
+        }
+        request(path, &query, headers, self.body, self.is_base64_encoded)
+    }
+
+    /// Whether API Gateway has checked a signature (SigV4) against policies about the path.
+    fn is_signed(&self) -> bool {
+        let authorizer = self.request_context.authorizer.as_ref();
+        authorizer.is_some_and(|by| by.iam.is_some())
+    }
+
+    /// Whether the path is that of the route, with the values that API Gateway found for its variables. They may be
+    /// decoded or as they were sent, for the documentation does not say which. With a signature only what is the same
+    /// in both forms is served.
+    fn is_routed(&self) -> bool {
+        let signed = self.is_signed();
+        if signed && self.path().contains("//") {
+            return false;
+        }
+        let (Some(key), Some(values)) = (&self.route_key, &self.path_parameters) else {
+            return true;
+        };
+        // `$default` has no path.
+        let Some((_, route)) = key.split_once(' ') else {
+            return true;
+        };
+        // `None` is a text of the route.
+        let mut expected: Vec<Option<&str>> = vec![];
+        for part in segments(route) {
+            let variable = part
+                .strip_prefix('{')
+                .and_then(|part| part.strip_suffix('}'));
+            let Some(variable) = variable else {
+                expected.push(None);
+                continue;
+            };
+            let (name, greedy) = match variable.strip_suffix('+') {
+                Some(name) => (name, true),
+                None => (variable, false),
+            };
+            match values.get(name) {
+                None => return true,
+                Some(value) if greedy => expected.extend(segments(value).map(Some)),
+                Some(value) => expected.push(Some(value)),
+            }
+        }
+        let path: Vec<&str> = segments(self.path()).collect();
+        let alike = |value: &str, part: &str| {
+            let decoded = || percent_decode_str(value).eq(part.as_bytes().iter().copied());
+            value == part || (!signed && decoded())
+        };
+        path.len() == expected.len()
+            && path
+                .iter()
+                .zip(expected)
+                .all(|(part, value)| value.is_none_or(|value| alike(value, part)))
+    }
+}
+
+impl V1 {
+    /// The path without the stage, which an HTTP API writes before it and a REST API does not.
+    fn path(&self) -> &str {
+        match self.version {
+            Some(_) => without_stage(&self.path, self.request_context.stage.as_deref()),
+            None => &self.path,
+        }
+    }
+
+    fn request(self) -> Result<Request<Body>, Refused> {
+        let parts = self.path().split('/');
+        let path = match self.version {
+            Some(_) => of_segments(parts.map(|part| part.as_bytes().into()))?,
+            None => of_segments(parts.map(|part| percent_decode_str(part).into()))?,
+        };
+        let encoded = |text: &str| utf8_percent_encode(text, IN_PARAMETER).to_string();
+        let query = values(
+            self.multi_value_query_string_parameters,
+            self.query_string_parameters,
+        )
+        .map(|(name, value)| format!("{}={}", encoded(&name), encoded(&value)))
+        .collect::<Vec<_>>()
+        .join("&");
+        let mut headers = HeaderMap::new();
+        for (name, value) in values(self.multi_value_headers, self.headers) {
+            add(&mut headers, &name, &value)?;
+        }
+        request(path, &query, headers, self.body, self.is_base64_encoded)
+    }
+}
+
+fn request(
+    path: String,
+    query: &str,
+    headers: HeaderMap,
+    body: Option<String>,
+    encoded: Option<bool>,
+) -> Result<Request<Body>, Refused> {
+    let target = match query {
+        "" => path,
+        query => format!("{path}?{query}"),
+    };
+    let target: Uri = target
+        .try_into()
+        .map_err(|_| Refused::new("The path and the query are longer than an address can be."))?;
+    let body = match body {
+        None => Body::empty(),
+        Some(text) if encoded == Some(true) => BASE64
+            .decode(text)
+            .map_err(|_| Refused::new("The body is not the Base64 that it is said to be."))?
+            .into(),
+        Some(text) => text.into(),
+    };
+    let mut request = Request::new(body);
+    *request.uri_mut() = target;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The path after the name of a stage. That of the default stage does not stand in it.
+fn without_stage<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
+    let named = stage.filter(|stage| *stage != "$default");
+    named
+        .and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage))
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        .unwrap_or(path)
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// The path of these segments, which are decoded: each of them encoded, empty ones left out but for the last.
+fn of_segments<'a>(segments: impl Iterator<Item = Cow<'a, [u8]>>) -> Result<String, Refused> {
+    let mut path = String::new();
+    let mut slash = true;
+    for segment in segments {
+        slash = segment.is_empty();
+        if slash {
+            continue;
+        }
+        if matches!(&*segment, b"." | b"..") {
+            return Err(Refused::new(
+                "The path has a segment . or .. in it. Send the address of the resource itself.",
+            ));
+        }
+        if std::str::from_utf8(&segment).is_err() {
+            return Err(Refused::new("The path is not UTF-8 when it is decoded."));
+        }
+        path.push('/');
+        path.extend(percent_encode(&segment, IN_SEGMENT));
+    }
+    if slash {
+        path.push('/');
+    }
+    Ok(path)
+}
+
+/// The pairs of a name and a value. The form for single values has the last of several, the other one has all.
+fn values(
+    all: Option<BTreeMap<String, Vec<String>>>,
+    last: Option<BTreeMap<String, String>>,
+) -> impl Iterator<Item = (String, String)> {
+    let mut all = all.unwrap_or_default();
+    for (name, value) in last.unwrap_or_default() {
+        all.entry(name).or_insert_with(|| vec![value]);
+    }
+    all.into_iter()
+        .flat_map(|(name, values)| values.into_iter().map(move |value| (name.clone(), value)))
+}
+
+/// Adds a header, after a comma if it is there (RFC 9110 §5.3), as an HTTP API does. None is left out: without
+/// `If-Match` a request means something else.
+fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Refused> {
+    let name = HeaderName::try_from(name)
+        .map_err(|_| Refused::new("The request has a header whose name is not a token."))?;
+    let mut joined = headers
+        .get(&name)
+        .map(|before| [before.as_bytes(), b","].concat())
+        .unwrap_or_default();
+    joined.extend_from_slice(value.as_bytes());
+    let value = HeaderValue::try_from(joined).map_err(|_| {
+        Refused::new(format!(
+            "The header {name} has a character that no header can have."
+        ))
+    })?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::Context;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn v2(path: &str, query: &str) -> Value {
+        json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query,
+            "headers": {"host": "a.example.com"},
+            "requestContext": {
+                "accountId": "1", "apiId": "a", "domainName": "a.example.com", "stage": "$default", "requestId": "r",
+                "http": {"method": "PATCH", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "x"},
+                "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000_u64,
+            },
+            "isBase64Encoded": false,
+        })
+    }
+
+    /// The event of a REST API, in the form that others have captured (hotsock/voker, `vokerhttp/testdata`).
+    fn v1(path: &str) -> Value {
+        json!({
+            "resource": "/{proxy+}", "path": path, "httpMethod": "PATCH",
+            "headers": {"Host": "a.example.com", "X-Probe": "second"},
+            "multiValueHeaders": {"Host": ["a.example.com"], "X-Probe": ["first", "second"]},
+            "queryStringParameters": {"repeat": "two", "plus": "a+b", "blank": "a b"},
+            "multiValueQueryStringParameters": {"repeat": ["one", "two"], "plus": ["a+b"], "blank": ["a b"]},
+            "pathParameters": {"proxy": path}, "stageVariables": null,
+            "requestContext": {
+                "accountId": "1", "apiId": "a", "authorizer": null, "domainName": "a.example.com",
+                "httpMethod": "PATCH", "identity": {"sourceIp": "192.0.2.1"}, "path": format!("/live{path}"),
+                "protocol": "HTTP/1.1", "requestId": "r", "resourceId": "r", "resourcePath": "/{proxy+}", "stage": "live",
+            },
+            "body": null, "isBase64Encoded": false,
+        })
+    }
+
+    fn request(event: Value) -> Request<Body> {
+        serde_json::from_value::<ApiEvent>(event)
+            .unwrap()
+            .into_request()
+    }
+
+    fn refused(event: Value) -> Option<String> {
+        let request = request(event);
+        let refused: Option<&Refused> = request.extensions().get();
+        refused.map(|Refused(detail)| detail.clone())
+    }
+
+    fn path(event: Value) -> String {
+        let request = request(event);
+        assert_eq!(request.extensions().get::<Refused>(), None);
+        assert_eq!(request.method(), Method::PATCH);
+        request.uri().path().to_owned()
+    }
+
+    #[test]
+    fn what_an_http_api_decoded_is_data_of_its_segment() {
+        for (sent, expected) in [
+            ("/Users/\0", "/Users/%00"),
+            ("/Users/\t", "/Users/%09"),
+            ("/Users/ ", "/Users/%20"),
+            ("/Users/a?b", "/Users/a%3Fb"),
+            ("/Users/a#b", "/Users/a%23b"),
+            ("/Users/a\\..\\b", "/Users/a%5C..%5Cb"),
+            ("/Users/100%", "/Users/100%25"),
+            ("/Users/%41", "/Users/%2541"),
+            ("/Users/é", "/Users/%C3%A9"),
+            ("/Users/...", "/Users/..."),
+            ("/Users/.search", "/Users/.search"),
+            (
+                "/Schemas/urn:a:b@c!$&'()*+,;=~",
+                "/Schemas/urn:a:b@c!$&'()*+,;=~",
+            ),
+            ("//Users", "/Users"),
+            ("/Users//1///", "/Users/1/"),
+            ("//", "/"),
+            ("/", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(path(v2(sent, "")), expected, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_rest_api_leaves_the_path_as_it_was_sent() {
+        for (sent, expected) in [
+            ("/Users/a%2Fb", "/Users/a%2Fb"),
+            ("/Users/a%3fb", "/Users/a%3Fb"),
+            ("/Users/%41", "/Users/A"),
+            ("/Users/%2541", "/Users/%2541"),
+            ("/Users/%zz", "/Users/%25zz"),
+            ("//Users", "/Users"),
+        ] {
+            assert_eq!(path(v1(sent)), expected, "{sent}");
+        }
+        // An HTTP API in the same format says which it is, and decodes.
+        let mut http = v1("/live/Users/%41");
+        http["version"] = json!("1.0");
+        assert_eq!(path(http), "/Users/%2541");
+    }
+
+    #[test]
+    fn dots_are_refused() {
+        for sent in ["/Users/../Groups", "/Users/./1", "/..", "/Users/.."] {
+            assert!(refused(v2(sent, "")).unwrap().contains(".."), "{sent}");
+            assert!(refused(v1(sent)).is_some(), "{sent}");
+        }
+        for sent in ["/Users/%2e%2E/Groups", "/Users/.%2e", "/Users/%2e/1"] {
+            assert!(refused(v1(sent)).is_some(), "{sent}");
+        }
+        assert!(refused(v1("/Users/%ff")).unwrap().contains("UTF-8"));
+    }
+
+    #[test]
+    fn the_stage_is_no_part_of_the_path() {
+        let mut event = v2("/live/Users/1", "");
+        event["requestContext"]["stage"] = json!("live");
+        assert_eq!(path(event.clone()), "/Users/1");
+        event["rawPath"] = json!("/lively/Users");
+        assert_eq!(path(event.clone()), "/lively/Users");
+        event["rawPath"] = json!("/live");
+        assert_eq!(path(event), "/");
+        assert_eq!(path(v1("/live/Users")), "/live/Users");
+    }
+
+    #[test]
+    fn only_the_path_that_was_routed_is_served() {
+        let routed = |path: &str, route: &str, parameters: Value| {
+            let mut event = v2(path, "");
+            event["routeKey"] = json!(route);
+            event["pathParameters"] = parameters;
+            event
+        };
+        let (one, many) = ("ANY /s/{d}", "ANY /s/{d}/Users/{proxy+}");
+        for (path, route, parameters) in [
+            ("/s/a", one, json!({"d": "a"})),
+            ("/s/a/", one, json!({"d": "a"})),
+            ("//s/a", one, json!({"d": "a"})),
+            ("/s/a b", one, json!({"d": "a b"})),
+            ("/s/a b", one, json!({"d": "a%20b"})),
+            ("/s/a", one, Value::Null),
+            ("/s/a/Users/1/x", many, json!({"d": "a", "proxy": "1/x"})),
+            ("/s/a/Users/1/x/", many, json!({"d": "a", "proxy": "1/x/"})),
+            ("/s/a/Users/1?x", many, json!({"d": "a", "proxy": "1?x"})),
+            ("/s/a/Users/1?x", many, json!({"d": "a", "proxy": "1%3Fx"})),
+        ] {
+            assert_eq!(refused(routed(path, route, parameters)), None, "{path}");
+        }
+        for (path, route, parameters) in [
+            // A slash was sent as %2F.
+            ("/s/a/Users/1", one, json!({"d": "a/Users/1"})),
+            ("/s/a/Users/1", one, json!({"d": "a%2FUsers%2F1"})),
+            ("/s/a/Users/1/x", many, json!({"d": "a", "proxy": "1%2Fx"})),
+            // What stood behind %3F is gone.
+            ("/s/a/Users/1", many, json!({"d": "a", "proxy": "1%3Fx"})),
+            ("/s/a/Users/1", many, json!({"d": "a", "proxy": "1?x"})),
+        ] {
+            assert!(refused(routed(path, route, parameters)).is_some(), "{path}");
+        }
+        // With a signature the two forms are one, and so are the slashes.
+        let signed = |path: &str, proxy: &str| {
+            let mut event = routed(path, "ANY /v1/{proxy+}", json!({"proxy": proxy}));
+            let principal = json!({"userArn": "arn:aws:iam::1:role/backend"});
+            event["requestContext"]["authorizer"] = json!({"iam": principal});
+            refused(event)
+        };
+        assert_eq!(signed("/v1/users", "users"), None);
+        assert!(signed("/v1/users", "%75sers").is_some());
+        assert!(signed("/v1//users", "/users").is_some());
+    }
+
+    #[test]
+    fn a_query_is_as_it_was_sent_where_a_uri_can_hold_it() {
+        let query = |query: &str| {
+            let request = request(v2("/Users", query));
+            request.uri().query().unwrap_or_default().to_owned()
+        };
+        let sent = "filter=userName%20eq+%22a%22&a=b;c/d?e@:!$'()*,&%zz&%";
+        assert_eq!(query(sent), sent);
+        assert_eq!(query("f=a eq \"é\"#x"), "f=a%20eq%20%22%C3%A9%22%23x");
+        assert_eq!(query(""), "");
+        // Blanks and pluses that were decoded are told apart, and each value of several is there.
+        let rest = request(v1("/Users"));
+        assert_eq!(
+            rest.uri().query(),
+            Some("blank=a%20b&plus=a%2Bb&repeat=one&repeat=two")
+        );
+    }
+
+    #[test]
+    fn headers_are_all_there_or_the_request_is_refused() {
+        let mut event = v2("/Users", "");
+        event["headers"] = json!({"host": "127.0.0.1:99999", "if-match": "W/\"é\""});
+        event["cookies"] = json!(["a=1", "b=2"]);
+        let headers = request(event.clone()).headers().clone();
+        assert_eq!(headers["host"], "127.0.0.1:99999");
+        assert_eq!(headers["if-match"].as_bytes(), "W/\"é\"".as_bytes());
+        assert_eq!(headers["cookie"], "a=1; b=2");
+        assert_eq!(request(v1("/Users")).headers()["x-probe"], "first,second");
+        for (name, value, named) in [("if-match", "a\nb", "if-match"), ("a b", "x", "name")] {
+            event["headers"] = json!({name: value});
+            assert!(refused(event.clone()).unwrap().contains(named));
+        }
+        // One header in two spellings is one, whichever comes first.
+        let mut event = v1("/Users");
+        event["multiValueHeaders"] =
+            json!({"Authorization": ["Bearer a"], "authorization": ["Bearer b"]});
+        assert_eq!(
+            request(event).headers()["authorization"],
+            "Bearer a,Bearer b"
+        );
+    }
+
+    #[test]
+    fn a_body_is_decoded() {
+        let mut event = v2("/Users", "");
+        event["isBase64Encoded"] = json!(true);
+        event["body"] = json!("not Base64");
+        assert!(refused(event).unwrap().contains("Base64"));
+    }
+
+    /// What a router behind the adapter of `lambda_http` makes of an event: the status, and the path that it saw.
+    async fn answered(event: Value) -> (u64, String) {
+        let echo = axum::routing::any(async |request: axum::extract::Request| {
+            request.uri().path().to_owned()
+        });
+        let event = serde_json::from_value(event).unwrap();
+        let event = LambdaEvent::new(event, Context::default());
+        let Ok(answer) = answer(Router::new().fallback_service(echo), event).await;
+        let answer = serde_json::to_value(answer).unwrap();
+        let body = answer["body"].as_str().unwrap_or_default().to_owned();
+        (answer["statusCode"].as_u64().unwrap(), body)
+    }
+
+    #[tokio::test]
+    async fn both_formats_are_answered() {
+        let mut event = v2("/Users/a?b", "f=\"");
+        event["headers"]["host"] = json!("127.0.0.1:99999");
+        assert_eq!(answered(event).await, (200, "/Users/a%3Fb".to_owned()));
+        assert_eq!(
+            answered(v1("/Users/a%3Fb")).await,
+            (200, "/Users/a%3Fb".to_owned())
+        );
+    }
+
+    proptest! {
+        /// The router sees the segments that were sent, each of them whole, whatever is in them.
+        #[test]
+        fn segments_arrive_as_they_were_sent(segments in vec(any::<String>(), 1..4)) {
+            prop_assume!(segments.iter().all(|one| !matches!(one.as_str(), "" | "." | "..")));
+            let seen = |event: Value| -> Vec<String> {
+                let path = path(event);
+                let parts = path.split('/').skip(1);
+                parts.map(|part| percent_decode_str(part).decode_utf8().unwrap().into_owned()).collect()
+            };
+            let encoded: Vec<String> = segments
+                .iter()
+                .map(|one| utf8_percent_encode(one, NON_ALPHANUMERIC).to_string())
+                .collect();
+            prop_assert_eq!(&seen(v1(&format!("/{}", encoded.join("/")))), &segments);
+            prop_assume!(segments.iter().all(|one| !one.contains('/')));
+            prop_assert_eq!(&seen(v2(&format!("/{}", segments.join("/")), "")), &segments);
+        }
+
+        /// Whatever stands in an event, there is an answer.
+        #[test]
+        fn no_event_panics(
+            path in any::<String>(),
+            query in any::<String>(),
+            headers in btree_map(any::<String>(), any::<String>(), 0..4),
+            cookies in vec(any::<String>(), 0..3),
+            body in any::<Option<String>>(),
+            encoded in any::<bool>(),
+        ) {
+            let mut http = v2(&path, &query);
+            http["cookies"] = json!(cookies);
+            let mut rest = v1(&path);
+            rest["multiValueHeaders"] = json!({"X-Cookie": cookies});
+            rest["queryStringParameters"] = json!(headers);
+            for mut event in [http, rest] {
+                event["headers"] = json!(headers);
+                event["headers"]["host"] = json!(query);
+                event["body"] = json!(body);
+                event["isBase64Encoded"] = json!(encoded);
+                event["requestContext"]["domainName"] = json!(query);
+                event["requestContext"]["stage"] = json!(body);
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let (status, _) = runtime.block_on(answered(event));
+                prop_assert_eq!(status, 200);
+            }
+        }
+    }
+}
