@@ -51,7 +51,7 @@ impl Store {
     pub async fn users(&self, caller: &Caller, query: &Query<'_>) -> Result<Found<Stored>, Error> {
         let matching = self.users_matching(caller, query.filter).await?;
         let part = self.part(caller, &USER, matching, query).await?;
-        part.found(caller, &USER, query, |users| users)
+        part.found(caller, &USER, query)
     }
 
     /// The users that a filter finds.
@@ -82,7 +82,7 @@ impl Store {
         let directory = caller.directory().id;
         if let Some(ids) = self.look_up(caller, &USER, filter).await? {
             let mut users = self.read_all(directory, &USER, &ids).await?;
-            let memberships = self.memberships(caller, &ids).await?;
+            let memberships = self.memberships_of(caller, &ids).await?;
             users.retain(|user| matches(user, memberships.elements(caller, user.id)));
             users.sort_by_key(|user| user.id);
             return Ok(Matching::Read(users));

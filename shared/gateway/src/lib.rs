@@ -14,6 +14,7 @@ mod problem;
 mod request;
 mod response;
 mod secret;
+pub mod size;
 mod webhook;
 mod wishes;
 
@@ -38,8 +39,8 @@ pub use request::{
     parse_id, routes,
 };
 pub use response::{
-    Error, created, described, list, named, no_content, not_found, object, resource, unmodified,
-    updated,
+    Error, created, described, list, named, no_content, not_found, object, resource,
+    too_many_members, unmodified, updated,
 };
 pub use webhook::{SigningSecret, WEBHOOK_SECRET, WebhookKey};
 pub use wishes::{Return, Wishes};
