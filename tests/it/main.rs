@@ -20,6 +20,7 @@ mod reading;
 mod runner;
 mod schemas;
 mod simulate;
+mod sizes;
 mod tokens;
 mod transcript;
 mod walls;

@@ -154,6 +154,25 @@ impl Sender {
         }
     }
 
+    /// The longest outcome that an operation can have once it is [shortened](shorten).
+    pub(crate) fn at_most(&self, operation: &BulkOperation) -> BulkOutcome {
+        let (endpoint, id) = match operation.target() {
+            Ok(Target::Resource {
+                endpoint,
+                id: Id::Known(id),
+            }) => (endpoint, id),
+            Ok(target) => (target.endpoint(), "00000000-0000-0000-0000-000000000000"),
+            Err(_) => ("", ""),
+        };
+        let error = Error::invalid_value("", "");
+        let mut outcome = BulkOutcome {
+            version: Some(format!("W/\"{}\"", u64::MAX)),
+            ..failed(operation, Some(self.location(endpoint, id)), &error)
+        };
+        shorten(&mut outcome);
+        outcome
+    }
+
     /// The outcome of an operation that was not sent.
     pub(crate) fn refused(&self, operation: &BulkOperation, error: &Error) -> BulkOutcome {
         let location = match operation.target() {
@@ -164,6 +183,15 @@ impl Sender {
             _ => None,
         };
         failed(operation, location, error)
+    }
+}
+
+/// Says less of an error, for an answer that would be too large.
+pub(crate) fn shorten(outcome: &mut BulkOutcome) {
+    const LEFT_OUT: &str =
+        "The answer had no room for the reason: send this operation again alone.";
+    if let Some(error) = &mut outcome.response {
+        error.insert("detail".to_owned(), LEFT_OUT.into());
     }
 }
 

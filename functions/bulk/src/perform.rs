@@ -30,7 +30,7 @@ use axum::extract::State;
 use axum::response::Response;
 use directory::{Circle, ResourceId};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use gateway::{Authenticated, Error, Gateway, JsonBytes, object};
+use gateway::{Authenticated, Error, Gateway, JsonBytes, object, size};
 use http::StatusCode;
 use http::request::Parts;
 use scim::bulk::{
@@ -40,10 +40,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::Patience;
-use crate::operations::{Call, Sender};
+use crate::operations::{self, Call, Sender};
 
 /// How many operations are under way at once.
 const SIDE_BY_SIDE: usize = 8;
+
+/// Why a request is not begun that could not be answered.
+const TOO_MANY: &str =
+    "The answer to so many operations would be too large. Nothing was done: send fewer at a time.";
 
 /// Why a name stands for nothing.
 const FAILED: &str = "the operation that was to create it failed";
@@ -65,8 +69,16 @@ pub(crate) async fn bulk(
             ids.insert(name.as_str(), (index, gateway.store().new_id()));
         }
     }
+    let sender = Sender::new(gateway.unlimited(), caller, parts, begun + patience.answer);
+    let briefly = request.operations.iter().map(|of| sender.at_most(of));
+    let briefly = BulkResponse {
+        operations: briefly.collect(),
+    };
+    if !size::fits(&briefly.to_object()) {
+        return Err(scim::Error::new(413, None, TOO_MANY).into());
+    }
     let bulk = Bulk {
-        sender: Sender::new(gateway.unlimited(), caller, parts, begun + patience.answer),
+        sender,
         request: &request,
         plan: &plan,
         ids,
@@ -80,9 +92,16 @@ pub(crate) async fn bulk(
         late: false,
     };
     bulk.perform(&mut done).await;
-    let response = BulkResponse {
-        operations: done.outcomes.into_iter().flatten().collect(),
+    let mut operations: Vec<BulkOutcome> = done.outcomes.into_iter().flatten().collect();
+    let whole = BulkResponse {
+        operations: operations.clone(),
     };
+    let whole = whole.to_object();
+    if size::fits(&whole) {
+        return Ok(object(StatusCode::OK, whole));
+    }
+    operations.iter_mut().for_each(operations::shorten);
+    let response = BulkResponse { operations };
     Ok(object(StatusCode::OK, response.to_object()))
 }
 

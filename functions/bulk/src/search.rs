@@ -6,7 +6,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use directory::{AnyResource, Queries, Query, ResourceId};
+use directory::{AnyResource, Memberships, Queries, Query, ResourceId};
 use gateway::{Asked, Authenticated, Error, Gateway, list};
 use jiff::Timestamp;
 use scim::{ResolvedFilter, ResolvedSort, ResourceType, SearchRequest};
@@ -65,21 +65,35 @@ pub(crate) async fn search(
     };
     let store = gateway.store();
     let most = groups::most_members(&caller, &of_group);
-    let found = store.search(&caller, queries, most).await?;
-    let mut ids: Vec<ResourceId> = vec![];
-    for resource in &found.resources {
+    let mut found = store.search(&caller, queries, most).await?;
+    let mut users: Vec<(usize, ResourceId)> = vec![];
+    for (place, resource) in found.resources.iter().enumerate() {
         match resource {
-            AnyResource::User(user) => ids.push(user.id),
+            AnyResource::User(user) => users.push((place, user.id)),
             AnyResource::Group(group) => groups::answerable(group, most)?,
         }
     }
-    let memberships = match of_user.wants("groups") {
-        true => store.memberships(&caller, &ids).await?,
-        false => Default::default(),
-    };
+    let mut memberships = Memberships::default();
+    if of_user.wants("groups") {
+        let ids: Vec<ResourceId> = users.iter().map(|(_, id)| *id).collect();
+        let read = store.memberships(&caller, &ids, false).await?;
+        memberships = read.0;
+        // The page ends before the first user whose groups were not read.
+        if let Some((place, _)) = users.get(read.1) {
+            found.resources.truncate(*place);
+        }
+    }
     let show = |resource: &AnyResource| match resource {
         AnyResource::User(user) => users::show(&caller, user, &memberships, &of_user),
         AnyResource::Group(group) => groups::show(&caller, group, &of_group),
     };
-    Ok(list(found.list(&asked.paging, show)))
+    // Both have the same paging and binding; if the filter leaves nothing of either, nothing was found.
+    let any = Query {
+        filter: None,
+        sort: None,
+        paging: &asked.paging,
+        binding: &binding,
+        now,
+    };
+    list(found, &caller, &any, show)
 }

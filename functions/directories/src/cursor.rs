@@ -4,11 +4,16 @@
 //! that was changed, or is of another list, is 400. It opens nothing: the list is
 //! chosen by the request, and the place only says where in it to begin.
 
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use gateway::size::Room;
 use gateway::{Params, Problem};
+use http::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::{json, too_large};
 
 /// How much of the digest is in a cursor, in bytes.
 const DIGEST_BYTES: usize = 12;
@@ -72,10 +77,31 @@ impl Page {
         BASE64.encode(bytes)
     }
 
-    /// The answer: some of the list, and the cursor to what follows.
-    pub fn answer(&self, data: Vec<Value>, next: Option<String>) -> Value {
-        let next = next.map(|place| self.cursor(&place));
-        json!({"data": data, "next_cursor": next})
+    /// The answer: what is there of the list, each with the place after it, and the cursor to `next`. It ends before the
+    /// first one for which there is no room, with the cursor that leads to it.
+    pub fn answer<P: ToString>(
+        &self,
+        items: impl IntoIterator<Item = (P, Value)>,
+        next: Option<P>,
+    ) -> Result<Response, Problem> {
+        let mut room = Room::default();
+        let (mut data, mut last, mut next) = (vec![], None, next);
+        for (place, item) in items {
+            if !room.takes(&item) {
+                if data.is_empty() {
+                    return Err(too_large());
+                }
+                next = last;
+                break;
+            }
+            data.push(item);
+            last = Some(place);
+        }
+        let next = next.map(|place| self.cursor(&place.to_string()));
+        Ok(json(
+            StatusCode::OK,
+            &json!({"data": data, "next_cursor": next}),
+        ))
     }
 }
 

@@ -154,19 +154,16 @@ pub async fn list(
         format!("directories {scope:?}"),
     )?;
     let Some(scope) = scope else {
-        return Ok(json(StatusCode::OK, &page.answer(vec![], None)));
+        return page.answer::<Place>(vec![], None);
     };
     let after: Option<Place> = page.place()?;
     let found = gateway
         .store()
         .directories(&scope, after.as_ref(), page.limit)
         .await?;
-    let data = found
-        .directories
-        .iter()
-        .map(|(_, directory)| view(&admin, directory));
-    let next = found.next.map(|place| place.to_string());
-    Ok(json(StatusCode::OK, &page.answer(data.collect(), next)))
+    let directories = found.directories.into_iter();
+    let shown = directories.map(|(place, directory)| (place, view(&admin, &directory)));
+    page.answer(shown, found.next)
 }
 
 /// The directories that a query is about.

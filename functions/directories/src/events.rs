@@ -7,12 +7,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use directory::{DetailType, EventId, EventPlace, EventsAsked};
 use gateway::{Gateway, Params, Problem, Reader};
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cursor::Page;
 use crate::openapi::Failures;
-use crate::{json, schema};
+use crate::schema;
 
 /// A place in a log, as it stands in a cursor.
 struct Position(Option<EventPlace>);
@@ -81,13 +80,9 @@ pub async fn list(
     let store = gateway.store();
     let found = store.events(directory, &asked, after, page.limit, gateway.now());
     let found = found.await?;
-    let data = found.events.into_iter().map(|event| {
+    let events = found.events.into_iter().map(|(after, event)| {
         let detail: Value = serde_json::from_str(&event.detail).unwrap_or_default();
-        event.detail_type.shown(&detail)
+        (Position(Some(after)), event.detail_type.shown(&detail))
     });
-    let next = Position(found.next).to_string();
-    Ok(json(
-        StatusCode::OK,
-        &page.answer(data.collect(), Some(next)),
-    ))
+    page.answer(events, Some(Position(found.next)))
 }

@@ -16,7 +16,7 @@ mod tokens;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use gateway::Gateway;
+use gateway::{Gateway, Problem, size};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
@@ -77,11 +77,22 @@ pub fn router(gateway: Gateway) -> Router {
     gateway::admin_routes(gateway, endpoints())
 }
 
-/// An answer with a JSON body.
+/// An answer with a JSON body, or a problem if that is more than an answer holds.
 fn json(status: StatusCode, body: &Value) -> Response {
-    let mut response = body.to_string().into_response();
+    let Some(text) = size::written(body) else {
+        return too_large().into_response();
+    };
+    let mut response = text.into_response();
     *response.status_mut() = status;
     let media_type = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     response
+}
+
+/// 400: what was asked for is more than an answer holds.
+fn too_large() -> Problem {
+    Problem::new(
+        400,
+        "What was asked for is more than one answer holds (6 MB). Ask for one thing at a time.",
+    )
 }

@@ -18,7 +18,7 @@ use crate::{json, schema};
 
 /// Over how many directories one answer goes.
 const DIRECTORIES_AT_ONCE: usize = 20;
-/// After how many bytes an answer over several directories ends.
+/// After how many bytes no more directories are read for an answer over several of them.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Users or groups.
@@ -149,9 +149,9 @@ async fn list(
     let wanted = kind.wanted(params)?;
     let part = part(&page)?;
     let found = kind.part(gateway.store(), &caller, &wanted, part).await?;
-    let data = found.items.iter().map(|stored| kind.show(&caller, stored));
-    let next = found.next.map(|id| id.to_string());
-    Ok(json(StatusCode::OK, &page.answer(data.collect(), next)))
+    let items = found.items.iter();
+    let shown = items.map(|stored| (stored.id, kind.show(&caller, stored)));
+    page.answer(shown, found.next)
 }
 
 /// Shows a user
@@ -192,9 +192,8 @@ pub async fn groups_of_user(
         store.groups_of(&caller, user, part)
     )?;
     found.ok_or_else(|| Problem::not_found("user"))?;
-    let data = groups.items.into_iter().map(Value::Object).collect();
-    let next = groups.next.map(|id| id.to_string());
-    Ok(json(StatusCode::OK, &page.answer(data, next)))
+    let shown = groups.items.into_iter();
+    page.answer(shown.map(|(id, data)| (id, data.into())), groups.next)
 }
 
 /// Shows a group, without its members
@@ -236,9 +235,8 @@ pub async fn members(
     let part = part(&page)?;
     let found = gateway.store().members_part(&caller, group, part).await?;
     let found = found.ok_or_else(|| Problem::not_found("group"))?;
-    let data = found.items.into_iter().map(Value::Object).collect();
-    let next = found.next.map(|id| id.to_string());
-    Ok(json(StatusCode::OK, &page.answer(data, next)))
+    let shown = found.items.into_iter();
+    page.answer(shown.map(|(id, data)| (id, data.into())), found.next)
 }
 
 /// Lists the users of all directories of a tenant and product
@@ -327,20 +325,16 @@ async fn across(
     let wanted = kind.wanted(params)?;
     let mut at: Position = page.place()?.unwrap_or_default();
     let Some(scope) = scope else {
-        return Ok(json(StatusCode::OK, &page.answer(vec![], None)));
+        return page.answer::<Position>(vec![], None);
     };
     let store = gateway.store();
     let found = store
         .directories(&scope, at.after.as_ref(), DIRECTORIES_AT_ONCE)
         .await?;
     let (mut data, mut bytes) = (vec![], 0);
-    let answer = |data: Vec<Value>, at: Option<&Position>| {
-        let next = at.map(ToString::to_string);
-        Ok(json(StatusCode::OK, &page.answer(data, next)))
-    };
     for (place, directory) in found.directories {
         if data.len() >= page.limit || bytes > MAX_ANSWER_BYTES {
-            return answer(data, Some(&at));
+            return page.answer(data, Some(at));
         }
         let id = directory.id;
         if directory.status != Status::Deleting {
@@ -359,11 +353,15 @@ async fn across(
                     shown.extend(own);
                 }
                 bytes += shown.to_string().len();
-                data.push(shown);
+                let after = Position {
+                    after: at.after.clone(),
+                    within: Some((id, stored.id)),
+                };
+                data.push((after, shown));
             }
             if let Some(last) = found.next {
                 at.within = Some((id, last));
-                return answer(data, Some(&at));
+                return page.answer(data, Some(at));
             }
         }
         at = Position {
@@ -371,10 +369,7 @@ async fn across(
             within: None,
         };
     }
-    match found.next {
-        Some(_) => answer(data, Some(&at)),
-        None => answer(data, None),
-    }
+    page.answer(data, found.next.map(|_| at))
 }
 
 /// What reads a directory that is not being deleted.

@@ -7,17 +7,14 @@ use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
     Asked, At, Authenticated, Body, Error, Gateway, Params, Return, Wishes, created, named,
-    no_content, not_found, parse_id, resource, unmodified, updated,
+    no_content, not_found, parse_id, resource, size, too_many_members, unmodified, updated,
 };
 use scim::{Object, PatchOp, Projection};
+use serde_json::json;
 
 /// A PATCH is answered with the group up to this many members, and with 204
 /// above (RFC 7644 §3.5.2): that one is added must not cost reading the others.
 pub const MAX_ECHOED_MEMBERS: u64 = 100;
-
-/// What the members of one answer may take, in bytes. Lambda answers with 6 MB
-/// at most ("Lambda quotas"), and every quote of the JSON counts twice there.
-const MAX_MEMBER_BYTES: usize = 5 * 1024 * 1024;
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
@@ -57,7 +54,7 @@ async fn search(
         answerable(group, most)?;
     }
     let show = |group: &Group| show(&caller, group, &projection);
-    Ok(gateway::list(found.list(&asked.paging, show)))
+    gateway::list(found, &caller, &query, show)
 }
 
 async fn create(
@@ -104,7 +101,7 @@ async fn read(
         return Ok(unmodified(&meta));
     }
     answerable(&group, most)?;
-    Ok(resource(show(&caller, &group, &projection), &meta))
+    resource(show(&caller, &group, &projection), &meta)
 }
 
 async fn replace(
@@ -129,9 +126,10 @@ async fn replace(
         .replace_group(&caller, group_id, &body, &wishes.precondition, now, echo)
         .await
         .map_err(|error| named(error, ty, &id))?;
-    let body = (!minimal).then(|| show(&caller, &group, &projection));
+    let whole = answerable(&group, most).is_ok();
+    let body = (!minimal && whole).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
-    Ok(updated(body, &meta, heard(&wishes, &group, most)))
+    Ok(updated(body, &meta, wishes.prefer))
 }
 
 async fn modify(
@@ -161,10 +159,10 @@ async fn modify(
         .patch_group(&caller, group_id, &patch, &wishes.precondition, now, echo)
         .await
         .map_err(|error| named(error, ty, &id))?;
-    let too_many = most > 0 && group.members.is_none() && !named_attributes;
-    let body = (!minimal && !too_many).then(|| show(&caller, &group, &projection));
+    let whole = answerable(&group, most).is_ok();
+    let body = (!minimal && whole).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
-    Ok(updated(body, &meta, heard(&wishes, &group, most)))
+    Ok(updated(body, &meta, wishes.prefer))
 }
 
 async fn delete(
@@ -190,30 +188,25 @@ fn heard(wishes: &Wishes, group: &Group, most: u64) -> Option<Return> {
         .filter(|prefer| whole || *prefer == Return::Minimal)
 }
 
-/// How many members an answer holds; none if it does not show them (G8).
+/// How many members are read for an answer: as many as it has room for if the client gave none of them a `display`, and
+/// none if it does not show them (G8).
 pub fn most_members(caller: &Caller, projection: &Projection) -> u64 {
     if !projection.wants("members") {
         return 0;
     }
-    // {"value":"…","$ref":"…/Users/…","type":"User","display":"…"}, with the quotes twice.
-    let bytes = 240 + caller.base_url().len();
-    (MAX_MEMBER_BYTES / bytes) as u64
+    const ANY: &str = "00000000-0000-0000-0000-000000000000";
+    let address = format!("{}/Users/{ANY}", caller.base_url());
+    size::most(&json!({"value": ANY, "$ref": address, "type": "User"}))
 }
 
 /// # Errors
 ///
-/// 400 `tooMany` for a group whose members do not fit one answer, which says how to read them.
+/// 400 `tooMany` for a group whose members were not read, as they are more than one answer holds.
 pub fn answerable(group: &Group, most: u64) -> Result<(), Error> {
     if most == 0 || group.members.is_some() || group.size() == 0 {
         return Ok(());
     }
-    let id = group.stored.id;
-    Err(scim::Error::too_many(format_args!(
-        "The group \"{id}\" has {} members, and one answer holds {most}. Read the group with excludedAttributes=members, and \
-         its members in pages: /Users?filter=groups.value eq \"{id}\"&startIndex=1&count=200.",
-        group.size()
-    ))
-    .into())
+    Err(too_many_members(&group.stored.id.to_string(), group.size()).into())
 }
 
 /// A group as an answer shows it.

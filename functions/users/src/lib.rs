@@ -11,7 +11,7 @@ use gateway::{
 };
 use scim::{Object, PatchOp, Projection};
 use serde_json::Value;
-use tokio::try_join;
+use tokio::{join, try_join};
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
@@ -46,18 +46,17 @@ async fn search(
         now: gateway.now(),
     };
     let store = gateway.store();
-    let found = store.users(&caller, &query).await?;
-    let ids: Vec<ResourceId> = found.resources.iter().map(|user| user.id).collect();
-    let groups = match projection.wants("groups") {
-        false => Memberships::default(),
-        // The users of a page without filter and order stand next to each other.
-        true if filter.is_none() && sort.is_none() => {
-            store.memberships_of_page(&caller, &ids).await?
-        }
-        true => store.memberships(&caller, &ids).await?,
-    };
+    let mut found = store.users(&caller, &query).await?;
+    let mut groups = Memberships::default();
+    if projection.wants("groups") {
+        let ids: Vec<ResourceId> = found.resources.iter().map(|user| user.id).collect();
+        let together = filter.is_none() && sort.is_none();
+        let read = store.memberships(&caller, &ids, together).await?;
+        groups = read.0;
+        found.resources.truncate(read.1);
+    }
     let show = |user: &Stored| show(&caller, user, &groups, &projection);
-    Ok(gateway::list(found.list(&asked.paging, show)))
+    gateway::list(found, &caller, &query, show)
 }
 
 async fn create(
@@ -99,7 +98,7 @@ async fn read(
     if wishes.has(user.version) {
         return Ok(unmodified(&meta));
     }
-    Ok(resource(show(&caller, &user, &groups, &projection), &meta))
+    resource(show(&caller, &user, &groups, &projection), &meta)
 }
 
 async fn replace(
@@ -178,12 +177,17 @@ async fn groups_of(
     projection: &Projection,
 ) -> Result<Memberships, directory::Error> {
     match projection.wants("groups") {
-        true => gateway.store().memberships(caller, &[id]).await,
+        true => {
+            let alone = [id];
+            let read = gateway.store().memberships(caller, &alone, false);
+            read.await.map(|(groups, _)| groups)
+        }
         false => Ok(Memberships::default()),
     }
 }
 
-/// 200 with the user, or 204 if the client prefers that and names no attributes (X22).
+/// 200 with the user, or 204 if the client prefers that and names no attributes (X22), or if the groups, of which a
+/// change says nothing, cannot be read or are more than an answer holds: the change was made.
 async fn changed(
     gateway: &Gateway,
     caller: &Caller,
@@ -202,8 +206,9 @@ async fn changed(
             false => groups_of(gateway, caller, user_id, &projection).await,
         }
     };
-    let (user, groups) =
-        try_join!(change(user_id), groups).map_err(|error| named(error, ty, id))?;
-    let body = (!minimal).then(|| show(caller, &user, &groups, &projection));
+    let (user, groups) = join!(change(user_id), groups);
+    let user = user.map_err(|error| named(error, ty, id))?;
+    let groups = groups.ok().filter(|_| !minimal);
+    let body = groups.map(|groups| show(caller, &user, &groups, &projection));
     Ok(updated(body, &user.meta(caller, ty), wishes.prefer))
 }

@@ -15,7 +15,7 @@ use crate::key::Key;
 use crate::store::Store;
 
 /// The most keys of one request ("BatchGetItem", Amazon DynamoDB API Reference).
-const KEYS: usize = 100;
+pub(crate) const KEYS: usize = 100;
 /// The most writes of one request ("BatchWriteItem", Amazon DynamoDB API Reference).
 const WRITES: usize = 25;
 /// How many requests are under way at once.

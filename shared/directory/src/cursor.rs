@@ -66,6 +66,8 @@ pub(crate) enum Place {
     Before(ResourceId),
     /// With the resource that has so many before it, of a list that is sorted.
     Number(u64),
+    /// It ends before the resource that has so many before it, of a list that is sorted.
+    Until(u64),
 }
 
 impl Place {
@@ -74,16 +76,17 @@ impl Place {
             Self::After(id) => (0, id.to_bytes()),
             Self::Before(id) => (1, id.to_bytes()),
             Self::Number(number) => (2, u128::from(number).to_be_bytes()),
+            Self::Until(number) => (3, u128::from(number).to_be_bytes()),
         }
     }
 
     fn from_bytes(kind: u8, bytes: [u8; ResourceId::BYTES]) -> Option<Self> {
+        let number = || u64::try_from(u128::from_be_bytes(bytes)).ok();
         match kind {
             0 => Some(Self::After(ResourceId::from_bytes(bytes))),
             1 => Some(Self::Before(ResourceId::from_bytes(bytes))),
-            2 => u64::try_from(u128::from_be_bytes(bytes))
-                .ok()
-                .map(Self::Number),
+            2 => number().map(Self::Number),
+            3 => number().map(Self::Until),
             _ => None,
         }
     }
@@ -188,7 +191,8 @@ mod tests {
     fn p8_a_cursor_leads_to_its_place_in_its_list_for_its_time() {
         let ann = caller();
         let id = ResourceId::random();
-        for place in [Place::After(id), Place::Before(id), Place::Number(7)] {
+        let by_id = [Place::After(id), Place::Before(id)];
+        for place in by_id.into_iter().chain([Place::Number(7), Place::Until(7)]) {
             let cursor = place.to_cursor(&ann, "/Users", now()).unwrap();
             let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
             assert!(cursor.chars().all(unreserved), "{cursor}");

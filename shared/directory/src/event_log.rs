@@ -22,7 +22,7 @@ use crate::store::Store;
 /// much less than the rest.
 pub const HELD_BACK: SignedDuration = SignedDuration::from_secs(35);
 
-/// The events of one answer, in bytes.
+/// After how many bytes of events no more are read for one answer. What goes out is measured where it goes out.
 const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
 /// How many event items are looked at for one answer.
 const MAX_LOOKED_AT: usize = 1_000;
@@ -49,8 +49,8 @@ pub struct EventsAsked {
 
 /// Part of the log.
 pub struct EventPage {
-    /// The oldest first.
-    pub events: Vec<Announcement>,
+    /// The oldest first, each with the place after it.
+    pub events: Vec<(EventPlace, Announcement)>,
     /// Where to go on, now or later; `None` at the beginning of a log without events.
     pub next: Option<EventPlace>,
 }
@@ -137,9 +137,16 @@ impl Store {
                         });
                         return Ok(page);
                     }
-                    for announcement in self.said(&event, some).await? {
+                    // What an item says of its resource comes first, in both.
+                    for ((index, _), announcement) in
+                        some.iter().zip(self.said(&event, some).await?)
+                    {
                         bytes += announcement.detail.len();
-                        page.events.push(announcement);
+                        let after = EventPlace {
+                            item: id,
+                            events: Some(index + 1),
+                        };
+                        page.events.push((after, announcement));
                     }
                     place = some.last().map_or(place, |(index, _)| index + 1);
                 }

@@ -481,7 +481,7 @@ impl Store {
                 .attempt(caller, id, request, precondition, now, &mut learned)
                 .await?;
             match attempt {
-                Attempt::Done(group) => return self.echoed(caller, group, echo).await,
+                Attempt::Done(group) => return Ok(self.echoed(caller, group, echo).await),
                 Attempt::Again => {}
                 Attempt::Wait => backoff.wait().await?,
             }
@@ -489,26 +489,30 @@ impl Store {
         }
     }
 
-    /// The group with its members if they are few enough, read unless they are known.
-    async fn echoed(&self, caller: &Caller, group: Group, echo: u64) -> Result<Group, Error> {
+    /// The group with its members if they are few enough, read unless they are known. The change is made: that they
+    /// cannot be read now does not undo it.
+    async fn echoed(&self, caller: &Caller, group: Group, echo: u64) -> Group {
         if group.size() > echo || echo == 0 {
-            return Ok(Group {
+            return Group {
                 members: None,
                 ..group
-            });
+            };
         }
         if group.members.is_some() {
-            return Ok(group);
+            return group;
         }
-        if let Some(members) = self.members_in(caller, &group.stored).await? {
-            return Ok(Group {
+        match self.members_in(caller, &group.stored).await {
+            Ok(Some(members)) => Group {
                 members: Some(members),
                 ..group
-            });
+            },
+            // It has moved on since, or is gone.
+            Ok(None) => match self.group(caller, group.stored.id, echo).await {
+                Ok(Some(later)) => later,
+                Ok(None) | Err(_) => group,
+            },
+            Err(_) => group,
         }
-        // It has moved on since, or is gone.
-        let later = self.group(caller, group.stored.id, echo).await?;
-        Ok(later.unwrap_or(group))
     }
 
     async fn attempt(

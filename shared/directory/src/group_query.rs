@@ -36,7 +36,7 @@ const SIDE_BY_SIDE: usize = 16;
 impl Store {
     /// The groups that a query asks for, in the order of their ids, with their
     /// members if `members` is more than 0: the page then ends before the group
-    /// with which it would have more members than that.
+    /// with which it would have more members than that, so that no more are held.
     ///
     /// # Errors
     ///
@@ -50,12 +50,11 @@ impl Store {
     ) -> Result<Found<Group>, Error> {
         let effort = Effort::new();
         let matching = self.groups_matching(caller, query.filter, &effort).await?;
-        let mut part = self.part(caller, &GROUP, matching, query, &effort).await?;
-        let room = members_that_fit(&part.resources, members, 0);
-        part.truncate(room, query.paging);
-        let groups = std::mem::take(&mut part.resources);
-        let groups = self.with_their_members(caller, groups, members).await?;
-        part.found(caller, &GROUP, query, |_| groups)
+        let part = self.part(caller, &GROUP, matching, query, &effort).await?;
+        let mut found = part.found(caller, &GROUP, query)?;
+        let room = members_that_fit(&found.resources, members, 0);
+        found.resources.truncate(room);
+        self.with_their_members(caller, found, members).await
     }
 
     /// The groups that a filter finds.
@@ -74,36 +73,32 @@ impl Store {
         }
     }
 
-    /// Groups with their members if these are at most so many, and without if that is 0.
+    /// Each of the groups that were found as [`Store::with_members`] has it.
     pub(crate) async fn with_their_members(
         &self,
         caller: &Caller,
-        groups: Vec<Stored>,
+        mut found: Found<Stored>,
         members: u64,
-    ) -> Result<Vec<Group>, Error> {
-        if members == 0 {
-            let without = |stored| Group {
-                stored,
-                members: None,
-            };
-            return Ok(groups.into_iter().map(without).collect());
-        }
-        let groups = stream::iter(groups)
+    ) -> Result<Found<Group>, Error> {
+        let groups = std::mem::take(&mut found.resources);
+        let groups: Vec<Option<Group>> = stream::iter(groups)
             .map(|stored| self.with_members(caller, stored, members))
-            .buffered(SIDE_BY_SIDE);
+            .buffered(SIDE_BY_SIDE)
+            .try_collect()
+            .await?;
         // A group that was deleted just now is not shown.
-        let groups: Vec<Option<Group>> = groups.try_collect().await?;
-        Ok(groups.into_iter().flatten().collect())
+        Ok(found.replace(groups))
     }
 
-    async fn with_members(
+    /// A group with its members if these are at most so many, and without if that is 0.
+    pub(crate) async fn with_members(
         &self,
         caller: &Caller,
         stored: Stored,
         most: u64,
     ) -> Result<Option<Group>, Error> {
-        if stored.group.members.unwrap_or(0) > most {
-            // Too large by itself: whoever asked says what to do.
+        if most == 0 || stored.group.members.unwrap_or(0) > most {
+            // Too large by itself: the caller says what to do.
             return Ok(Some(Group {
                 stored,
                 members: None,

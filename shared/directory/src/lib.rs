@@ -52,7 +52,7 @@ pub use group::{ACTIONS, Group};
 pub use id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
 pub use kind::MAX_POINTERS;
 pub use members::{Member, Members};
-pub use memberships::Memberships;
+pub use memberships::{Memberships, too_many_groups};
 pub use query::{Found, Query};
 pub use reading::{Listed, MemberData, Part, Wanted};
 pub use resources::MAX_DOCUMENT_BYTES;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use scim::ScimType;
 use serde_json::{Value, json};
 
 use crate::change::{Backoff, Change, Condition, Refused, patiently};
@@ -27,6 +28,9 @@ use crate::store::{Store, Stored};
 
 /// How many memberships one request reads.
 const MAX_ROWS: usize = 200_000;
+
+/// How many it reads of several users who are to be shown. An answer has room for fewer that are whole.
+const MAX_SHOWN_ROWS: usize = 50_000;
 
 /// How many memberships of one member are ended at once.
 const SIDE_BY_SIDE: usize = 8;
@@ -95,40 +99,88 @@ impl Memberships {
     }
 }
 
+/// 400 `tooMany` for a user whose groups are more than one answer holds, which says how to read them.
+#[must_use]
+pub fn too_many_groups(user: &str) -> scim::Error {
+    scim::Error::too_many(format_args!(
+        "The groups of the user \"{user}\" are more than one answer holds. Read the user with excludedAttributes=groups, \
+         and the groups in pages: /Groups?filter=members.value eq \"{user}\"&excludedAttributes=members&startIndex=1&count=200."
+    ))
+}
+
 impl Store {
-    /// The groups of users, each looked up by itself.
+    /// The groups of users who are to be shown, and of how many of them, from the first on: of one at least, and of as
+    /// many as one request may read. Users who stand `together` in the order of ids, as those of a page without filter,
+    /// are one range of the index; others are looked up one by one.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::Broken`].
+    /// [`Error::Scim`] with `tooMany` when the first user alone has more than that; [`Error::Busy`], [`Error::Broken`].
     pub async fn memberships(
         &self,
         caller: &Caller,
         users: &[ResourceId],
-    ) -> Result<Memberships, Error> {
-        let rows = stream::iter(users.to_vec())
-            .map(|user| self.index(caller, user, user))
-            .buffer_unordered(16);
-        let rows: Vec<Vec<Row>> = rows.try_collect().await?;
-        self.resolve(caller, rows.into_iter().flatten().collect())
-            .await
+        together: bool,
+    ) -> Result<(Memberships, usize), Error> {
+        let mut count = users.len();
+        loop {
+            let some = users.get(..count).unwrap_or(users);
+            let most = match some {
+                [_] => MAX_ROWS,
+                _ => MAX_SHOWN_ROWS,
+            };
+            let read = async {
+                let rows = match (together, some.iter().min(), some.iter().max()) {
+                    (true, Some(first), Some(last)) => {
+                        self.index(caller, *first, *last, most).await?
+                    }
+                    _ => self.rows_of_each(caller, some, most).await?,
+                };
+                self.resolve(caller, rows).await
+            };
+            match (read.await, some) {
+                (Err(Error::Scim(error)), some) if error.scim_type() == Some(ScimType::TooMany) => {
+                    match some {
+                        [user] => return Err(too_many_groups(&user.to_string()).into()),
+                        _ => count = some.len() / 2,
+                    }
+                }
+                (read, some) => return Ok((read?, some.len())),
+            }
+        }
     }
 
-    /// The groups of the users of a page, which stand next to each other: one range of the index.
+    /// The groups of all of these users.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::Broken`].
-    pub async fn memberships_of_page(
+    /// 400 `tooMany` when there are more memberships than one request may read.
+    pub(crate) async fn memberships_of(
         &self,
         caller: &Caller,
         users: &[ResourceId],
     ) -> Result<Memberships, Error> {
-        let (Some(first), Some(last)) = (users.iter().min(), users.iter().max()) else {
-            return Ok(Memberships::default());
-        };
-        let rows = self.index(caller, *first, *last).await?;
+        let rows = self.rows_of_each(caller, users, MAX_ROWS).await?;
         self.resolve(caller, rows).await
+    }
+
+    async fn rows_of_each(
+        &self,
+        caller: &Caller,
+        users: &[ResourceId],
+        most: usize,
+    ) -> Result<Vec<Row>, Error> {
+        let mut read = stream::iter(users.to_vec())
+            .map(|user| self.index(caller, user, user, most))
+            .buffer_unordered(16);
+        let mut rows = vec![];
+        while let Some(some) = read.try_next().await? {
+            rows.extend(some);
+            if rows.len() > most {
+                return Err(too_many(&USER));
+            }
+        }
+        Ok(rows)
     }
 
     /// The groups of everybody.
@@ -138,7 +190,7 @@ impl Store {
     /// 400 `tooMany` when there are more memberships than one request may read.
     pub(crate) async fn all_memberships(&self, caller: &Caller) -> Result<Memberships, Error> {
         let rows = self
-            .index(caller, ResourceId::FIRST, ResourceId::LAST)
+            .index(caller, ResourceId::FIRST, ResourceId::LAST, MAX_ROWS)
             .await?;
         self.resolve(caller, rows).await
     }
@@ -166,7 +218,7 @@ impl Store {
             if next.is_empty() {
                 return Ok(());
             }
-            let rows = next.iter().map(|id| self.index(caller, *id, *id));
+            let rows = next.iter().map(|id| self.index(caller, *id, *id, MAX_ROWS));
             let rows = try_join_all(rows).await?.into_iter().flatten().collect();
             for id in next {
                 found.above.insert(id, BTreeSet::new());
@@ -216,11 +268,16 @@ impl Store {
     }
 
     /// The rows of members whose ids stand between two, both included.
+    ///
+    /// # Errors
+    ///
+    /// 400 `tooMany` when there are more than `most`.
     async fn index(
         &self,
         caller: &Caller,
         first: ResourceId,
         last: ResourceId,
+        most: usize,
     ) -> Result<Vec<Row>, Error> {
         let mut rows = vec![];
         let mut next = None;
@@ -246,7 +303,7 @@ impl Store {
                     from: item::integer(&row, item::FROM)?,
                 });
             }
-            if rows.len() > MAX_ROWS {
+            if rows.len() > most {
                 return Err(too_many(&USER));
             }
             next = answer.last_evaluated_key;
@@ -262,7 +319,7 @@ impl Store {
         caller: &Caller,
         member: ResourceId,
     ) -> Result<BTreeSet<ResourceId>, Error> {
-        let rows = self.index(caller, member, member).await?;
+        let rows = self.index(caller, member, member, MAX_ROWS).await?;
         Ok(rows.into_iter().map(|row| row.group).collect())
     }
 

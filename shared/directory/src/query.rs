@@ -26,6 +26,7 @@ use scim::{
     ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, SortKey, WorkSpent,
 };
 
+use crate::batch::KEYS;
 use crate::change::patiently;
 use crate::cursor::{self, Place};
 use crate::directory::Caller;
@@ -53,16 +54,20 @@ pub struct Query<'a> {
 }
 
 /// What a list found.
-#[derive(Clone, Debug)]
 pub struct Found<T> {
     /// How many match in all; not known to pages by cursor of a filter that reads on.
-    pub total: Option<u64>,
-    /// The page of them that was asked for; shorter when the answer would grow too large.
+    pub(crate) total: Option<u64>,
+    /// The page of them that was asked for, in the order in which they take their places in it: from its beginning on,
+    /// or from its end back in the page before a cursor. It may be shortened, which shortens the page.
     pub resources: Vec<T>,
     /// The cursor of the next page.
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
     /// The cursor of the page before.
-    pub previous: Option<String>,
+    pub(crate) previous: Option<String>,
+    /// Where a list by cursor goes on after each of the resources that the page had before it was shortened.
+    pub(crate) ends: Vec<(&'static Kind, Place)>,
+    /// Whether it is the page before a cursor.
+    pub(crate) backward: bool,
 }
 
 impl<T> Found<T> {
@@ -73,26 +78,66 @@ impl<T> Found<T> {
             resources: vec![],
             next: None,
             previous: None,
+            ends: vec![],
+            backward: false,
         }
     }
 
-    /// The answer to `paging`, in which `show` represents a resource.
-    pub fn list(self, paging: &Paging, show: impl Fn(&T) -> Object) -> ListResponse {
-        ListResponse {
+    /// The answer to a query, in which `show` represents a resource. The page ends with the first resource for which
+    /// there is `None`, and its cursors lead to what was left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] when no cursor can be made.
+    pub fn list(
+        mut self,
+        caller: &Caller,
+        query: &Query<'_>,
+        show: impl FnMut(&T) -> Option<Object>,
+    ) -> Result<ListResponse, Error> {
+        let mut resources: Vec<Object> = self.resources.iter().map_while(show).collect();
+        let last = resources.len().checked_sub(1);
+        let cut = resources.len() < self.ends.len();
+        if let Some((kind, place)) = last.and_then(|last| self.ends.get(last)).filter(|_| cut) {
+            let cursor = Some(query.cursor(caller, kind, *place)?);
+            match self.backward {
+                true => self.previous = cursor,
+                false => self.next = cursor,
+            }
+        }
+        if self.backward {
+            resources.reverse();
+        }
+        Ok(ListResponse {
             total_results: self.total,
-            start_index: match paging {
+            start_index: match query.paging {
                 Paging::Index(page) => Some(page.start_index),
                 Paging::Cursor { .. } => None,
             },
             next_cursor: self.next,
             previous_cursor: self.previous,
-            resources: self.resources.iter().map(show).collect(),
+            resources,
+        })
+    }
+
+    /// The same page with each resource made into something else, without those that are nothing.
+    pub(crate) fn replace<U>(self, resources: Vec<Option<U>>) -> Found<U> {
+        let mut there = resources.iter().map(Option::is_some);
+        let mut ends = self.ends;
+        ends.retain(|_| there.next() != Some(false));
+        Found {
+            total: self.total,
+            resources: resources.into_iter().flatten().collect(),
+            next: self.next,
+            previous: self.previous,
+            ends,
+            backward: self.backward,
         }
     }
 }
 
-/// The documents of one answer, in bytes. Lambda answers with 6 MB at most
-/// ("Lambda quotas"), in which every quote of the JSON counts twice.
+/// The documents that are read for one page, in bytes: it bounds what a function holds. What goes out is measured where
+/// it goes out.
 const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
 
 /// What a filter that no pointer serves may read, in bytes: about 32,000 users of 2 KB.
@@ -129,48 +174,113 @@ pub(crate) type Test<'q> = dyn Fn(&Stored) -> Result<bool, WorkSpent> + Send + S
 #[derive(Default)]
 pub(crate) struct Part {
     pub(crate) total: Option<u64>,
+    /// In the order that [`Found::resources`] has.
     pub(crate) resources: Vec<Stored>,
     /// Where the next page begins, for pages by cursor.
     pub(crate) next: Option<Place>,
     pub(crate) previous: Option<Place>,
-    /// How many come before it in a list that is sorted.
-    pub(crate) number: Option<u64>,
+    /// Of a list that is sorted.
+    pub(crate) span: Option<Span>,
+    /// Whether it is what comes before a cursor.
+    pub(crate) backward: bool,
 }
 
 impl Part {
-    /// Leaves the rest to the next page.
-    pub(crate) fn truncate(&mut self, count: usize, paging: &Paging) {
-        if self.resources.len() <= count {
-            return;
-        }
-        self.resources.truncate(count);
-        if let Paging::Cursor { .. } = paging {
-            let last = self.resources.last().map(|last| Place::After(last.id));
-            let number = self
-                .number
-                .map(|number| Place::Number(number + count as u64));
-            self.next = number.or(last);
-        }
-    }
-
-    /// What is found with the resources made into something else.
-    pub(crate) fn found<T>(
+    /// What is found.
+    pub(crate) fn found(
         self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &'static Kind,
         query: &Query<'_>,
-        make: impl FnOnce(Vec<Stored>) -> Vec<T>,
-    ) -> Result<Found<T>, Error> {
+    ) -> Result<Found<Stored>, Error> {
         let cursor = |place: Option<Place>| {
             let cursor = place.map(|place| query.cursor(caller, kind, place));
             cursor.transpose()
         };
+        let ends = self.resources.iter().zip(1..).map(|(resource, count)| {
+            let by_id = match self.backward {
+                true => Place::Before(resource.id),
+                false => Place::After(resource.id),
+            };
+            (kind, self.span.map_or(by_id, |span| span.after(count)))
+        });
         Ok(Found {
             total: self.total,
             next: cursor(self.next)?,
             previous: cursor(self.previous)?,
-            resources: make(self.resources),
+            ends: match query.paging {
+                Paging::Index(_) => vec![],
+                Paging::Cursor { .. } => ends.collect(),
+            },
+            resources: self.resources,
+            backward: self.backward,
         })
+    }
+}
+
+/// Which part of a list that is sorted a page is.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    /// How many come before the page.
+    from: u64,
+    /// How many come before what follows it.
+    to: u64,
+    /// Whether it is the page before a cursor.
+    pub(crate) backward: bool,
+    by_cursor: bool,
+}
+
+impl Span {
+    pub(crate) fn new(paging: &Paging, place: Option<Place>, total: u64) -> Self {
+        let (from, to, backward) = match (paging, place) {
+            (Paging::Cursor { count, .. }, Some(Place::Until(to))) => {
+                let to = to.min(total);
+                (to.saturating_sub(*count), to, true)
+            }
+            (Paging::Cursor { count, .. }, Some(Place::Number(from))) => {
+                (from, from.saturating_add(*count), false)
+            }
+            (Paging::Cursor { count, .. }, _) => (0, *count, false),
+            (Paging::Index(page), _) => {
+                let from = page.start_index.saturating_sub(1);
+                (from, from.saturating_add(page.count), false)
+            }
+        };
+        Self {
+            from: from.min(total),
+            to: to.min(total),
+            backward,
+            by_cursor: matches!(paging, Paging::Cursor { count: 1.., .. }),
+        }
+    }
+
+    /// What is on the page, in the order that [`Found::resources`] has.
+    pub(crate) fn of<T>(self, all: Vec<T>) -> Vec<T> {
+        let page = Page {
+            start_index: self.from.saturating_add(1),
+            count: self.to.saturating_sub(self.from),
+        };
+        let mut part = window(all, page);
+        if self.backward {
+            part.reverse();
+        }
+        part
+    }
+
+    /// Where the list goes on after so many of the page.
+    pub(crate) fn after(self, count: u64) -> Place {
+        match self.backward {
+            true => Place::Until(self.to.saturating_sub(count)),
+            false => Place::Number(self.from.saturating_add(count)),
+        }
+    }
+
+    pub(crate) fn next(self, total: u64) -> Option<Place> {
+        (self.by_cursor && self.to < total).then_some(Place::Number(self.to))
+    }
+
+    pub(crate) fn previous(self) -> Option<Place> {
+        (self.by_cursor && self.from > 0).then_some(Place::Until(self.from))
     }
 }
 
@@ -213,11 +323,14 @@ impl Query<'_> {
         }
     }
 
-    /// How many come before the page of a cursor of this list, which is sorted.
-    pub(crate) fn number(&self, caller: &Caller, kind: &Kind, cursor: &str) -> Result<u64, Error> {
-        match self.place(caller, kind, cursor)? {
-            Place::Number(number) => Ok(number),
-            Place::After(_) | Place::Before(_) => Err(cursor::expired()),
+    /// Where the page of this query begins, if that is at a cursor.
+    pub(crate) fn begins(&self, caller: &Caller, kind: &Kind) -> Result<Option<Place>, Error> {
+        match self.paging {
+            Paging::Cursor {
+                cursor: Some(cursor),
+                ..
+            } => self.place(caller, kind, cursor).map(Some),
+            Paging::Cursor { cursor: None, .. } | Paging::Index(_) => Ok(None),
         }
     }
 }
@@ -320,18 +433,32 @@ impl Store {
     }
 
     /// The resources of these ids that exist, in no order.
+    ///
+    /// # Errors
+    ///
+    /// 400 `tooMany` when they are more than one request may read.
     pub(crate) async fn read_all(
         &self,
         directory: DirectoryId,
         kind: &Kind,
         ids: &[ResourceId],
     ) -> Result<Vec<Stored>, Error> {
-        let keys = ids
-            .iter()
-            .map(|id| Key::resource(directory, kind.letter, *id))
-            .collect();
-        let items = self.get_all(keys).await?;
-        items.iter().map(item::to_stored).collect()
+        let key = |id: &ResourceId| Key::resource(directory, kind.letter, *id);
+        let keys = ids.chunks(KEYS).map(|ids| ids.iter().map(key).collect());
+        let mut read = stream::iter(keys.collect::<Vec<Vec<Key>>>())
+            .map(|keys| self.get_all(keys))
+            .buffer_unordered(SIDE_BY_SIDE);
+        let (mut found, mut bytes) = (vec![], 0);
+        while let Some(items) = read.try_next().await? {
+            for item in &items {
+                bytes += item::text(item, item::DOCUMENT)?.len();
+                found.push(item::to_stored(item)?);
+            }
+            if bytes > MAX_SCAN_BYTES {
+                return Err(too_many(kind));
+            }
+        }
+        Ok(found)
     }
 
     /// What `pick` takes of the resources of these ids that exist, in no order.
@@ -391,36 +518,27 @@ impl Store {
         let sort = query
             .sort
             .filter(|sort| sort.descending || !sort.is_by_id());
-        let place = match query.paging {
-            Paging::Cursor {
-                cursor: Some(cursor),
-                ..
-            } => Some(query.place(caller, kind, cursor)?),
-            Paging::Cursor { cursor: None, .. } | Paging::Index(_) => None,
-        };
-        let mut part = match (sort, query.paging) {
+        let place = query.begins(caller, kind)?;
+        match (sort, query.paging) {
             (Some(sort), _) => {
                 self.sorted(caller, kind, matching, sort, place, query, effort)
-                    .await?
+                    .await
             }
             (None, Paging::Index(page)) => {
-                self.by_number(caller, kind, matching, *page, effort)
-                    .await?
+                self.by_number(caller, kind, matching, *page, effort).await
             }
             (None, Paging::Cursor { count: 0, .. }) => {
                 let none = Page {
                     start_index: 1,
                     count: 0,
                 };
-                self.by_number(caller, kind, matching, none, effort).await?
+                self.by_number(caller, kind, matching, none, effort).await
             }
             (None, Paging::Cursor { count, .. }) => {
                 self.by_cursor(caller, kind, matching, place, *count, effort)
-                    .await?
+                    .await
             }
-        };
-        part.truncate(fitting(&part.resources), query.paging);
-        Ok(part)
+        }
     }
 
     /// A page by its number.
@@ -477,11 +595,17 @@ impl Store {
                 let ids: Vec<ResourceId> = all.iter().map(|stored| stored.id).collect();
                 let (page, mut part) = cut(&ids, place, count);
                 part.resources = all.into_iter().filter(|s| page.contains(&s.id)).collect();
+                if part.backward {
+                    part.resources.reverse();
+                }
                 Ok(part)
             }
             Matching::Ids(ids) => {
                 let (page, mut part) = cut(&ids, place, count);
                 part.resources = self.read_in_order(caller, kind, page).await?;
+                if part.backward {
+                    part.resources.reverse();
+                }
                 Ok(part)
             }
             Matching::Tested(test) => {
@@ -489,7 +613,7 @@ impl Store {
                     None => None,
                     Some(Place::After(id)) => Some(id),
                     // It came with a page of this list that took fewer reads.
-                    Some(Place::Before(_) | Place::Number(_)) => return Err(cursor::expired()),
+                    Some(_) => return Err(cursor::expired()),
                 };
                 self.tested_beyond(caller, kind, after, count, test, effort)
                     .await
@@ -518,30 +642,20 @@ impl Store {
             keys.reverse();
         }
         let total = keys.len() as u64;
-        let (offset, count) = match (query.paging, place) {
-            (Paging::Index(page), _) => (page.start_index.saturating_sub(1), page.count),
-            (Paging::Cursor { count, .. }, Some(Place::Number(number))) => (number, *count),
-            (Paging::Cursor { count, .. }, _) => (0, *count),
-        };
+        let span = Span::new(query.paging, place, total);
         let ids: Vec<ResourceId> = keys.into_iter().map(|(_, id)| id).collect();
-        let page = Page {
-            start_index: offset.saturating_add(1),
-            count,
-        };
-        let ids = window(ids, page);
+        let ids = span.of(ids);
         let resources = match read.is_empty() {
             true => self.read_in_order(caller, kind, &ids).await?,
             false => ids.iter().filter_map(|id| read.remove(id)).collect(),
         };
-        let by_cursor = matches!(query.paging, Paging::Cursor { .. }) && count > 0;
-        let end = offset.saturating_add(ids.len() as u64);
         Ok(Part {
             total: Some(total),
             resources,
-            next: (by_cursor && end < total).then_some(Place::Number(end)),
-            previous: (by_cursor && offset > 0)
-                .then_some(Place::Number(offset.saturating_sub(count))),
-            number: Some(offset),
+            next: span.next(total),
+            previous: span.previous(),
+            span: Some(span),
+            backward: span.backward,
         })
     }
 
@@ -690,28 +804,28 @@ impl Store {
                 Some(_) => None,
             })
         };
-        let (total, (mut resources, more)) =
+        let (total, (resources, more)) =
             try_join(total, self.read_beyond(caller, kind, place, count)).await?;
-        if matches!(place, Some(Place::Before(_))) {
-            resources.reverse();
-        }
-        let previous = resources.first().map(|first| Place::Before(first.id));
-        let next = resources.last().map(|last| Place::After(last.id));
+        let first = resources.first().map(|first| first.id);
+        let last = resources.last().map(|last| last.id);
+        let rest = last.filter(|_| more);
+        let backward = matches!(place, Some(Place::Before(_)));
         let (next, previous) = match place {
-            None => (next.filter(|_| more), None),
+            None => (rest.map(Place::After), None),
             // What is nowhere any more leads to the beginning.
-            Some(Place::Before(_)) => (
-                next.or(Some(Place::After(ResourceId::FIRST))),
-                previous.filter(|_| more),
-            ),
-            Some(_) => (next.filter(|_| more), previous),
+            Some(Place::Before(_)) => {
+                let next = first.unwrap_or(ResourceId::FIRST);
+                (Some(Place::After(next)), rest.map(Place::Before))
+            }
+            Some(_) => (rest.map(Place::After), first.map(Place::Before)),
         };
         Ok(Part {
             total,
             resources,
             next,
             previous,
-            number: None,
+            span: None,
+            backward,
         })
     }
 
@@ -730,7 +844,7 @@ impl Store {
         let mut range = match place {
             Some(Place::After(id)) => range.after(key(id)),
             Some(Place::Before(id)) => range.before(key(id)),
-            Some(Place::Number(_)) | None => range,
+            Some(Place::Number(_) | Place::Until(_)) | None => range,
         };
         let mut found = vec![];
         let mut bytes = 0;
@@ -1011,7 +1125,7 @@ fn cut(ids: &[ResourceId], place: Option<Place>, count: usize) -> (&[ResourceId]
             let from = ids.partition_point(|other| *other <= id);
             (from, from.saturating_add(count).min(ids.len()))
         }
-        Some(Place::Number(_)) | None => (0, count.min(ids.len())),
+        Some(Place::Number(_) | Place::Until(_)) | None => (0, count.min(ids.len())),
     };
     let page = ids.get(from..to).unwrap_or_default();
     let next = page.last().filter(|_| to < ids.len());
@@ -1021,20 +1135,10 @@ fn cut(ids: &[ResourceId], place: Option<Place>, count: usize) -> (&[ResourceId]
         resources: vec![],
         next: next.map(|id| Place::After(*id)),
         previous: previous.map(|id| Place::Before(*id)),
-        number: None,
+        span: None,
+        backward: matches!(place, Some(Place::Before(_))),
     };
     (page, part)
-}
-
-/// How many resources fit one answer: one at least.
-pub(crate) fn fitting(resources: &[Stored]) -> usize {
-    let mut bytes = 0;
-    let fit = resources.iter().take_while(|resource| {
-        let first = bytes == 0;
-        bytes += resource.resource.to_stored().len();
-        first || bytes <= MAX_PAGE_BYTES
-    });
-    fit.count()
 }
 
 pub(crate) fn too_many(kind: &Kind) -> Error {

@@ -26,7 +26,7 @@ use crate::kind::{GROUP, Kind, USER};
 use crate::query::Range;
 use crate::store::{Store, Stored};
 
-/// The documents of one part, in bytes: each is shown twice, with its values and as it is.
+/// The documents that are read for one part, in bytes: each is shown twice, with its values and as it is.
 const MAX_PART_BYTES: usize = 1024 * 1024;
 /// How many resources are looked at for one part.
 const MAX_LOOKED_AT: usize = 2_000;
@@ -58,8 +58,8 @@ pub struct Listed<T> {
     pub next: Option<ResourceId>,
 }
 
-/// A member of a group, or a group of a member, for people who do not know SCIM.
-pub type MemberData = Object;
+/// A member of a group, or a group of a member, for people who do not know SCIM: the id and the data.
+pub type MemberData = (ResourceId, Object);
 
 impl Wanted<'_> {
     fn matches(&self, resource: &Resource) -> bool {
@@ -253,7 +253,7 @@ impl Store {
                 return Ok(Some(Listed { items, next: last }));
             }
             last = Some(id);
-            items.push(member);
+            items.push((id, member));
         }
         Ok(Some(Listed { items, next }))
     }
@@ -270,7 +270,7 @@ impl Store {
         user: ResourceId,
         part: Part,
     ) -> Result<Listed<MemberData>, Error> {
-        let memberships = self.memberships(caller, &[user]).await?;
+        let memberships = self.memberships_of(caller, &[user]).await?;
         let of = memberships.of(user);
         let direct = of.direct.into_iter().map(|group| (group, "direct"));
         let indirect = of.indirect.into_iter().map(|group| (group, "indirect"));
@@ -283,7 +283,7 @@ impl Store {
         let items = groups.into_iter().map(|(group, membership)| {
             let mut flat = flatten(caller.base_url(), GROUP.ty(caller), group);
             flat.insert("membership".to_owned(), json!(membership));
-            flat
+            (group.id, flat)
         });
         Ok(Listed {
             items: items.collect(),

@@ -1,6 +1,6 @@
 //! Searches over all types at once (RFC 7644 §3.4.2.1, Q2): the users that match, and then the groups.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::try_join;
 use scim::{Page, Paging, ScimType, SortKey};
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::id::ResourceId;
 use crate::kind::{GROUP, Kind, USER};
-use crate::query::{Found, Part, Query, fitting, window};
+use crate::query::{Found, Part, Query, Span};
 use crate::store::{Store, Stored};
 
 /// A resource of any type.
@@ -72,7 +72,7 @@ impl Store {
                 .search_sorted(caller, queries, any, members, effort)
                 .await;
         }
-        let mut mixed = match any.paging {
+        let mixed = match any.paging {
             Paging::Index(page) => self.mixed_by_number(caller, queries, *page, effort).await?,
             Paging::Cursor { count: 0, .. } => {
                 let none = Page {
@@ -86,26 +86,20 @@ impl Store {
                     .await?
             }
         };
-        let room = members_that_fit(
-            &mixed.groups.resources,
-            members,
-            mixed.users.resources.len(),
-        );
-        mixed.groups.truncate(room, any.paging);
-        let users = mixed.users.resources.drain(..).map(AnyResource::User);
-        let mut resources: Vec<AnyResource> = users.collect();
-        let groups = std::mem::take(&mut mixed.groups.resources);
-        resources.extend(self.shown(caller, groups, members).await?);
-        let cursor = |part: Part, kind| match queries.of(kind) {
-            Some(query) => part.found(caller, kind, &query, |none| none),
-            None => Ok(Found::none()),
-        };
-        let next = cursor(mixed.users, &USER)?.next;
+        let users = mixed.users.found(caller, &USER, &any)?;
+        let mut groups = mixed.groups.found(caller, &GROUP, &any)?;
+        let room = members_that_fit(&groups.resources, members, users.resources.len());
+        groups.resources.truncate(room);
+        let groups = self.with_their_members(caller, groups, members).await?;
+        let shown = users.resources.into_iter().map(AnyResource::User);
+        let shown = shown.chain(groups.resources.into_iter().map(AnyResource::Group));
         Ok(Found {
             total: mixed.total,
-            next: next.or(cursor(mixed.groups, &GROUP)?.next),
+            resources: shown.collect(),
+            next: users.next.or(groups.next),
             previous: None,
-            resources,
+            ends: users.ends.into_iter().chain(groups.ends).collect(),
+            backward: false,
         })
     }
 
@@ -263,74 +257,51 @@ impl Store {
             all.reverse();
         }
         let total = all.len() as u64;
-        let (offset, count) = match any.paging {
-            Paging::Index(page) => (page.start_index.saturating_sub(1), page.count),
-            Paging::Cursor { cursor, count } => {
-                let number = cursor
-                    .as_deref()
-                    .map(|cursor| any.number(caller, &USER, cursor));
-                (number.transpose()?.unwrap_or(0), *count)
-            }
-        };
-        let page = Page {
-            start_index: offset.saturating_add(1),
-            count,
-        };
-        let all = window(all, page);
+        let span = Span::new(any.paging, any.begins(caller, &USER)?, total);
+        let all = span.of(all);
         let of = |letter: &str| -> Vec<ResourceId> {
             let of = all.iter().filter(|(_, _, of)| *of == letter);
             of.map(|(_, id, _)| *id).collect()
         };
         let directory = caller.directory().id;
-        let (users, groups) = (of(USER.letter), of(GROUP.letter));
+        let of_type = (of(USER.letter), of(GROUP.letter));
         let (users, groups) = try_join(
-            self.read_all(directory, &USER, &users),
-            self.read_all(directory, &GROUP, &groups),
+            self.read_all(directory, &USER, &of_type.0),
+            self.read_all(directory, &GROUP, &of_type.1),
         )
         .await?;
         let read = users.into_iter().chain(groups);
         let mut read: HashMap<ResourceId, Stored> = read.map(|of| (of.id, of)).collect();
-        let mut shown: Vec<(&str, Stored)> = all
-            .iter()
-            .filter_map(|(_, id, letter)| Some((*letter, read.remove(id)?)))
-            .collect();
-        let resources: Vec<Stored> = shown.iter().map(|(_, stored)| stored.clone()).collect();
-        let room = fitting(&resources).min(members_that_fit(&resources, members, 0));
-        shown.truncate(room);
-        let end = offset + shown.len() as u64;
-        let mut found = vec![];
-        for (letter, stored) in shown {
-            match letter == USER.letter {
-                true => found.push(AnyResource::User(stored)),
-                false => found.extend(self.shown(caller, vec![stored], members).await?),
-            }
-        }
-        let by_cursor = matches!(any.paging, Paging::Cursor { .. }) && count > 0;
-        let cursor = |place| any.cursor(caller, &USER, place);
-        let next = (by_cursor && end < total).then(|| cursor(Place::Number(end)));
-        let previous =
-            (by_cursor && offset > 0).then(|| cursor(Place::Number(offset.saturating_sub(count))));
-        Ok(Found {
+        let is_user: HashSet<ResourceId> = of_type.0.into_iter().collect();
+        let part = Part {
             total: Some(total),
-            next: next.transpose()?,
-            previous: previous.transpose()?,
-            resources: found,
-        })
-    }
-
-    /// Groups with their members, if those are to be shown.
-    async fn shown(
-        &self,
-        caller: &Caller,
-        groups: Vec<Stored>,
-        members: u64,
-    ) -> Result<Vec<AnyResource>, Error> {
-        let groups = self.with_their_members(caller, groups, members).await?;
-        Ok(groups.into_iter().map(AnyResource::Group).collect())
+            resources: all
+                .iter()
+                .filter_map(|(_, id, _)| read.remove(id))
+                .collect(),
+            next: span.next(total),
+            previous: span.previous(),
+            span: Some(span),
+            backward: span.backward,
+        };
+        // The cursors of a list of both types are those of its users.
+        let mut found = part.found(caller, &USER, &any)?;
+        let room = members_that_fit(&found.resources, members, 0);
+        let mut shown = vec![];
+        for stored in found.resources.drain(..).take(room) {
+            shown.push(match is_user.contains(&stored.id) {
+                true => Some(AnyResource::User(stored)),
+                false => {
+                    let group = self.with_members(caller, stored, members).await?;
+                    group.map(AnyResource::Group)
+                }
+            });
+        }
+        Ok(found.replace(shown))
     }
 }
 
-/// How many of these an answer holds with all their members: one at least, unless something is before them.
+/// How many of these may be held with all their members: one at least, unless something is before them.
 pub(crate) fn members_that_fit(resources: &[Stored], members: u64, before: usize) -> usize {
     if members == 0 {
         return resources.len();

@@ -56,7 +56,7 @@ impl Store {
         let effort = Effort::new();
         let matching = self.users_matching(caller, query.filter, &effort).await?;
         let part = self.part(caller, &USER, matching, query, &effort).await?;
-        part.found(caller, &USER, query, |users| users)
+        part.found(caller, &USER, query)
     }
 
     /// The users that a filter finds.
@@ -91,7 +91,7 @@ impl Store {
             filter.matches(&shown, effort.work())
         };
         if let Some(ids) = self.look_up(caller, &USER, filter).await? {
-            let memberships = self.memberships(caller, &ids).await?;
+            let memberships = self.memberships_of(caller, &ids).await?;
             let pick = |user: Stored| {
                 let matches = matches(&user, memberships.elements(caller, user.id))?;
                 Ok(matches.then_some(user))

@@ -15,6 +15,7 @@ mod problem;
 mod request;
 mod response;
 mod secret;
+pub mod size;
 mod webhook;
 mod wishes;
 
@@ -40,8 +41,8 @@ pub use request::{
     parse_id, refuse_coding, routes,
 };
 pub use response::{
-    Error, created, described, list, named, no_content, not_found, object, resource, unmodified,
-    updated,
+    Error, created, described, list, named, no_content, not_found, object, resource,
+    too_many_members, unmodified, updated,
 };
 pub use webhook::{SigningSecret, WEBHOOK_SECRET, WebhookKey};
 pub use wishes::{Return, Wishes};

@@ -4,15 +4,17 @@ use std::error::Error as StdError;
 use std::num::NonZeroU32;
 
 use axum::response::{IntoResponse, Response};
+use directory::{Caller, Found, Query, too_many_groups};
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
     VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, StatusCode};
-use scim::{ListResponse, Meta, Object, ResourceType};
+use scim::{Meta, Object, ResourceType};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::size::{self, Room};
 use crate::wishes::{PREFERENCE_APPLIED, Return, Wishes};
 
 /// The media type of every answer. It has no parameters: clients compare the exact text (H3).
@@ -239,19 +241,70 @@ fn shown(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
-/// An answer with a JSON body.
+/// An answer with a JSON body, or 400 `tooMany` if that is more than an answer holds.
 #[must_use]
 pub fn object(status: StatusCode, body: Object) -> Response {
-    let mut response = Value::Object(body).to_string().into_response();
+    match size::written(&body) {
+        Some(text) => json(status, text),
+        None => Error::from(too_large(&body)).into_response(),
+    }
+}
+
+fn json(status: StatusCode, text: Vec<u8>) -> Response {
+    let mut response = text.into_response();
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, SCIM_JSON);
     response
 }
 
-/// A list.
+/// A list of as many of the resources found as one answer holds: a page may be shorter than it was asked to be (RFC 7644
+/// §3.4.2.4), and the next one begins with the first resource that was left out.
+///
+/// # Errors
+///
+/// 400 `tooMany` when the first resource alone is more than an answer holds.
+pub fn list<T>(
+    found: Found<T>,
+    caller: &Caller,
+    query: &Query<'_>,
+    show: impl Fn(&T) -> Object,
+) -> Result<Response, Error> {
+    let mut room = Room::default();
+    let mut left_out = None;
+    let list = found.list(caller, query, |resource| {
+        let shown = show(resource);
+        if room.takes(&shown) {
+            return Some(shown);
+        }
+        left_out = Some(shown);
+        None
+    })?;
+    match left_out {
+        Some(alone) if list.resources.is_empty() => Err(too_large(&alone).into()),
+        _ => Ok(object(StatusCode::OK, list.to_object())),
+    }
+}
+
+/// 400 `tooMany` for a resource that is more than an answer holds, which says how to read it.
+fn too_large(resource: &Object) -> scim::Error {
+    let id = resource.get("id").and_then(Value::as_str);
+    let has = |name: &str| resource.get(name).and_then(Value::as_array);
+    match (id, has("members"), has("groups")) {
+        (Some(id), Some(members), _) => too_many_members(id, members.len() as u64),
+        (Some(id), None, Some(_)) => too_many_groups(id),
+        _ => scim::Error::too_many(
+            "What was asked for is more than one answer holds. Ask for less, with attributes, excludedAttributes or count.",
+        ),
+    }
+}
+
+/// 400 `tooMany` for a group whose members are more than one answer holds, which says how to read them.
 #[must_use]
-pub fn list(list: ListResponse) -> Response {
-    object(StatusCode::OK, list.to_object())
+pub fn too_many_members(group: &str, members: u64) -> scim::Error {
+    scim::Error::too_many(format_args!(
+        "The group \"{group}\" has {members} members, and they are more than one answer holds. Read the group with \
+         excludedAttributes=members, and its members in pages: /Users?filter=groups.value eq \"{group}\"&startIndex=1&count=200."
+    ))
 }
 
 /// 204.
@@ -261,9 +314,13 @@ pub fn no_content() -> Response {
 }
 
 /// A resource, with its address and version as headers (H10, E1).
-#[must_use]
-pub fn resource(body: Object, meta: &Meta) -> Response {
-    addressed(object(StatusCode::OK, body), meta)
+///
+/// # Errors
+///
+/// 400 `tooMany` when it is more than an answer holds.
+pub fn resource(body: Object, meta: &Meta) -> Result<Response, Error> {
+    let text = size::written(&body).ok_or_else(|| too_large(&body))?;
+    Ok(addressed(json(StatusCode::OK, text), meta))
 }
 
 /// 304: the client has this version already (E2).
@@ -280,30 +337,38 @@ fn not_modified() -> Response {
     response
 }
 
-/// 201, for a resource that is new. It has a body unless the client prefers none: Okta needs one (R1, H15).
+/// 201, for a resource that is new. It has a body unless the client prefers none: Okta needs one (R1, H15). A group of
+/// more members than an answer holds is shown without them.
 #[must_use]
 pub fn created(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
     let status = StatusCode::CREATED;
-    changed(body, status, status, meta, prefer)
+    let whole = body.as_ref().and_then(size::written);
+    if let (None, Some(mut body)) = (&whole, body) {
+        body.shift_remove("members");
+        return addressed(object(status, body), meta);
+    }
+    changed(whole, status, status, meta, prefer)
 }
 
 /// A resource that was changed, with its body or, if the client prefers that,
-/// without (RFC 7240, H15). `None` is also a body that would be too costly (RFC 7644 §3.5.2).
+/// without (RFC 7240, H15). `None` is also a body that would be too costly (RFC 7644 §3.5.2), and one that is more than
+/// an answer holds is left out as well: the change was made.
 #[must_use]
 pub fn updated(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
-    changed(body, StatusCode::OK, StatusCode::NO_CONTENT, meta, prefer)
+    let whole = body.as_ref().and_then(size::written);
+    changed(whole, StatusCode::OK, StatusCode::NO_CONTENT, meta, prefer)
 }
 
 /// The answer to a change, which says so if it is as the client prefers (RFC 7240 §3).
 fn changed(
-    body: Option<Object>,
+    body: Option<Vec<u8>>,
     with_body: StatusCode,
     without: StatusCode,
     meta: &Meta,
     prefer: Option<Return>,
 ) -> Response {
     let (response, is) = match body {
-        Some(body) => (object(with_body, body), Return::Representation),
+        Some(body) => (json(with_body, body), Return::Representation),
         None => (without.into_response(), Return::Minimal),
     };
     let mut response = addressed(response, meta);

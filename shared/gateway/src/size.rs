@@ -1,0 +1,207 @@
+//! How large an answer is where it goes out, and how large it may be.
+//!
+//! A function returns its answer to Lambda as one JSON object, in which the body is a string, so a body of JSON is JSON
+//! within JSON: each quote and each backslash of it takes two bytes. A body that is compressed goes out in Base64, four
+//! bytes for three. Both forms have to fit, whichever the client asks for.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// The most bytes that a function returns ("Lambda quotas": 6 MB of invocation payload).
+const MAX_PAYLOAD: usize = 6 * 1024 * 1024;
+
+/// What is kept free for the status and the headers, which have the address of the resource twice, in bytes. The request
+/// has at most 10 KB of headers, its host among them.
+const AROUND_A_BODY: usize = 64 * 1024;
+
+/// The most bytes of a body, in either form.
+const MAX_BODY: usize = MAX_PAYLOAD - AROUND_A_BODY;
+
+/// What is kept free in a list for the message around its elements, cursors included, in bytes.
+const AROUND_A_LIST: usize = 4 * 1024;
+
+/// How many bytes a body takes.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    /// As it is.
+    plain: usize,
+    /// As a string of JSON, without the quotes around it.
+    quoted: usize,
+}
+
+impl Size {
+    fn add(&mut self, bytes: &[u8]) {
+        self.plain += bytes.len();
+        self.quoted += bytes.iter().map(|byte| quoted(*byte)).sum::<usize>();
+    }
+
+    fn fits(self) -> bool {
+        // What gzip cannot compress it stores in blocks, with a few bytes for each.
+        let compressed = self.plain + self.plain / 512 + 64;
+        self.quoted <= MAX_BODY && compressed.div_ceil(3) * 4 <= MAX_BODY
+    }
+}
+
+/// The bytes that `serde_json` writes for one byte of a string (RFC 8259 §7).
+const fn quoted(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..=0x1f => 6,
+        _ => 1,
+    }
+}
+
+/// Takes what is written as long as it fits.
+struct Measure {
+    size: Size,
+    /// What was written, if it is to be kept.
+    text: Option<Vec<u8>>,
+}
+
+impl Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.size.add(bytes);
+        if !self.size.fits() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if let Some(text) = &mut self.text {
+            text.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The JSON text of a body; `None` if it is more than an answer holds.
+#[must_use]
+pub fn written(body: &impl Serialize) -> Option<Vec<u8>> {
+    let mut measure = Measure {
+        size: Size::default(),
+        text: Some(vec![]),
+    };
+    serde_json::to_writer(&mut measure, body).ok()?;
+    measure.text
+}
+
+/// Whether a body is no more than an answer holds.
+#[must_use]
+pub fn fits(body: &impl Serialize) -> bool {
+    Room(Size::default()).takes(body)
+}
+
+/// What is left of an answer that is a list.
+pub struct Room(Size);
+
+impl Default for Room {
+    /// The room for all elements of one list.
+    fn default() -> Self {
+        Self(Size {
+            plain: AROUND_A_LIST,
+            quoted: AROUND_A_LIST,
+        })
+    }
+}
+
+impl Room {
+    /// Whether there is room for one element more, which then has its place.
+    pub fn takes(&mut self, element: &impl Serialize) -> bool {
+        let mut measure = Measure {
+            size: self.0,
+            text: None,
+        };
+        if serde_json::to_writer(&mut measure, element).is_err() {
+            return false;
+        }
+        // A comma follows.
+        measure.size.add(b",");
+        self.0 = measure.size;
+        true
+    }
+}
+
+/// How many such elements an answer has room for.
+#[must_use]
+pub fn most(element: &impl Serialize) -> u64 {
+    let mut one = Room(Size::default());
+    if !one.takes(element) {
+        return 0;
+    }
+    let Size { plain, quoted } = one.0;
+    // The larger one of the two forms decides.
+    let bytes = quoted.max(plain.div_ceil(3) * 4);
+    (MAX_BODY / bytes) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_measured_as_lambda_http_writes_it() {
+        let texts = (0..=0x10_ffff).filter_map(char::from_u32);
+        for text in texts.step_by(7).chain('\0'..='\u{ff}') {
+            let mut size = Size::default();
+            let mut buffer = [0; 4];
+            let text = text.encode_utf8(&mut buffer);
+            size.add(text.as_bytes());
+            let json = serde_json::to_string(text).unwrap();
+            assert_eq!(size.quoted, json.len() - 2, "{json}");
+            assert_eq!(size.plain, text.len());
+        }
+    }
+
+    /// The largest body of each kind fits, and one letter more does not.
+    #[test]
+    fn the_limit_is_exact() {
+        let payload = |text: &Value| serde_json::to_string(&text.to_string()).unwrap().len();
+        for (letter, form) in [
+            ("a", 4 * MAX_BODY / 3),
+            ("\\", MAX_BODY),
+            ("\u{1}", MAX_BODY),
+        ] {
+            let of = |count: usize| json!(letter.repeat(count));
+            let (mut low, mut high) = (0, form);
+            while high - low > 1 {
+                let middle = low.midpoint(high);
+                match fits(&of(middle)) {
+                    true => low = middle,
+                    false => high = middle,
+                }
+            }
+            let largest = of(low);
+            assert!(payload(&largest) <= MAX_BODY + 2);
+            assert_eq!(written(&largest).unwrap(), largest.to_string().as_bytes());
+            assert!(written(&of(high)).is_none());
+            match letter {
+                // Text without quotes is bounded by its Base64 form.
+                "a" => assert!(low * 4 / 3 > MAX_BODY * 99 / 100, "{low}"),
+                _ => assert!(payload(&largest) > MAX_BODY - 8, "{low}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_takes_elements_until_it_is_full() {
+        let element = json!({"value": "v".repeat(1_000)});
+        let mut room = Room::default();
+        let mut taken = 0;
+        while room.takes(&element) {
+            taken += 1;
+        }
+        assert!(!room.takes(&element), "it stays full");
+        assert!(room.takes(&json!(1)), "what is smaller still fits");
+        let most = most(&element);
+        assert!((taken..taken + 10).contains(&most), "{taken} of {most}");
+        let list: Vec<&Value> = vec![&element; usize::try_from(taken).unwrap()];
+        assert!(fits(&list));
+        let list: Vec<&Value> = vec![&element; usize::try_from(most + 1).unwrap()];
+        assert!(!fits(&list));
+        assert!(!fits(&"x".repeat(MAX_PAYLOAD)));
+    }
+}
