@@ -9,7 +9,7 @@
 //! Both are done with SQL in its file, which is why its version is pinned.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use bytes::Bytes;
 use dynoxide::types::ConsumedCapacity;
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::tokens::Tokens;
-use crate::{Error, random_id};
+use crate::{Error, lock, random_id};
 
 /// The index by which the engine finds the newest stream record at once.
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS rollcall_stream_order
@@ -58,7 +58,7 @@ pub(crate) enum Engine {
     /// In a thread of its own, which ends when the last handle is dropped.
     Thread(mpsc::Sender<Job>),
     /// On the thread of the caller: a runtime whose clock is paused sees no time pass meanwhile.
-    Here(Database),
+    Here(Database, Arc<Mutex<Tokens>>),
 }
 
 impl Engine {
@@ -70,7 +70,8 @@ impl Engine {
 
     /// The same, which answers on the thread of the caller.
     pub(crate) fn in_memory_here() -> Result<Engine, Error> {
-        Database::memory().map(Engine::Here).map_err(Error::table)
+        let database = Database::memory().map_err(Error::table)?;
+        Ok(Engine::Here(database, Arc::default()))
     }
 
     /// A database kept in a SQLite file.
@@ -123,7 +124,9 @@ impl Engine {
     pub(crate) async fn call(&self, operation: &str, body: Bytes) -> Answer {
         let jobs = match self {
             Engine::Thread(jobs) => jobs,
-            Engine::Here(database) => return answer_to(database, operation, &body),
+            Engine::Here(database, tokens) => {
+                return answer_to(database, &mut lock(tokens), operation, &body);
+            }
         };
         let (answer, answered) = oneshot::channel();
         let job = Job::Call {
@@ -145,7 +148,7 @@ impl Engine {
     pub(crate) async fn expire(&self) -> usize {
         let jobs = match self {
             Engine::Thread(jobs) => jobs,
-            Engine::Here(database) => return database.sweep_ttl().unwrap_or_default(),
+            Engine::Here(database, _) => return database.sweep_ttl().unwrap_or_default(),
         };
         let (done, finished) = oneshot::channel();
         match jobs.send(Job::Expire { done }) {

@@ -805,7 +805,7 @@ impl Stage {
             .events(self.directory, &asked, None, 10_000, later)
             .await
             .unwrap();
-        for event in events.events {
+        for (_, event) in events.events {
             let detail: Value = serde_json::from_str(&event.detail).unwrap();
             last.log.push((
                 detail["id"].as_str().unwrap_or_default().to_owned(),
