@@ -26,7 +26,7 @@ use axum::extract::State;
 use axum::response::Response;
 use directory::ResourceId;
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
-use gateway::{Authenticated, Error, Gateway, JsonBytes, object};
+use gateway::{Error, Gateway, JsonBytes, Working, object};
 use http::StatusCode;
 use http::request::Parts;
 use scim::bulk::{
@@ -47,13 +47,15 @@ const FAILED: &str = "the operation that was to create it failed";
 /// Performs a bulk request. All of it is read before any of it is done (B5).
 pub(crate) async fn bulk(
     State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
+    Working(caller, work): Working,
     parts: Parts,
     JsonBytes(bytes): JsonBytes<MAX_BULK_BYTES>,
     patience: Patience,
 ) -> Result<Response, Error> {
     let begun = Instant::now();
     let request = BulkRequest::parse(scim::json::parse(&bytes)?)?;
+    // The request itself is the first of them.
+    work.add(request.operations.len().saturating_sub(1));
     let plan = request.plan(is_group);
     let mut ids = HashMap::new();
     for (index, operation) in request.operations.iter().enumerate() {
@@ -62,7 +64,12 @@ pub(crate) async fn bulk(
         }
     }
     let bulk = Bulk {
-        sender: Sender::new(gateway.unlimited(), caller, parts, begun + patience.answer),
+        sender: Sender::new(
+            gateway.within_a_request(),
+            caller,
+            parts,
+            begun + patience.answer,
+        ),
         request: &request,
         plan: &plan,
         ids,

@@ -17,7 +17,7 @@ use axum::Router;
 use bytes::Bytes;
 use directory::{Ids, Reach};
 use futures_util::future::{join_all, join3};
-use gateway::{AdminAuth, Gateway};
+use gateway::{AdminAuth, DirectorySecrets, Gateway};
 use http::{Request, Response};
 use publisher::Publisher;
 use serde_json::Value;
@@ -56,8 +56,10 @@ pub struct StackOptions {
     pub patience: Duration,
     /// How long a failed batch of records, or a message of a queue, rests.
     pub pause: Pause,
-    /// How the functions let time pass.
+    /// How the functions let time pass that work in the background.
     pub rest: Rest,
+    /// How those let it pass that answer requests.
+    pub pace: gateway::Rest,
 }
 
 impl Default for StackOptions {
@@ -71,7 +73,8 @@ impl Default for StackOptions {
             requests_per_second: None,
             patience: Duration::from_secs(30),
             pause: Pause::NONE,
-            rest: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
+            rest: gateway::sleep(),
+            pace: gateway::sleep(),
         }
     }
 }
@@ -122,6 +125,7 @@ impl Stack {
                 base_url: None,
                 requests_per_second: options.requests_per_second,
                 clock: clock.clone(),
+                rest: options.pace.clone(),
                 ids: options.ids.clone(),
                 admin_auth: AdminAuth::default(),
                 // Who tries it has an endpoint on the same machine.
@@ -350,7 +354,9 @@ fn handler(
             }))
         }
         "sweeper" => {
-            let sweeper = Arc::new(Sweeper::new(store, clock.clone(), rest.clone()));
+            let prefix = template.environment(id, "SECRET_PREFIX")?;
+            let secrets = DirectorySecrets::new(cloud.config(), prefix);
+            let sweeper = Arc::new(Sweeper::new(store, secrets, clock.clone(), rest.clone()));
             Ok(Arc::new(move |event| {
                 let sweeper = sweeper.clone();
                 Box::pin(async move { Ok(sweeper.handle(event).await) })
