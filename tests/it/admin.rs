@@ -325,6 +325,42 @@ async fn keys_come_and_go_within_a_minute() {
     assert_eq!(look().await, 401);
 }
 
+/// Keys of made-up names are 401, however many there are, and are looked up four a second at most. They take nothing
+/// from keys that exist, be these known to the process or not.
+#[tokio::test]
+async fn made_up_keys_are_looked_up_slowly_and_refuse_nobody() {
+    let world = World::new().await;
+    let known = world.key("ci", json!({"access": "read"})).await;
+    let new = world.key("new", json!({"access": "read"})).await;
+    let look = async |key: &str| {
+        let path = "/v1/directories";
+        let answer = world.by(key, Method::GET, path, &Value::Null).await;
+        answer.status.as_u16()
+    };
+    assert_eq!(look(&known).await, 200);
+    world.cloud.take_requests();
+    world.rested();
+    for n in 0..100 {
+        assert_eq!(look(&format!("rollcall_admin_x{n}_{SECRET}")).await, 401);
+    }
+    let asked = world.cloud.take_requests();
+    assert_eq!(asked.of(Service::SecretsManager).len(), 100);
+    // A test does not wait; a function has waited a quarter of a second for each.
+    let rested = world.rested();
+    assert!(rested >= 20_000, "{rested}");
+    assert_eq!(look(&known).await, 200);
+    assert!(
+        world
+            .cloud
+            .take_requests()
+            .of(Service::SecretsManager)
+            .is_empty()
+    );
+    assert_eq!(look(&new).await, 200);
+    // A wrong key of a name that exists is answered the same.
+    assert_eq!(look(&format!("rollcall_admin_ci_{SECRET}x")).await, 401);
+}
+
 /// A scope that is misspelt, or a key that could be guessed, opens nothing.
 #[tokio::test]
 async fn a_secret_that_is_no_key_opens_nothing() {

@@ -130,16 +130,14 @@ async fn nothing_is_left_and_it_is_told_once() {
     let token_of = |world: &World| format!("rollcall/{}", world.directory);
 
     own.end().await;
-    // The token is gone at once, and a process that has not met the directory knows nothing of it.
+    // The token is over at once, though its secret is still there: a process that has not met the directory, or not
+    // within a minute, knows nothing of it.
     let client = aws_sdk_secretsmanager::Client::new(world.cloud.config());
-    assert!(
-        client
-            .get_secret_value()
-            .secret_id(token_of(&own))
-            .send()
-            .await
-            .is_err()
-    );
+    let secret = async |world: &World| {
+        let asked = client.get_secret_value().secret_id(token_of(world));
+        asked.send().await.is_ok()
+    };
+    assert!(secret(&own).await);
     let cold = own.cold().await;
     let unknown = cold.get("/Users").await.expect(401);
     let mut nobody = cold.request(Method::GET, "/Users", "");
@@ -170,6 +168,7 @@ async fn nothing_is_left_and_it_is_told_once() {
     assert_eq!(events.len(), 1, "no event for each user and group");
     assert_eq!(events[0]["detail"]["directory_id"], own.directory.as_str());
     assert_eq!(own.left().await, BTreeMap::new());
+    assert!(!secret(&own).await && secret(&neighbour).await);
     world.look(&own.v1("")).await.expect(404);
     world
         .admin(Method::DELETE, &own.v1(""), Value::Null)
@@ -275,6 +274,42 @@ async fn a_large_directory_goes_in_steps_that_may_die() {
     assert_eq!(own.left().await, BTreeMap::new());
     assert_eq!(neighbour.left().await, before);
     assert!(world.cloud.dead_letters().is_empty());
+}
+
+/// A deletion is begun by one transaction, whatever is down; what is left of it is finished when that is back, with
+/// nobody asking again. The directory is not gone before its secret is.
+#[tokio::test]
+async fn a_deletion_needs_no_secrets_manager_to_begin() {
+    let world = World::new().await;
+    let own = lived_in(&world).await;
+    own.get("/Users?count=0").await.expect(200);
+    world.events().await;
+    world.cloud.take_requests();
+    world.cloud.set_faults(|request| {
+        match request.service == Service::SecretsManager && request.number <= 20 {
+            true => Fault::Error {
+                status: 500,
+                code: "InternalServiceError",
+                message: "down",
+            },
+            false => Fault::Pass,
+        }
+    });
+    own.end().await;
+    let asked = world.cloud.take_requests();
+    assert!(asked.of(Service::SecretsManager).is_empty(), "{asked:?}");
+    // A warm process takes requests for up to a minute.
+    own.get("/Users?count=0").await.expect(200);
+    world.wait(60);
+    own.get("/Users?count=0").await.expect(401);
+    let events = world.events().await;
+    assert_eq!(of_directories(&events), ["directory.deleted"]);
+    world.cloud.clear_faults();
+    let client = aws_sdk_secretsmanager::Client::new(world.cloud.config());
+    let asked = client
+        .get_secret_value()
+        .secret_id(format!("rollcall/{}", own.directory));
+    assert!(asked.send().await.is_err());
 }
 
 /// A deletion that Lambda gave up on goes on with the same request.

@@ -535,12 +535,16 @@ async fn tokens_are_revoked_within_a_minute() {
 
     let third = world.rotate_token(json!({})).await;
     assert_eq!(world.with_token(&second).await, 200);
+    assert_eq!(world.with_token(&third).await, 200);
+    let before = world.tokens().await;
     for _ in 0..2 {
         world
             .admin(Method::DELETE, &world.v1("/tokens/previous"), Value::Null)
             .await
             .expect(204);
     }
+    // What is told of the other token is as it was.
+    assert_eq!(world.tokens().await, json!([before[0]]));
     world.wait(60);
     assert_eq!(world.with_token(&second).await, 401);
     world.wait(2);
@@ -767,7 +771,35 @@ async fn directories_cost_what_is_written() {
         ["GetItem", "GetItem"]
     );
     let rotate = operations(Method::POST, &format!("{path}/tokens"), json!({})).await;
-    assert_eq!(rotate, ["GetItem", "GetSecretValue", "PutSecretValue"]);
+    assert_eq!(
+        rotate,
+        [
+            "GetItem",
+            "GetSecretValue",
+            "PutSecretValue",
+            "UpdateSecretVersionStage",
+            "GetSecretValue"
+        ]
+    );
+    assert_eq!(
+        operations(
+            Method::DELETE,
+            &format!("{path}/tokens/previous"),
+            Value::Null
+        )
+        .await,
+        [
+            "GetItem",
+            "GetSecretValue",
+            "PutSecretValue",
+            "UpdateSecretVersionStage",
+            "GetSecretValue"
+        ]
+    );
+    assert_eq!(
+        operations(Method::GET, &format!("{path}/tokens"), Value::Null).await,
+        ["GetItem", "GetSecretValue", "Query"]
+    );
     assert_eq!(
         operations(Method::GET, &format!("{path}/users"), Value::Null).await,
         ["GetItem", "Query"]

@@ -1,11 +1,14 @@
 //! Tokens: rotation without downtime, revocation within a minute, and what happens when Secrets Manager is down.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use futures_util::future::{join, join_all};
 use http::Method;
 use local::{Fault, Service};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{HOST, World};
 
@@ -16,6 +19,12 @@ impl World {
             .headers_mut()
             .insert("authorization", format!("Bearer {token}").parse().unwrap());
         self.send(request).await.status.as_u16()
+    }
+
+    /// Rotates the token through the admin API.
+    async fn rotation(&self, body: Value) -> crate::world::Answer {
+        let path = self.v1("/tokens");
+        self.admin(Method::POST, &path, body).await
     }
 
     fn secrets(&self) -> Client {
@@ -65,7 +74,7 @@ async fn a_warm_check_costs_nothing() {
     world.get("/ServiceProviderConfig").await.expect(200);
     let asked = world.cloud.take_requests();
     // Discovery is a process of its own: it read once.
-    assert_eq!(asked.of(Service::SecretsManager).len(), 2);
+    assert_eq!(asked.operations(), ["GetItem", "GetSecretValue"]);
     world.get("/ServiceProviderConfig").await.expect(200);
     assert!(world.cloud.take_requests().is_empty());
 }
@@ -88,7 +97,7 @@ async fn requests_that_come_together_read_once() {
             .take_requests()
             .of(Service::SecretsManager)
             .len(),
-        2
+        1
     );
 }
 
@@ -165,50 +174,312 @@ async fn without_secrets_manager_a_warm_process_goes_on_and_a_cold_one_says_503(
     cold.get("/Users?count=0").await.expect(200);
 }
 
-/// Guessing costs the guesser time, and Secrets Manager nothing.
+/// Guessing costs the guesser time, and Secrets Manager little: four calls a second at most for one directory, and two
+/// for any number of guesses at once.
 #[tokio::test]
-async fn guesses_are_not_looked_up_one_by_one() {
+async fn guesses_are_looked_up_slowly_and_together() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     world.cloud.take_requests();
-    world.wait(2);
+    world.rested();
     for n in 0..50 {
         assert_eq!(world.status_with(&format!("guess-{n}")).await, 401);
     }
-    assert_eq!(
+    let asked = world.cloud.take_requests();
+    let calls = asked.of(Service::SecretsManager).len();
+    assert!(calls <= 100, "{calls}");
+    // A test does not wait; a function has waited a quarter of a second for each.
+    let rested = world.rested();
+    assert!(
+        rested as usize >= (calls - 10) * 240,
+        "{rested} for {calls}"
+    );
+    let guesses: Vec<String> = (50..100).map(|n| format!("guess-{n}")).collect();
+    let answers = join_all(guesses.iter().map(|guess| world.status_with(guess))).await;
+    assert!(answers.iter().all(|status| *status == 401));
+    let asked = world.cloud.take_requests();
+    assert_eq!(asked.of(Service::SecretsManager).len(), 2);
+    world.get("/Users?count=0").await.expect(200);
+    assert!(
         world
             .cloud
             .take_requests()
             .of(Service::SecretsManager)
-            .len(),
-        2
+            .is_empty()
     );
-    world.get("/Users?count=0").await.expect(200);
 }
 
-/// Neither are directories that do not exist.
+/// A request to a directory that does not exist.
+fn stranger(n: usize) -> http::Request<axum::body::Bytes> {
+    http::Request::builder()
+        .uri(format!("/scim/v2/00000000-0000-4000-8000-{n:012}/Users"))
+        .header("host", HOST)
+        .header("authorization", "Bearer x")
+        .body(axum::body::Bytes::new())
+        .unwrap()
+}
+
+/// A directory that does not exist costs one read of the table, and no call of Secrets Manager.
 #[tokio::test]
-async fn unknown_directories_are_looked_up_slowly() {
+async fn an_unknown_directory_costs_one_read() {
     let world = World::new().await;
-    let mut limited = 0;
-    for n in 0..50 {
-        let request = http::Request::builder()
-            .uri(format!(
-                "/scim/v2/00000000-0000-4000-8000-0000000000{n:02}/Users"
-            ))
-            .header("host", HOST)
-            .header("authorization", "Bearer x")
-            .body(axum::body::Bytes::new())
-            .unwrap();
-        match world.send(request).await.status.as_u16() {
-            401 => {}
-            429 => limited += 1,
-            other => panic!("{other}"),
+    world.send(stranger(0)).await.expect(401);
+    let asked = world.cloud.take_requests();
+    assert_eq!(asked.operations(), ["GetItem"]);
+    let units: f64 = asked.iter().map(|request| request.read_units).sum();
+    assert!(units <= 1.0, "{units}");
+}
+
+/// Requests to directories that do not exist are 401, however many there are, and take nothing from those that do:
+/// neither from one that this process knows, nor from one that it does not know yet.
+#[tokio::test]
+async fn strangers_take_nothing_from_directories_that_exist() {
+    let world = World::new().await;
+    world.get("/Users?count=0").await.expect(200);
+    world.cloud.take_requests();
+    for n in 0..12_000 {
+        let answer = world.send(stranger(n)).await;
+        assert_eq!(answer.status, 401, "the {n}th");
+    }
+    world.cloud.take_requests();
+    world.get("/Users?count=0").await.expect(200);
+    let asked = world.cloud.take_requests();
+    assert!(asked.of(Service::SecretsManager).is_empty(), "{asked:?}");
+    let other = world.with_settings(directory::Settings::default()).await;
+    let other = world.of(&json!({"id": other.directory, "token": other.token}));
+    other.get("/Users?count=0").await.expect(200);
+    assert_eq!(other.status_with("wrong").await, 401);
+}
+
+/// What is throttled before the token is known may be sent again, which Okta does by itself after 429 alone (C9).
+#[tokio::test]
+async fn a_throttled_token_check_is_429() {
+    let world = World::new().await;
+    for (service, code) in [
+        (Service::SecretsManager, "ThrottlingException"),
+        (Service::DynamoDb, "ThrottlingException"),
+        (Service::DynamoDb, "ProvisionedThroughputExceededException"),
+    ] {
+        world
+            .cloud
+            .set_faults(move |request| match request.service == service {
+                true => Fault::Error {
+                    status: 400,
+                    code,
+                    message: "Rate exceeded",
+                },
+                false => Fault::Pass,
+            });
+        let cold = world.cold().await;
+        let answer = cold.get("/Users?count=0").await.expect(429);
+        assert_eq!(answer.header("retry-after"), Some("5"));
+        assert!(answer.header("www-authenticate").is_none());
+        world.cloud.clear_faults();
+        cold.get("/Users?count=0").await.expect(200);
+    }
+}
+
+/// F9: the new token is good as soon as it is answered, in a process that has just been shown a wrong one as well.
+#[tokio::test]
+async fn a_new_token_is_good_at_once() {
+    let world = World::new().await;
+    for _ in 0..3 {
+        world.get("/Users?count=0").await.expect(200);
+        assert_eq!(world.status_with("wrong").await, 401);
+        let new = world.rotation(json!({})).await.expect(201).json();
+        let new = new["token"].as_str().unwrap();
+        assert_eq!(world.status_with(new).await, 200);
+        assert_eq!(world.status_with(&world.token).await, 200);
+        world
+            .admin(Method::DELETE, &world.v1("/tokens/previous"), Value::Null)
+            .await
+            .expect(204);
+        let new = world.rotation(json!({})).await.expect(201).json();
+        assert_eq!(world.status_with(new["token"].as_str().unwrap()).await, 200);
+        world.rotate(json!({"token": world.token})).await;
+        world.wait(61);
+    }
+}
+
+/// F9: Secrets Manager may answer for a moment as it did before. A rotation is answered when it is seen, the token before
+/// is good all the while, and a token that was put by hand is looked up once more before it is refused.
+#[tokio::test]
+async fn a_new_token_is_good_at_once_though_secrets_manager_lags() {
+    let world = World::new().await;
+    world.get("/Users?count=0").await.expect(200);
+    for lag in [1, 3] {
+        world.cloud.lag_secrets(lag);
+        let cold = world.cold().await;
+        let new = world.rotation(json!({})).await.expect(201).json();
+        let new = new["token"].as_str().unwrap();
+        assert_eq!(cold.status_with(new).await, 200);
+        assert_eq!(world.status_with(new).await, 200);
+        let again = world.rotation(json!({})).await.expect(201).json();
+        // In the middle of a rotation: whatever is read, the token before is good.
+        let cold = world.cold().await;
+        assert_eq!(cold.status_with(new).await, 200);
+        assert_eq!(
+            cold.status_with(again["token"].as_str().unwrap()).await,
+            200
+        );
+    }
+    world.cloud.lag_secrets(1);
+    world.rotate(json!({"token": "by-hand"})).await;
+    assert_eq!(world.status_with("by-hand").await, 200);
+}
+
+/// Whatever moment of a rotation a process reads in, it takes the token before.
+#[tokio::test]
+async fn the_token_before_is_good_in_every_moment_of_a_rotation() {
+    let world = Arc::new(World::new().await);
+    for _ in 0..5 {
+        let rotation = world.rotation(json!({}));
+        let token = world.token.clone();
+        let reader = world.clone();
+        let reads = async {
+            for _ in 0..10 {
+                let cold = reader.cold().await;
+                assert_eq!(cold.status_with(&token).await, 200);
+            }
+        };
+        let (rotated, ()) = join(rotation, reads).await;
+        rotated.expect(201);
+        world.rotate(json!({"token": world.token})).await;
+    }
+}
+
+/// F9: of rotations at once, one at most is answered 201 for each token that it can replace; the others are 409 and
+/// have changed nothing. No token that was answered is dead.
+#[tokio::test]
+async fn rotations_at_once_hand_out_no_dead_token() {
+    for grace in [0, 3_600] {
+        let world = World::new().await;
+        let body = json!({"grace_seconds": grace});
+        // Each has decided before the first of them writes.
+        world.look(&world.v1("")).await.expect(200);
+        world.cloud.set_faults(|request| {
+            match request.operation == "PutSecretValue" && request.number <= 4 {
+                true => Fault::Delay(Duration::from_millis(50)),
+                false => Fault::Pass,
+            }
+        });
+        let answers = join_all((0..4).map(|_| world.rotation(body.clone()))).await;
+        let statuses: Vec<u16> = answers.iter().map(|one| one.status.as_u16()).collect();
+        let mut sorted = statuses.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, [201, 409, 409, 409], "{statuses:?}");
+        let cold = world.cold().await;
+        let mut tokens = BTreeSet::new();
+        for answer in answers {
+            match answer.status.as_u16() {
+                201 => {
+                    let token = answer.json()["token"].as_str().unwrap().to_owned();
+                    assert_eq!(cold.status_with(&token).await, 200);
+                    tokens.insert(token);
+                }
+                _ => {
+                    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                    assert!(detail.contains("faster"), "{detail}");
+                }
+            }
+        }
+        let old = cold.status_with(&world.token).await;
+        assert_eq!(old, if grace == 0 { 401 } else { 200 });
+        // A rotation after that works.
+        world.rotation(json!({})).await.expect(201);
+    }
+}
+
+/// The end of the tokens does not meet a rotation half way: whichever is first, what is answered is so.
+#[tokio::test]
+async fn revocations_meet_rotations_whole() {
+    for path in ["/tokens", "/tokens/previous"] {
+        let world = World::new().await;
+        let second = world.rotation(json!({})).await.expect(201).json();
+        let second = second["token"].as_str().unwrap().to_owned();
+        let path = world.v1(path);
+        let (revoked, rotated) = join(
+            world.admin(Method::DELETE, &path, Value::Null),
+            world.rotation(json!({})),
+        )
+        .await;
+        let cold = world.cold().await;
+        let third = rotated.json()["token"].as_str().map(str::to_owned);
+        match (revoked.status.as_u16(), rotated.status.as_u16()) {
+            // The rotation was first, and the revocation ended what it made, or the revocation was first.
+            (204, 201) => {
+                let alive = cold.status_with(&third.unwrap()).await;
+                assert_eq!(cold.status_with(&world.token).await, 401);
+                assert!(path.ends_with("previous") && alive == 200 || !path.ends_with("previous"));
+            }
+            (409, 201) => {
+                assert_eq!(cold.status_with(&third.unwrap()).await, 200);
+                assert_eq!(cold.status_with(&second).await, 200);
+            }
+            (204, 409) if path.ends_with("previous") => {
+                assert_eq!(cold.status_with(&world.token).await, 401);
+                assert_eq!(cold.status_with(&second).await, 200);
+            }
+            (204, 409) => assert_eq!(cold.status_with(&second).await, 401),
+            other => panic!("{other:?}"),
         }
     }
-    assert_eq!(limited, 30);
-    world.wait(1);
-    world.get("/Users?count=0").await.expect(200);
+}
+
+/// A rotation that was interrupted between its two steps is finished by the same request, and is in nobody's way.
+#[tokio::test]
+async fn an_interrupted_rotation_is_finished_by_the_same_request() {
+    let under = async |world: &World, key: &'static str| {
+        let mut request = world.admin_request(Method::POST, &world.v1("/tokens"), &json!({}));
+        request
+            .headers_mut()
+            .insert("idempotency-key", key.parse().unwrap());
+        world.send(request).await
+    };
+    let interrupt = |world: &World| {
+        world.cloud.set_faults(
+            |request| match request.operation == "UpdateSecretVersionStage" {
+                true => Fault::DropRequest,
+                false => Fault::Pass,
+            },
+        );
+    };
+    let world = World::new().await;
+    interrupt(&world);
+    let failed = under(&world, "r1").await;
+    assert!(failed.status.is_server_error(), "{}", failed.status);
+    world.cloud.clear_faults();
+    assert_eq!(world.status_with(&world.token).await, 200);
+    let first = under(&world, "r1").await.expect(201).json();
+    assert_eq!(under(&world, "r1").await.expect(201).json(), first);
+    let token = first["token"].as_str().unwrap();
+    assert_eq!(world.status_with(token).await, 200);
+    assert_eq!(world.status_with(&world.token).await, 200);
+
+    // Another rotation in between: the interrupted one cannot be finished any more, and says so.
+    interrupt(&world);
+    under(&world, "r2").await;
+    world.cloud.clear_faults();
+    let third = world.rotation(json!({})).await.expect(201).json();
+    under(&world, "r2").await.expect(409);
+    assert_eq!(
+        world.status_with(third["token"].as_str().unwrap()).await,
+        200
+    );
+    assert_eq!(world.status_with(token).await, 200);
+
+    // The answer to the second step is lost: it was done.
+    world.cloud.set_faults(|request| {
+        match request.operation == "UpdateSecretVersionStage" && request.number == 1 {
+            true => Fault::DropAnswer,
+            false => Fault::Pass,
+        }
+    });
+    let fourth = world.rotation(json!({})).await.expect(201).json();
+    assert_eq!(
+        world.status_with(fourth["token"].as_str().unwrap()).await,
+        200
+    );
 }
 
 /// 403, so that Okta does not take a change for kept.
@@ -309,9 +580,10 @@ async fn nobody_uses_up_the_requests_of_another_directory() {
     assert_eq!(world.status_with(&world.token).await, 429);
 }
 
-/// A bulk request is one request, however many operations it has: it is never cut off in its middle for coming too fast.
+/// Each operation of a bulk request counts. It is never cut off in its middle for coming too fast: what it takes beyond
+/// its directory's limit is a debt, until which is paid the directory is answered 429.
 #[tokio::test]
-async fn a_bulk_request_counts_once() {
+async fn each_operation_of_a_bulk_request_counts() {
     let world = World::new().await.limited().await;
     let operations: Vec<_> = (0..250)
         .map(|n| {
@@ -327,9 +599,135 @@ async fn a_bulk_request_counts_once() {
     for outcome in answer["Operations"].as_array().unwrap() {
         assert_eq!(outcome["status"], "201", "{outcome}");
     }
-    // The bulk function had 199 left.
-    for _ in 0..199 {
-        world.get("?count=0").await.expect(200);
+    // 250 of 200 are used up: at 50 a second there is one again after a little more than a second.
+    let refused = world.get("?count=0").await.expect(429);
+    assert_eq!(refused.header("retry-after"), Some("2"));
+    // Of every function, for the bucket is in the table.
+    let elsewhere = world.cold().await.limited().await;
+    let mut through = 0;
+    while elsewhere.get("/Users?count=0").await.status == 200 {
+        through += 1;
+        assert!(through <= 20);
     }
-    world.get("?count=0").await.expect(429);
+    // A process that was told 429 learns of the others when it charges again.
+    world.wait(3);
+    let mut through = 0;
+    while world.get("?count=0").await.status == 200 {
+        through += 1;
+    }
+    assert!((80..=100).contains(&through), "{through}");
+}
+
+/// F7: a directory is held to its limit over all processes together, and another one notices nothing.
+#[tokio::test]
+async fn thirty_processes_share_the_limit_of_a_directory() {
+    const PROCESSES: usize = 30;
+    const SECONDS: usize = 20;
+    let world = World::new().await;
+    let other = world.with_settings(directory::Settings::default()).await;
+    let mut processes = vec![];
+    for _ in 0..PROCESSES {
+        processes.push(world.limited().await);
+    }
+    let other = processes[0].of(&json!({"id": other.directory, "token": other.token}));
+    let mut through = 0;
+    for _ in 0..SECONDS {
+        for process in &processes {
+            for _ in 0..12 {
+                let answer = process.get("/ServiceProviderConfig").await;
+                match answer.status.as_u16() {
+                    200 => through += 1,
+                    429 => {
+                        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+                        assert!((1..=30).contains(&wait), "{wait}");
+                        break;
+                    }
+                    other => panic!("{other}"),
+                }
+            }
+        }
+        other.get("/ServiceProviderConfig").await.expect(200);
+        world.wait(1);
+    }
+    // The burst, what flows in, and what each process may take before it is told: 10 units, and 9 that it has not told.
+    let most = 200 + 50 * SECONDS + PROCESSES * 19;
+    assert!(through <= most, "{through} of {most}");
+    assert!(
+        through >= 200 + 50 * (SECONDS - 1) - PROCESSES * 10,
+        "{through}"
+    );
+}
+
+/// A hundred memberships that a change of a group names are one unit of work, within a bulk request as well.
+#[tokio::test]
+async fn memberships_that_are_named_count() {
+    let world = World::new().await.limited().await;
+    let members: Vec<_> = (0..5_000)
+        .map(|n| json!({"value": format!("{n:08x}-0000-4000-8000-000000000000")}))
+        .collect();
+    let group = json!({"displayName": "Many", "members": members});
+    // Nobody of them exists, so it is refused: the work was done all the same.
+    let left = async |world: &World| {
+        let mut through = 0;
+        while world.get("/Groups?count=0").await.status == 200 {
+            through += 1;
+        }
+        through
+    };
+    world.post("/Groups", &group).await.expect(400);
+    assert_eq!(left(&world).await, 200 - 1 - 50);
+    world.wait(60);
+    let bulk = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+        "Operations": [
+            {"method": "POST", "path": "/Groups", "bulkId": "a", "data": group},
+            {"method": "DELETE", "path": "/Users/00000000-0000-4000-8000-000000000000"},
+        ],
+    });
+    world.post("/Bulk", &bulk).await.expect(200);
+    let mut through = 0;
+    while world.get("?count=0").await.status == 200 {
+        through += 1;
+    }
+    assert_eq!(through, 200 - 2 - 50);
+}
+
+/// What the limit costs: a write for ten requests, and nothing for a directory that sends less.
+#[tokio::test]
+async fn the_limit_costs_a_write_for_ten_requests() {
+    let world = World::new().await.limited().await;
+    world.get("/Users?count=0").await.expect(200);
+    world.cloud.take_requests();
+    for _ in 0..8 {
+        world.get("/Users?count=0").await.expect(200);
+    }
+    assert_eq!(world.cloud.take_requests().of(Service::DynamoDb).len(), 8);
+    for _ in 0..100 {
+        world.get("/Users?count=0").await.expect(200);
+    }
+    let asked = world.cloud.take_requests();
+    let writes = asked.iter().filter(|one| one.operation == "UpdateItem");
+    let units: f64 = writes.clone().map(|one| one.write_units).sum();
+    assert!((10..=12).contains(&writes.count()), "{asked:?}");
+    assert!((10.0..=12.0).contains(&units), "{units}");
+}
+
+/// A charge that fails never fails a request.
+#[tokio::test]
+async fn a_limit_that_cannot_be_written_down_refuses_nobody() {
+    let world = World::new().await.limited().await;
+    world.get("/Users?count=0").await.expect(200);
+    world
+        .cloud
+        .set_faults(|request| match request.operation == "UpdateItem" {
+            true => Fault::Error {
+                status: 400,
+                code: "ThrottlingException",
+                message: "Rate exceeded",
+            },
+            false => Fault::Pass,
+        });
+    for _ in 0..30 {
+        world.get("/Users?count=0").await.expect(200);
+    }
 }

@@ -1,7 +1,7 @@
 //! One deployment for one test: an account in memory, the stack of `template.yaml`, a directory and its token.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use axum::body::Bytes;
 use directory::{Ids, NewDirectory, Provider, Settings};
@@ -28,6 +28,8 @@ pub struct World {
     pub token: String,
     pub admin_key: String,
     seconds: Arc<AtomicI64>,
+    /// For how many milliseconds functions have asked to rest before they look a token up.
+    rested: Arc<AtomicU64>,
     ids: Ids,
     /// The functions as processes, if requests go to these.
     processes: Option<Arc<Processes>>,
@@ -103,7 +105,8 @@ impl World {
             ..CloudOptions::in_memory()
         })
         .unwrap();
-        let stack = start(&cloud, &ids, &seconds).await;
+        let rested = Arc::default();
+        let stack = start(&cloud, options(&ids, &seconds, &rested)).await;
         let first = stack.first_directory().await.unwrap();
         let admin_key = stack.admin_key().await.unwrap();
         // That of the first directory itself.
@@ -117,6 +120,7 @@ impl World {
             token: first.token,
             admin_key,
             seconds,
+            rested,
             ids,
             processes: None,
         }
@@ -126,11 +130,12 @@ impl World {
     pub async fn cold(&self) -> World {
         World {
             cloud: self.cloud.clone(),
-            stack: start(&self.cloud, &self.ids, &self.seconds).await,
+            stack: start(&self.cloud, self.options()).await,
             directory: self.directory.clone(),
             token: self.token.clone(),
             admin_key: self.admin_key.clone(),
             seconds: self.seconds.clone(),
+            rested: self.rested.clone(),
             ids: self.ids.clone(),
             processes: None,
         }
@@ -166,7 +171,7 @@ impl World {
         let number = template.environment("UsersFunction", "REQUESTS_PER_SECOND");
         let options = StackOptions {
             requests_per_second: Some(number.unwrap().parse().unwrap()),
-            ..options(&self.ids, &self.seconds)
+            ..self.options()
         };
         World {
             stack: Stack::start(self.cloud.clone(), options).await.unwrap(),
@@ -196,6 +201,7 @@ impl World {
             token: text("token"),
             admin_key: self.admin_key.clone(),
             seconds: self.seconds.clone(),
+            rested: self.rested.clone(),
             ids: self.ids.clone(),
             processes: self.processes.clone(),
         }
@@ -230,6 +236,15 @@ impl World {
     /// The address of the directory in the admin API.
     pub fn v1(&self, path: &str) -> String {
         format!("/v1/directories/{}{path}", self.directory)
+    }
+
+    fn options(&self) -> StackOptions {
+        options(&self.ids, &self.seconds, &self.rested)
+    }
+
+    /// For how many milliseconds functions have asked to rest before they look a token up, since the last time.
+    pub fn rested(&self) -> u64 {
+        self.rested.swap(0, Ordering::Relaxed)
     }
 
     /// Lets time pass.
@@ -303,6 +318,7 @@ impl World {
             ids: Ids::default(),
             actions: directory::ACTIONS,
             requests_per_second: None,
+            rest: gateway::sleep(),
             admin_auth: gateway::AdminAuth::Key,
             webhooks: None,
         }
@@ -315,18 +331,22 @@ impl World {
     }
 }
 
-async fn start(cloud: &Cloud, ids: &Ids, seconds: &Arc<AtomicI64>) -> Stack {
-    let options = options(ids, seconds);
+async fn start(cloud: &Cloud, options: StackOptions) -> Stack {
     Stack::start(cloud.clone(), options).await.unwrap()
 }
 
-fn options(ids: &Ids, seconds: &Arc<AtomicI64>) -> StackOptions {
-    let seconds = seconds.clone();
+fn options(ids: &Ids, seconds: &Arc<AtomicI64>, rested: &Arc<AtomicU64>) -> StackOptions {
+    let (seconds, rested) = (seconds.clone(), rested.clone());
     StackOptions {
         // Whoever waits makes the clock go on.
         rest: Arc::new(move |time| {
             seconds.fetch_add(time.as_secs() as i64 + 1, Ordering::Relaxed);
             Box::pin(async {})
+        }),
+        // A token that is looked up again waits for its turn, and no test waits for that.
+        pace: Arc::new(move |time| {
+            rested.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+            Box::pin(tokio::task::yield_now())
         }),
         domain: HOST.to_owned(),
         ids: ids.clone(),

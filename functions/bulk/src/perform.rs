@@ -30,7 +30,7 @@ use axum::extract::State;
 use axum::response::Response;
 use directory::{Circle, ResourceId};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use gateway::{Authenticated, Error, Gateway, JsonBytes, object, size};
+use gateway::{Error, Gateway, JsonBytes, Working, object, size};
 use http::StatusCode;
 use http::request::Parts;
 use scim::bulk::{
@@ -55,13 +55,15 @@ const FAILED: &str = "the operation that was to create it failed";
 /// Performs a bulk request. All of it is read before any of it is done (B5).
 pub(crate) async fn bulk(
     State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
+    Working(caller, work): Working,
     parts: Parts,
     JsonBytes(bytes): JsonBytes<MAX_BULK_BYTES>,
     patience: Patience,
 ) -> Result<Response, Error> {
     let begun = Instant::now();
     let request = BulkRequest::parse(scim::json::parse(&bytes)?)?;
+    // The request itself is the first of them.
+    work.add(request.operations.len().saturating_sub(1));
     let plan = request.plan(is_group);
     let mut ids = HashMap::new();
     for (index, operation) in request.operations.iter().enumerate() {
@@ -69,7 +71,12 @@ pub(crate) async fn bulk(
             ids.insert(name.as_str(), (index, gateway.store().new_id()));
         }
     }
-    let sender = Sender::new(gateway.unlimited(), caller, parts, begun + patience.answer);
+    let sender = Sender::new(
+        gateway.within_a_request(),
+        caller,
+        parts,
+        begun + patience.answer,
+    );
     let briefly = request.operations.iter().map(|of| sender.at_most(of));
     let briefly = BulkResponse {
         operations: briefly.collect(),

@@ -226,8 +226,8 @@ pub async fn modify(
 
 /// Deletes a directory
 ///
-/// Its tokens end at once, that is, within a minute in every process. Everything in it goes in the background, without an event for each user and
-/// group; `directory.deleted` is the end, after which it is 404. The same request again makes a deletion go on that got stuck.
+/// Its tokens end within a minute: until then a process that has just served the identity provider may take a request, whose changes go with the rest.
+/// Everything in it goes in the background, without an event for each user and group; `directory.deleted` is the end, after which it is 404. The same request again makes a deletion go on that got stuck.
 #[utoipa::path(delete, path = "/v1/directories/{directory}", tag = "directories",
     params(("directory" = String, Path, description = "The directory's id")),
     responses((status = 202, body = schema::Deleting), Failures))]

@@ -21,7 +21,8 @@ const LONGEST: i64 = 365 * 24 * 60 * 60;
 /// Rotates the token
 ///
 /// The new token is good at once, and so is the one before for `grace_seconds` more, so nothing fails meanwhile. The token before
-/// that one ends now: two are good at a time. With an `Idempotency-Key` the same request again answers the same token.
+/// that one ends now: two are good at a time. Of rotations at the same time one is answered 201 and the others 409, which have changed
+/// nothing. With an `Idempotency-Key` the same request again answers the same token, and finishes a rotation that was interrupted.
 #[utoipa::path(post, path = "/v1/directories/{directory}/tokens", tag = "tokens", request_body = Option<schema::Rotation>,
     params(("directory" = String, Path, description = "The directory's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the same request again answer the same")),
@@ -51,7 +52,7 @@ pub async fn rotate(
     let Some(rotated) = rotated else {
         return Err(Problem::new(
             409,
-            "The token that this request made was rotated or revoked since. Rotate it under another Idempotency-Key.",
+            "The token that this request made was rotated or revoked since, or another rotation was faster. Rotate it under another Idempotency-Key.",
         ));
     };
     let body = json!({
@@ -102,7 +103,7 @@ pub async fn states(
 
 /// Ends the token before the current one
 ///
-/// Now, that is, within a minute in every process.
+/// Now, that is, within a minute in every process. 409 if a rotation was faster, so that the token before is another one now.
 #[utoipa::path(delete, path = "/v1/directories/{directory}/tokens/previous", tag = "tokens",
     params(("directory" = String, Path, description = "The directory's id")),
     responses((status = 204, description = "It is over"), Failures))]

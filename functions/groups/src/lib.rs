@@ -6,11 +6,11 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
-    Asked, At, Authenticated, Body, Error, Gateway, Params, Return, Wishes, created, named,
-    no_content, not_found, parse_id, resource, size, too_many_members, unmodified, updated,
+    Asked, At, Authenticated, Body, Error, Gateway, Params, Return, Wishes, Working, created,
+    named, no_content, not_found, parse_id, resource, size, too_many_members, unmodified, updated,
 };
 use scim::{Object, PatchOp, Projection};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A PATCH is answered with the group up to this many members, and with 204
 /// above (RFC 7644 §3.5.2): that one is added must not cost reading the others.
@@ -59,7 +59,7 @@ async fn search(
 
 async fn create(
     State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
+    Working(caller, work): Working,
     params: Params,
     wishes: Wishes,
     Body(body): Body,
@@ -67,6 +67,7 @@ async fn create(
     wishes.allow_creation()?;
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
+    work.add_memberships(named_in(&body));
     let resource = ty.read(body, None)?;
     let store = gateway.store();
     let mut group = store
@@ -106,7 +107,7 @@ async fn read(
 
 async fn replace(
     State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
+    Working(caller, work): Working,
     Path((_, id)): At,
     params: Params,
     wishes: Wishes,
@@ -121,6 +122,7 @@ async fn replace(
         false => most,
     };
     let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
+    work.add_memberships(named_in(&body));
     let group = gateway
         .store()
         .replace_group(&caller, group_id, &body, &wishes.precondition, now, echo)
@@ -134,7 +136,7 @@ async fn replace(
 
 async fn modify(
     State(gateway): State<Gateway>,
-    Authenticated(caller): Authenticated,
+    Working(caller, work): Working,
     Path((_, id)): At,
     params: Params,
     wishes: Wishes,
@@ -142,6 +144,7 @@ async fn modify(
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
+    work.add_memberships(named_in(&body));
     let patch = PatchOp::parse(body, ty)?;
     // Who names attributes (X22), or prefers the whole (H15), gets even many members.
     let named_attributes = params.get("attributes").is_some();
@@ -178,6 +181,19 @@ async fn delete(
         .delete_group(&caller, group_id, &wishes.precondition, now);
     deleted.await.map_err(|error| named(error, ty, &id))?;
     Ok(no_content())
+}
+
+/// How many memberships a body names, about: the elements of all its lists, be
+/// they members or the operations of a PATCH that name one each.
+fn named_in(body: &Object) -> usize {
+    fn elements(value: &Value) -> usize {
+        match value {
+            Value::Array(values) => values.len() + values.iter().map(elements).sum::<usize>(),
+            Value::Object(members) => members.values().map(elements).sum(),
+            _ => 0,
+        }
+    }
+    body.values().map(elements).sum()
 }
 
 /// The preference, as far as an answer can follow it: a group without members that do not fit is not the whole of it.

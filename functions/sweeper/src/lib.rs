@@ -14,6 +14,7 @@ use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use directory::{Attended, DirectoryId, Store, Swept, Unfinished};
 use futures_util::future::BoxFuture;
+use gateway::DirectorySecrets;
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -26,32 +27,40 @@ pub type Rest = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 /// The function, made once at cold start.
 pub struct Sweeper {
     store: Store,
+    secrets: DirectorySecrets,
     clock: Clock,
     rest: Rest,
 }
 
 impl Sweeper {
-    /// The sweeper of what is in a store.
+    /// The sweeper of what is in a store, and of the secrets of its directories.
     #[must_use]
-    pub fn new(store: Store, clock: Clock, rest: Rest) -> Self {
-        Self { store, clock, rest }
+    pub fn new(store: Store, secrets: DirectorySecrets, clock: Clock, rest: Rest) -> Self {
+        Self {
+            store,
+            secrets,
+            clock,
+            rest,
+        }
     }
 
-    /// The sweeper of this Lambda: reads `TABLE_NAME`.
+    /// The sweeper of this Lambda: reads `TABLE_NAME` and `SECRET_PREFIX`.
     ///
     /// # Errors
     ///
-    /// When it is not set.
+    /// When one of them is not set.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is where configuration is read and where time comes in"
     )]
     pub async fn from_env() -> Result<Self, String> {
         let table = std::env::var("TABLE_NAME").map_err(|_| "TABLE_NAME is not set")?;
+        let prefix = std::env::var("SECRET_PREFIX").map_err(|_| "SECRET_PREFIX is not set")?;
         let config: SdkConfig = aws_config::load_from_env().await;
         let store = Store::from_config(&config, &table);
+        let secrets = DirectorySecrets::new(&config, prefix);
         let rest: Rest = Arc::new(|time| Box::pin(tokio::time::sleep(time)));
-        Ok(Self::new(store, Arc::new(Timestamp::now), rest))
+        Ok(Self::new(store, secrets, Arc::new(Timestamp::now), rest))
     }
 
     /// Does the step of each record, and says from which record on Lambda must bring them again.
@@ -87,6 +96,10 @@ impl Sweeper {
             // The mapping's filter lets nothing else through.
             None => return Ok(()),
         };
+        // Before the directory itself goes, which is the note that there is a secret
+        // left to delete. Each step does it, for none knows what others have done.
+        let deleted = self.secrets.delete(id).await;
+        deleted.map_err(|error| error.source_chain())?;
         loop {
             // In a box, so that the future of an invocation stays small.
             let swept = Box::pin(self.store.sweep(id, version, (self.clock)())).await;

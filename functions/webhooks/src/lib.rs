@@ -218,7 +218,7 @@ impl Webhooks {
             .map_err(|error| innermost(&error))?;
         Ok(Self {
             store: Store::from_config(config, &settings.table),
-            key: WebhookKey::new(config, &settings.secret_prefix),
+            key: WebhookKey::new(config, &settings.secret_prefix, settings.rest.clone()),
             client,
             reach: settings.reach,
             clock: settings.clock,

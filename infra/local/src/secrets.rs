@@ -18,10 +18,13 @@ use crate::{Clock, Error, files, lock, random_id};
 const CURRENT: &str = "AWSCURRENT";
 /// The label of the version that was in use before.
 const PREVIOUS: &str = "AWSPREVIOUS";
-/// AWS keeps about a hundred versions; the oldest without a label go first.
+/// AWS removes versions without a label when there are more than a hundred, the oldest first, but none that is younger
+/// than a day ("PutSecretValue").
 const VERSIONS: usize = 100;
 /// For how long it is remembered what secrets were before a change.
 const PAST: Duration = Duration::from_secs(10);
+/// The seconds of a day.
+const DAY: f64 = 24.0 * 60.0 * 60.0;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Secret {
@@ -70,6 +73,17 @@ pub(crate) struct Secrets {
     shelf: Mutex<Shelf>,
     /// What was on the shelf before each change, for readers of the past.
     past: Mutex<Vec<(Instant, Shelf)>>,
+    lag: Mutex<Lag>,
+}
+
+/// How Secrets Manager answers for a moment as it did before a change.
+#[derive(Default)]
+struct Lag {
+    /// For how many reads after each change.
+    reads: usize,
+    /// For how many reads from now on, and what there was before the last change.
+    left: usize,
+    before: Shelf,
 }
 
 #[derive(Deserialize)]
@@ -138,7 +152,16 @@ impl Secrets {
             clock,
             shelf: Mutex::default(),
             past: Mutex::default(),
+            lag: Mutex::default(),
         }
+    }
+
+    /// Lets so many reads after each change see what there was before it.
+    pub(crate) fn lag(&self, reads: usize) {
+        *lock(&self.lag) = Lag {
+            reads,
+            ..Lag::default()
+        };
     }
 
     pub(crate) fn open(file: PathBuf, clock: Clock) -> Result<Self, Error> {
@@ -156,6 +179,7 @@ impl Secrets {
             clock,
             shelf: Mutex::new(shelf),
             past: Mutex::default(),
+            lag: Mutex::default(),
         })
     }
 
@@ -163,7 +187,17 @@ impl Secrets {
     pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
         let mut shelf = lock(&self.shelf);
         match operation {
-            "GetSecretValue" => self.get(&shelf, &input(body)?),
+            "GetSecretValue" => {
+                let request = input(body)?;
+                let mut lag = lock(&self.lag);
+                match lag.left.checked_sub(1) {
+                    None => self.get(&shelf, &request),
+                    Some(left) => {
+                        lag.left = left;
+                        self.get(&lag.before, &request)
+                    }
+                }
+            }
             "DescribeSecret" => self.describe(&shelf, &input(body)?),
             "CreateSecret" => self.change(&mut shelf, input(body)?, Self::create),
             "PutSecretValue" => self.change(&mut shelf, input(body)?, Self::put),
@@ -221,10 +255,16 @@ impl Secrets {
                 )
             })?;
         }
+        let before = std::mem::replace(shelf, changed);
+        let mut lag = lock(&self.lag);
+        if lag.reads > 0 {
+            lag.left = lag.reads;
+            lag.before = before.clone();
+        }
         let mut past = lock(&self.past);
         // As much as a reader of the past can want.
         past.retain(|(changed, _)| changed.elapsed() < PAST);
-        past.push((Instant::now(), std::mem::replace(shelf, changed)));
+        past.push((Instant::now(), before));
         Ok(answer)
     }
 
@@ -391,15 +431,28 @@ impl Secrets {
                 return Err(missing_value(&format!("VersionId: {id}")));
             }
         }
+        // "If the label is attached and you either do not specify this parameter, or the version ID does not match, then
+        // the operation fails."
         let elsewhere = holder.is_some() && holder != request.move_to_version_id;
-        if elsewhere && holder != request.remove_from_version_id {
-            return Err(refused(
-                "InvalidParameterException",
-                format!(
-                    "The parameter RemoveFromVersionId can't be empty. Staging label {stage} is currently attached to version {}, so you must explicitly reference that version in RemoveFromVersionId.",
-                    holder.unwrap_or_default()
-                ),
-            ));
+        match &request.remove_from_version_id {
+            None if elsewhere => {
+                return Err(refused(
+                    "InvalidParameterException",
+                    format!(
+                        "The parameter RemoveFromVersionId can't be empty. Staging label {stage} is currently attached to version {}, so you must explicitly reference that version in RemoveFromVersionId.",
+                        holder.unwrap_or_default()
+                    ),
+                ));
+            }
+            Some(_) if holder != request.remove_from_version_id => {
+                return Err(refused(
+                    "InvalidParameterException",
+                    format!(
+                        "When you move staging label {stage}, if you specify RemoveFromVersionId, it must be set to the version that currently has the staging label {stage}."
+                    ),
+                ));
+            }
+            _ => {}
         }
         match &request.move_to_version_id {
             Some(to) => label(secret, to, stage),
@@ -489,11 +542,9 @@ impl Secrets {
             label(secret, &id, &stage);
         }
         while secret.versions.len() > VERSIONS {
-            let Some(unlabelled) = secret
-                .versions
-                .iter()
-                .position(|version| version.stages.is_empty())
-            else {
+            let Some(unlabelled) = secret.versions.iter().position(|version| {
+                version.stages.is_empty() && self.now() - version.created >= DAY
+            }) else {
                 break;
             };
             secret.versions.remove(unlabelled);
@@ -695,6 +746,54 @@ mod tests {
         let remove = json!({"SecretId": "s", "VersionStage": CURRENT, "RemoveFromVersionId": two});
         let refusal = call(&secrets, "UpdateSecretVersionStage", remove).unwrap_err();
         assert_eq!(refusal.code, "InvalidParameterException");
+    }
+
+    /// The move of a label is a compare-and-set: of two that were decided on the same version the second is refused, and
+    /// so is the first one again.
+    #[test]
+    fn a_label_moves_only_from_the_version_that_has_it() {
+        let secrets = secrets();
+        let made = json!({"Name": "s", "SecretString": "one", "ClientRequestToken": "one"});
+        call(&secrets, "CreateSecret", made).unwrap();
+        for id in ["two", "three"] {
+            let put = json!({"SecretId": "s", "SecretString": id, "ClientRequestToken": id,
+                "VersionStages": ["AWSPENDING"]});
+            call(&secrets, "PutSecretValue", put).unwrap();
+        }
+        // A label is at one version; the other one is still there, without any.
+        assert_eq!(staged(&secrets, "AWSPENDING"), Ok("three".to_owned()));
+        let to = |id: &str| {
+            let input = json!({"SecretId": "s", "VersionStage": CURRENT, "MoveToVersionId": id,
+                "RemoveFromVersionId": "one"});
+            call(&secrets, "UpdateSecretVersionStage", input).map_err(|refusal| refusal.code)
+        };
+        to("two").unwrap();
+        assert_eq!(to("three"), Err("InvalidParameterException"));
+        assert_eq!(to("two"), Err("InvalidParameterException"));
+        assert_eq!(staged(&secrets, CURRENT), Ok("two".to_owned()));
+        assert_eq!(staged(&secrets, PREVIOUS), Ok("one".to_owned()));
+        // A put of the same again does nothing: it takes no label back.
+        let put = json!({"SecretId": "s", "SecretString": "two", "ClientRequestToken": "two",
+            "VersionStages": ["AWSPENDING"]});
+        call(&secrets, "PutSecretValue", put).unwrap();
+        assert_eq!(staged(&secrets, "AWSPENDING"), Ok("three".to_owned()));
+    }
+
+    #[test]
+    fn reads_lag_behind_a_change_when_they_are_told_to() {
+        let secrets = secrets();
+        let made = json!({"Name": "s", "SecretString": "one"});
+        call(&secrets, "CreateSecret", made).unwrap();
+        secrets.lag(2);
+        call(
+            &secrets,
+            "PutSecretValue",
+            json!({"SecretId": "s", "SecretString": "two"}),
+        )
+        .unwrap();
+        assert_eq!(staged(&secrets, CURRENT), Ok("one".to_owned()));
+        assert_eq!(staged(&secrets, PREVIOUS), Err("ResourceNotFoundException"));
+        assert_eq!(staged(&secrets, CURRENT), Ok("two".to_owned()));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use axum::Router;
 use bytes::Bytes;
 use directory::{Ids, Reach};
 use futures_util::future::{BoxFuture, join_all, join3};
-use gateway::{AdminAuth, Gateway};
+use gateway::{AdminAuth, DirectorySecrets, Gateway};
 use http::{Request, Response};
 use publisher::Publisher;
 use serde_json::Value;
@@ -67,10 +67,12 @@ pub struct StackOptions {
     pub patience: Duration,
     /// How long a failed batch of records, or a message of a queue, rests.
     pub pause: Pause,
-    /// How the functions let time pass.
+    /// How the functions let time pass that work in the background.
     pub rest: Rest,
     /// What stands between the table's stream and the functions, if not nothing.
     pub courier: Option<Courier>,
+    /// How those let it pass that answer requests.
+    pub pace: gateway::Rest,
 }
 
 impl Default for StackOptions {
@@ -85,8 +87,9 @@ impl Default for StackOptions {
             requests_per_second: None,
             patience: Duration::from_secs(30),
             pause: Pause::NONE,
-            rest: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
+            rest: gateway::sleep(),
             courier: None,
+            pace: gateway::sleep(),
         }
     }
 }
@@ -137,6 +140,7 @@ impl Stack {
                 base_url: None,
                 requests_per_second: options.requests_per_second,
                 clock: clock.clone(),
+                rest: options.pace.clone(),
                 ids: options.ids.clone(),
                 actions: options.actions,
                 admin_auth: AdminAuth::default(),
@@ -386,7 +390,9 @@ fn handler(
             }))
         }
         "sweeper" => {
-            let sweeper = Arc::new(Sweeper::new(store, clock.clone(), rest.clone()));
+            let prefix = template.environment(id, "SECRET_PREFIX")?;
+            let secrets = DirectorySecrets::new(cloud.config(), prefix);
+            let sweeper = Arc::new(Sweeper::new(store, secrets, clock.clone(), rest.clone()));
             Ok(Arc::new(move |event| {
                 let sweeper = sweeper.clone();
                 Box::pin(async move { Ok(sweeper.handle(event).await) })

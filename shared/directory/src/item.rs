@@ -74,6 +74,9 @@ pub(crate) const DETAIL_TYPE: &str = "detailType";
 /// An event's `detail`, as JSON.
 pub(crate) const DETAIL: &str = "detail";
 
+/// When a directory's bucket of work will be full again, in microseconds since 1970.
+pub(crate) const FULL: &str = "full";
+
 /// A directory, as JSON.
 pub(crate) const DIRECTORY: &str = "directory";
 /// Whether a directory takes changes; the mapping of the sweeper in `template.yaml` filters by it.

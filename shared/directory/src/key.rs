@@ -20,6 +20,7 @@
 //! | how often a group became a member of a group | `d#C` / `nesting` | GetItem |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
 //! | when a token was last used | `d#T` / version of the secret | Query |
+//! | how much work a directory may still ask for | `d#L` / `work` | UpdateItem |
 //! | all directories | `DIRECTORIES` / `A#` id | Query, then the directories |
 //! | those of a product; of a product and a tenant | `DIRECTORIES` / `P#` product `#` tenant `#` id | as all |
 //! | those of a tenant | `DIRECTORIES` / `T#` tenant `#` id | as all |
@@ -172,6 +173,14 @@ impl Key {
         }
     }
 
+    /// How much work a directory may still ask for.
+    pub(crate) fn work(directory: DirectoryId) -> Self {
+        Self {
+            pk: limits(directory),
+            sk: "work".to_owned(),
+        }
+    }
+
     /// Where a directory is listed.
     pub(crate) fn listings(directory: DirectoryId, tenant: &str, product: &str) -> [Self; 3] {
         [
@@ -268,6 +277,11 @@ impl Listed<'_> {
 /// The partition of when the tokens of a directory were last used.
 pub(crate) fn uses(directory: DirectoryId) -> String {
     format!("{directory}#T")
+}
+
+/// The partition of what a directory may still ask for.
+pub(crate) fn limits(directory: DirectoryId) -> String {
+    format!("{directory}#L")
 }
 
 /// The partition of the groups of a directory on which work has begun. The
@@ -369,6 +383,7 @@ mod tests {
             Key::unfinished(d, g),
             Key::nesting(d),
             Key::used(d, "v"),
+            Key::work(d),
             Key::repeat("ci", "1"),
         ]
         .into_iter()
@@ -403,6 +418,7 @@ mod tests {
                 "d#S / g",
                 "d#C / nesting",
                 "d#T / v",
+                "d#L / work",
                 "DIRECTORIES / R#request",
                 "DIRECTORIES / A#d",
                 "DIRECTORIES / P#product#tenant#d",

@@ -36,6 +36,7 @@ mod unfinished;
 mod used;
 mod user;
 mod webhook;
+mod work;
 
 pub use cursor::CURSOR_TIMEOUT;
 pub use deletion::{QUIET, Swept};

@@ -17,10 +17,11 @@ use lambda_http::request::RequestContext;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
-use crate::auth::{Digest, base_url, bearer, digest};
+use crate::auth::{base_url, bearer};
 use crate::fresh::Fresh;
 use crate::problem::Problem;
-use crate::{Error, Gateway, secret};
+use crate::tokens::{Digest, digest};
+use crate::{Error, Gateway, Rest, secret};
 
 /// How every admin key begins, so that secret scanners know it.
 pub const ADMIN_KEY_PREFIX: &str = "rollcall_admin_";
@@ -76,12 +77,13 @@ pub(crate) struct Admins {
 }
 
 impl Admins {
-    pub(crate) fn new(secrets: Client, secret_prefix: &str, auth: AdminAuth) -> Self {
+    pub(crate) fn new(secrets: Client, secret_prefix: &str, auth: AdminAuth, rest: Rest) -> Self {
         Self {
             auth,
             secrets,
             prefix: format!("{secret_prefix}{ADMIN_SECRETS}"),
-            fresh: Fresh::default(),
+            // Whether there is a key of a name is a call of Secrets Manager.
+            fresh: Fresh::slow_for_strangers(rest),
         }
     }
 
@@ -161,7 +163,7 @@ impl Administrator {
         };
         let name: Arc<str> = name.into();
         let admins = &gateway.admins;
-        let read = async || admins.read(&name).await;
+        let read = || admins.read(&name);
         let verified = admins
             .fresh
             .verify(name.clone(), gateway.now(), accept, read);

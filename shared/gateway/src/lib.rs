@@ -16,25 +16,29 @@ mod request;
 mod response;
 mod secret;
 pub mod size;
+mod tokens;
 mod webhook;
 mod wishes;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use directory::{
     Creation, Directory, DirectoryId, Ids, NewDirectory, Reach, Repeatable, Status, Store,
 };
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 
 use admin::Admins;
-use auth::Tokens;
 use limit::Limits;
+use tokens::Tokens;
 
 pub use admin::{ADMIN_KEY_PREFIX, ADMIN_SECRETS, AdminAuth, Administrator, Reader, Writer};
-pub use auth::{Authenticated, BearerToken, Rotated, TokenState};
+pub use auth::{Authenticated, Working};
 pub use event::{ApiEvent, answer, run};
+pub use limit::Work;
 pub use problem::Problem;
 pub use request::{
     Asked, At, Body, JsonBytes, MAX_ADMIN_BODY_BYTES, MAX_BODY_BYTES, Params, admin_routes,
@@ -44,11 +48,21 @@ pub use response::{
     Error, created, described, list, named, no_content, not_found, object, resource,
     too_many_members, unmodified, updated,
 };
+pub use tokens::{BearerToken, DirectorySecrets, Rotated, TokenState};
 pub use webhook::{SigningSecret, WEBHOOK_SECRET, WebhookKey};
 pub use wishes::{Return, Wishes};
 
 /// The clock of a function, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How a function lets time pass, so that tests need not wait.
+pub type Rest = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Lets time pass as it does.
+#[must_use]
+pub fn sleep() -> Rest {
+    Arc::new(|time| Box::pin(tokio::time::sleep(time)))
+}
 
 /// What a function is told about where it runs.
 #[derive(Clone)]
@@ -60,11 +74,14 @@ pub struct Settings {
     /// The address that clients use, where it is a domain of the team's own;
     /// without it, the address that the request came to.
     pub base_url: Option<String>,
-    /// How many requests a second one directory may send, and four times as
-    /// many at once; without it, any number.
+    /// How many units of work a second one directory may ask for, over all
+    /// processes, and four times as many at once; without it, any number. A
+    /// request is one, see [`Work`].
     pub requests_per_second: Option<NonZeroU32>,
     /// The time.
     pub clock: Clock,
+    /// How time passes where a token waits to be looked up.
+    pub rest: Rest,
     /// Where the ids of new resources come from.
     pub ids: Ids,
     /// How many actions a transaction may have: [`directory::ACTIONS`], or fewer in a test.
@@ -96,6 +113,7 @@ impl Settings {
             base_url: std::env::var("BASE_URL").ok().filter(|url| !url.is_empty()),
             requests_per_second: Some(requests_per_second),
             clock: Arc::new(Timestamp::now),
+            rest: sleep(),
             ids: Ids::default(),
             actions: directory::ACTIONS,
             admin_auth: match std::env::var("ADMIN_AUTH").as_deref() {
@@ -118,6 +136,8 @@ pub struct Gateway {
     store: Store,
     tokens: Arc<Tokens>,
     limits: Option<Arc<Limits>>,
+    /// Whether the request is part of one that was admitted and counted as a whole.
+    counted: bool,
     admins: Arc<Admins>,
     webhooks: Option<Reach>,
     webhook_key: Arc<WebhookKey>,
@@ -144,16 +164,18 @@ impl Gateway {
             .with_actions(settings.actions);
         let secrets = aws_sdk_secretsmanager::Client::new(config);
         let prefix = settings.secret_prefix;
-        let admins = Admins::new(secrets.clone(), &prefix, settings.admin_auth);
+        let rest = settings.rest;
+        let admins = Admins::new(secrets.clone(), &prefix, settings.admin_auth, rest.clone());
         Self {
             webhooks: settings.webhooks,
-            webhook_key: Arc::new(WebhookKey::new(config, &prefix)),
+            webhook_key: Arc::new(WebhookKey::new(config, &prefix, rest.clone())),
             admins: Arc::new(admins),
-            tokens: Arc::new(Tokens::new(secrets, store.clone(), prefix)),
-            store,
+            tokens: Arc::new(Tokens::new(secrets, store.clone(), prefix, rest)),
             limits: settings
                 .requests_per_second
-                .map(|a_second| Arc::new(Limits::new(a_second))),
+                .map(|a_second| Arc::new(Limits::new(a_second, store.clone()))),
+            counted: false,
+            store,
             base_url: settings
                 .base_url
                 .map(|url| url.trim_end_matches('/').into()),
@@ -176,12 +198,12 @@ impl Gateway {
         }
     }
 
-    /// The same for what one request does as several requests, of which only
-    /// the first is taken out of the directory's bucket.
+    /// The same for the parts of a request that was admitted and counted as a
+    /// whole: none of them is refused for coming too fast, or counted again.
     #[must_use]
-    pub fn unlimited(&self) -> Self {
+    pub fn within_a_request(&self) -> Self {
         Self {
-            limits: None,
+            counted: true,
             ..self.clone()
         }
     }
@@ -247,13 +269,16 @@ impl Gateway {
         }
     }
 
-    /// A new token for a directory; the one before is good for `grace` more, and
-    /// the one before that, if it still was, no longer. `None` when this very
-    /// request was made before, and another one since.
+    /// A new token for a directory, good at once in every process; the one before
+    /// is good for `grace` more, and the one before that, if it still was, no
+    /// longer. `None` when this very request was made before, and its token was
+    /// replaced since.
     ///
     /// # Errors
     ///
-    /// When Secrets Manager fails.
+    /// [`Error::Overtaken`] when another change of the tokens was faster, and
+    /// when Secrets Manager fails. What was interrupted in the middle is finished
+    /// by the same `request`, and is in the way of no other one.
     pub async fn rotate_token(
         &self,
         directory: DirectoryId,
@@ -277,16 +302,16 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// When Secrets Manager fails.
+    /// [`Error::Overtaken`] when a rotation was faster, and when Secrets Manager fails.
     pub async fn revoke_previous_token(&self, directory: DirectoryId) -> Result<(), Error> {
-        self.tokens.revoke_previous(directory).await
+        self.tokens.revoke_previous(directory, self.now()).await
     }
 
     /// Ends all tokens of a directory, within a minute in every process, until there is a new one.
     ///
     /// # Errors
     ///
-    /// When Secrets Manager fails.
+    /// [`Error::Overtaken`] when rotations were faster again and again, and when Secrets Manager fails.
     pub async fn revoke_tokens(&self, directory: DirectoryId) -> Result<(), Error> {
         self.tokens.revoke_all(directory, self.now()).await
     }
@@ -313,14 +338,14 @@ impl Gateway {
         secret.await.map(Some)
     }
 
-    /// Begins to delete a directory: its tokens first, and the rest in the background.
+    /// Begins to delete a directory, in one transaction: from then on no process
+    /// takes its tokens that reads them, and within a minute none at all. The
+    /// sweeper does the rest, the secret included.
     ///
     /// # Errors
     ///
-    /// [`directory::Error::NotFound`], and when DynamoDB or Secrets Manager fails.
+    /// [`directory::Error::NotFound`], and when DynamoDB fails.
     pub async fn delete_directory(&self, directory: DirectoryId) -> Result<Directory, Error> {
-        // If one of the two fails, the directory is still there to be deleted again.
-        self.tokens.delete(directory).await?;
         Ok(self.store.delete_directory(directory, self.now()).await?)
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::response::{ACCEPTED_CODING, CONTENT_CODING, RETRY_SECONDS};
+use crate::response::{ACCEPTED_CODING, CONTENT_CODING, OVERTAKEN, RETRY_SECONDS};
 
 /// What is wrong with one part of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +118,7 @@ impl From<Error> for Problem {
         match &error {
             Error::Unauthenticated { presented } => Self::unauthenticated(*presented),
             Error::TooFast { .. } => Self::new(429, "Too many requests at once. Try again."),
+            Error::Overtaken => Self::new(409, OVERTAKEN),
             Error::Inactive => Self::new(409, "The directory is deactivated."),
             Error::Unavailable(_) => {
                 tracing::error!(error = %error.source_chain(), status = 503, "request failed");

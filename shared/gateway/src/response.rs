@@ -27,6 +27,10 @@ pub(crate) const RETRY_SECONDS: u64 = 5;
 /// deployment or a directory's settings may change it.
 const DESCRIBED_FOR: HeaderValue = HeaderValue::from_static("private, max-age=3600");
 
+/// What is said when another change of the tokens was faster.
+pub(crate) const OVERTAKEN: &str = "Another request changed the tokens of this directory at the same time and was faster; its token is the one in use. \
+     Nothing was changed by this request.";
+
 /// Why a request was not answered as it wished.
 #[derive(Debug)]
 pub enum Error {
@@ -37,14 +41,16 @@ pub enum Error {
     },
     /// The directory is deactivated: 403.
     Inactive,
-    /// The directory sends more than it may: 429.
+    /// The tokens of the directory were changed by another request at the same time, which was faster: 409.
+    Overtaken,
+    /// The directory asks for more than it may: 429.
     TooFast {
-        /// What it may send in a second.
+        /// How many units of work it may ask for in a second.
         a_second: NonZeroU32,
         /// How many seconds it has to wait.
         retry_after: u64,
     },
-    /// The tokens cannot be read now: 503, never 401, which says "wrong token".
+    /// The tokens cannot be read now, and not because of throttling: 503, never 401, which says "wrong token".
     Unavailable(Box<dyn StdError + Send + Sync>),
     /// The store did not do it.
     Store(directory::Error),
@@ -76,6 +82,7 @@ impl Error {
             Self::Scim(_)
             | Self::ContentCoding
             | Self::Inactive
+            | Self::Overtaken
             | Self::TooFast { .. }
             | Self::Unauthenticated { .. } => None,
         };
@@ -108,6 +115,7 @@ impl Error {
                 None,
                 "This directory is deactivated. Nothing was changed. Ask the application's team to activate it.",
             ),
+            Self::Overtaken => scim::Error::new(409, None, OVERTAKEN),
             Self::TooFast {
                 a_second,
                 retry_after,
@@ -115,8 +123,8 @@ impl Error {
                 429,
                 None,
                 format!(
-                    "This directory may send {a_second} requests a second. Nothing was changed by this request. \
-                     Send it again in {retry_after} s."
+                    "This directory may send {a_second} requests a second, of which each operation of a bulk request is one. \
+                     Nothing was changed by this request. Send it again in {retry_after} s."
                 ),
             ),
             Self::Unavailable(_) => scim::Error::new(

@@ -1,5 +1,6 @@
-//! Reading a secret of Secrets Manager.
+//! Reading a secret of Secrets Manager, and what its failures mean.
 
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::operation::get_secret_value::builders::GetSecretValueFluentBuilder;
 use aws_sdk_secretsmanager::operation::get_secret_value::{
     GetSecretValueError, GetSecretValueOutput,
@@ -11,7 +12,7 @@ use crate::Error;
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`].
+/// Those of [`failed`].
 pub(crate) async fn read(
     asked: GetSecretValueFluentBuilder,
 ) -> Result<Option<GetSecretValueOutput>, Error> {
@@ -23,7 +24,26 @@ pub(crate) async fn read(
                 GetSecretValueError::ResourceNotFoundException(_)
                 | GetSecretValueError::InvalidRequestException(_),
             ) => Ok(None),
-            _ => Err(Error::Unavailable(error.into())),
+            _ => Err(failed(error)),
         },
+    }
+}
+
+/// What is throttled is worth trying again ([`directory::Error::Busy`], 429);
+/// the rest is [`Error::Unavailable`], 503. AWS: "Common error types" of the
+/// Secrets Manager API reference.
+pub(crate) fn failed<E, R>(error: SdkError<E, R>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match error.code() {
+        Some(
+            "ThrottlingException"
+            | "Throttling"
+            | "TooManyRequestsException"
+            | "RequestLimitExceeded",
+        ) => Error::Store(directory::Error::Busy),
+        _ => Error::Unavailable(error.into()),
     }
 }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use crate::fresh::Fresh;
-use crate::{Error, secret};
+use crate::{Error, Rest, secret};
 
 /// What stands after the prefix in the name of the secret.
 pub const WEBHOOK_SECRET: &str = "webhooks";
@@ -67,11 +67,11 @@ pub struct WebhookKey {
 impl WebhookKey {
     /// The key of this account, whose secrets are named with that prefix.
     #[must_use]
-    pub fn new(config: &SdkConfig, secret_prefix: &str) -> Self {
+    pub fn new(config: &SdkConfig, secret_prefix: &str, rest: Rest) -> Self {
         Self {
             secrets: Client::new(config),
             name: format!("{secret_prefix}{WEBHOOK_SECRET}"),
-            fresh: Fresh::default(),
+            fresh: Fresh::new(rest),
         }
     }
 
@@ -87,7 +87,7 @@ impl WebhookKey {
         now: Timestamp,
     ) -> Result<SigningSecret, Error> {
         let accept = |key: &String| Some(SigningSecret::of(key.as_bytes(), directory, webhook));
-        let read = async || self.read().await.map(Some);
+        let read = || async { self.read().await.map(Some) };
         self.fresh.verify(WEBHOOK_SECRET, now, accept, read).await?
     }
 

@@ -310,6 +310,7 @@ impl Stage {
             base_url: Some("https://scim.example.com".to_owned()),
             requests_per_second: None,
             clock: Arc::new(move || base + SignedDuration::try_from(begun.elapsed()).unwrap()),
+            rest: gateway::sleep(),
             ids: self.ids.clone(),
             actions: ACTIONS,
             admin_auth: gateway::AdminAuth::Key,
