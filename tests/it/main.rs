@@ -22,6 +22,7 @@ mod schemas;
 mod simulate;
 mod tokens;
 mod transcript;
+mod upgrade;
 mod walls;
 mod webhooks;
 mod world;
