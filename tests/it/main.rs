@@ -11,6 +11,7 @@ mod events;
 mod group_cost;
 mod group_races;
 mod groups;
+mod inputs;
 mod lambda;
 mod limits;
 mod program;

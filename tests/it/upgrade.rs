@@ -266,3 +266,470 @@ async fn the_items_of_this_version_are_written() {
     )
     .unwrap();
 }
+
+/// A world with the items of the version before, and the directory that they are about.
+async fn world_of_the_version_before() -> (World, World, Value) {
+    let world = World::new().await;
+    let text = std::fs::read_to_string(fixture("0")).unwrap();
+    let mut lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let head = lines.next().unwrap();
+    let client = Client::new(world.cloud.config());
+    for item in lines {
+        let put = client.put_item().table_name(TABLE);
+        put.set_item(Some(from_json(&item))).send().await.unwrap();
+    }
+    let id = head["directory"].as_str().unwrap();
+    aws_sdk_secretsmanager::Client::new(world.cloud.config())
+        .create_secret()
+        .name(format!("rollcall/{id}"))
+        .client_request_token(id)
+        .secret_string(json!({"token": TOKEN}).to_string())
+        .send()
+        .await
+        .unwrap();
+    let own = world.of(&json!({"id": id, "token": TOKEN}));
+    (world, own, head["answers"].clone())
+}
+
+/// The items of the directory that carry no format, or another one than this version writes, by their keys.
+async fn not_stamped(world: &World) -> Vec<String> {
+    let items = world.all_items().await;
+    let unstamped = items
+        .iter()
+        .filter(|item| item.get("f") != Some(&AttributeValue::N("1".to_owned())));
+    unstamped
+        .map(|item| format!("{:?} / {:?}", item["PK"], item["SK"]))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn this_version_reads_and_goes_on_with_what_the_last_one_wrote() {
+    let (world, own, answers) = world_of_the_version_before().await;
+    own.wait(40);
+    for (path, answer) in answers.as_object().unwrap() {
+        assert_eq!(own.answer_of(path).await, *answer, "{path}");
+    }
+
+    // It publishes what was not on the bus yet, and finishes what was interrupted.
+    let events = own.events().await;
+    let count = |kind: &str| {
+        events
+            .iter()
+            .filter(|event| event["detail-type"] == kind)
+            .count()
+    };
+    assert_eq!(count("user.created"), 5);
+    assert_eq!(count("directory.created"), 1);
+    assert!(count("group.user_added") > 150);
+    for _ in 0..2 {
+        own.wait(61);
+        own.cloud.expire().await;
+        own.events().await;
+    }
+    assert!(
+        world.cloud.dead_letters().is_empty(),
+        "{:?}",
+        world.cloud.dead_letters()
+    );
+    let left: Vec<Item> = own.all_items().await;
+    let left = left.iter().filter(|item| {
+        let sk = item["SK"].as_s().unwrap();
+        item.contains_key("staged")
+            || sk == "creating"
+            || sk == "deleted"
+            || sk.starts_with("removed#")
+    });
+    assert_eq!(left.count(), 0);
+    let gone = world
+        .look("/v1/directories?tenant=gone")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(gone["data"], json!([]));
+
+    // It changes and deletes it.
+    let found = |path: &'static str| {
+        let own = &own;
+        async move { own.answer_of(path).await["Resources"][0].clone() }
+    };
+    let ann = found("/Users?filter=userName%20eq%20%22ann@example.com%22").await;
+    let path = format!("/Users/{}", ann["id"].as_str().unwrap());
+    let title = json!([{"op": "replace", "path": "title", "value": "Engineer"}]);
+    let changed = own.patch(&path, title).await.expect(200).json();
+    assert_eq!(changed["urn:acme:User"]["badge"], "7");
+    let again = json!({"userName": long_name()});
+    own.post("/Users", &again).await.expect(409);
+    let long = format!("/Users?filter=userName%20eq%20%22{}%22", long_name());
+    let long = own.answer_of(&long).await["Resources"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    own.delete(&format!("/Users/{long}")).await.expect(204);
+    own.post("/Users", &again).await.expect(201);
+    let removing = found("/Groups?filter=displayName%20eq%20%22Removing%22").await;
+    assert_eq!(removing["members"].as_array().unwrap().len(), 50);
+    let removing = format!("/Groups/{}", removing["id"].as_str().unwrap());
+    let bob = found("/Users?filter=userName%20eq%20%22bob@example.com%22").await;
+    let bob = bob["id"].as_str().unwrap().to_owned();
+    own.patch(&removing, add(std::slice::from_ref(&bob)))
+        .await
+        .expect(200);
+    own.delete(&format!("/Users/{bob}")).await.expect(204);
+    let group = own.get(&removing).await.expect(200).json();
+    assert_eq!(group["members"].as_array().unwrap().len(), 50);
+    own.delete(&removing).await.expect(204);
+    let types: Vec<Value> = own
+        .events()
+        .await
+        .iter()
+        .map(|event| event["detail-type"].clone())
+        .collect();
+    assert_eq!(
+        types
+            .iter()
+            .filter(|kind| **kind == "group.user_removed")
+            .count(),
+        2 + 50,
+        "{types:?}"
+    );
+    own.admin(Method::PATCH, &own.v1(""), json!({"name": "Acme Inc."}))
+        .await
+        .expect(200);
+    own.admin(Method::DELETE, &own.v1(""), Value::Null)
+        .await
+        .expect(202);
+    let ends = own.events().await;
+    assert_eq!(ends.last().unwrap()["detail-type"], "directory.deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_item_carries_the_number_of_its_format() {
+    let world = World::in_order().await;
+    small_world(&world).await;
+    assert_eq!(not_stamped(&world).await, Vec::<String>::new());
+}
+
+impl World {
+    /// Changes an item behind the service's back, as another version of it might have written it.
+    async fn rewrite(&self, pk: &str, sk: &str, change: impl FnOnce(&mut Item)) {
+        let client = Client::new(self.cloud.config());
+        let (pk, sk) = (
+            AttributeValue::S(pk.to_owned()),
+            AttributeValue::S(sk.to_owned()),
+        );
+        let get = client
+            .get_item()
+            .table_name(TABLE)
+            .key("PK", pk)
+            .key("SK", sk);
+        let mut item = get.send().await.unwrap().item.unwrap();
+        change(&mut item);
+        let put = client.put_item().table_name(TABLE);
+        put.set_item(Some(item)).send().await.unwrap();
+    }
+
+    /// Changes the document of the directory.
+    async fn rewrite_directory(&self, change: impl FnOnce(&mut Value)) {
+        self.rewrite(&self.directory, "META", |item| {
+            let mut document: Value =
+                serde_json::from_str(item["directory"].as_s().unwrap()).unwrap();
+            change(&mut document);
+            item.insert(
+                "directory".to_owned(),
+                AttributeValue::S(document.to_string()),
+            );
+            item.insert("f".to_owned(), AttributeValue::N("2".to_owned()));
+        })
+        .await;
+    }
+
+    async fn document(&self) -> Value {
+        let items = self.all_items().await;
+        let item = items.iter().find(|item| {
+            item["PK"].as_s().unwrap() == &self.directory && item["SK"].as_s().unwrap() == "META"
+        });
+        serde_json::from_str(item.unwrap()["directory"].as_s().unwrap()).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_a_newer_version_wrote_works_and_keeps_what_is_not_known() {
+    let world = World::new().await;
+    let own = world.directory_of("acme", "crm").await;
+    let badge = json!({"id": "urn:acme:User", "name": "Badge", "attributes": [{"name": "badge", "type": "string"}]});
+    own.rewrite_directory(|document| {
+        document["provider"] = json!("workday-scim-v2");
+        document["shelf"] = json!({"a": [1]});
+        document["settings"]["quota"] = json!(7);
+        document["settings"]["schemas"] = json!([
+            {"resourceType": "Robot", "schema": {"id": "urn:acme:Robot", "attributes": [{"name": "arm"}]}},
+            {"resourceType": "User", "schema": {"id": "urn:acme:Odd", "attributes": [{"name": "odd", "type": "quaternion"}]}},
+            {"resourceType": "User", "schema": badge, "until": "2030"},
+        ]);
+        document["webhook"] = json!({"url": "https://example.com/a", "created": "2026-01-01T00:00:00Z", "pace": 3});
+        document.as_object_mut().unwrap().remove("cursorKey");
+    })
+    .await;
+    let before = own.document().await;
+    let cold = own.cold().await;
+
+    // SCIM works, with the schema that is understood.
+    let mut ann = user("ann@example.com");
+    ann["urn:acme:User"] = json!({"badge": "7"});
+    let made = cold.post("/Users", &ann).await.expect(201).json();
+    assert_eq!(made["urn:acme:User"]["badge"], "7");
+    cold.get("/Schemas/urn:acme:Odd").await.expect(404);
+    let sales = group(&cold, "Sales", &[made["id"].as_str().unwrap().to_owned()]).await;
+    cold.get(&sales).await.expect(200);
+
+    // What is not understood is named, and shown as it is.
+    let shown = cold.look(&own.v1("")).await.expect(200).json();
+    assert_eq!(shown["provider"], "workday-scim-v2");
+    let parts = shown["unreadable"].as_array().unwrap();
+    let pointers: Vec<&str> = parts
+        .iter()
+        .map(|part| part["pointer"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        pointers,
+        [
+            "/cursorKey",
+            "/settings/schemas/0/resourceType",
+            "/settings/schemas/1/schema/attributes/0/type"
+        ]
+    );
+    for list in ["/v1/directories", "/v1/users", "/v1/groups"] {
+        let list = cold.look(list).await.expect(200).json();
+        assert!(list["data"].to_string().contains(&own.directory), "{list}");
+        assert_eq!(list.get("unreadable"), None);
+    }
+    let events = cold.events().await;
+    assert!(world.cloud.dead_letters().is_empty());
+    assert!(
+        events
+            .iter()
+            .any(|event| event["detail-type"] == "group.user_added")
+    );
+
+    // A change keeps what is not known; to create or change such a thing is refused.
+    let change = json!({"name": "Acme Inc."});
+    let changed = cold
+        .admin(Method::PATCH, &own.v1(""), change)
+        .await
+        .expect(200)
+        .json();
+    let pointers: Vec<&Value> = changed["unreadable"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| &part["pointer"])
+        .collect();
+    assert!(!pointers.contains(&&json!("/cursorKey")), "{pointers:?}");
+    let mut after = own.document().await;
+    assert!(after["cursorKey"].is_string());
+    after.as_object_mut().unwrap().remove("cursorKey");
+    let mut expected = before;
+    expected["name"] = json!("Acme Inc.");
+    expected["settings"]["schemas"][0]["required"] = json!(false);
+    expected["settings"]["schemas"][1]["required"] = json!(false);
+    expected["settings"]["schemas"][2]["required"] = json!(false);
+    assert_eq!(after, expected);
+    let event = cold.events().await.pop().unwrap();
+    assert_eq!(event["detail-type"], "directory.updated");
+    assert_eq!(event["detail"]["data"]["provider"], "workday-scim-v2");
+    let new = json!({"tenant": "b", "product": "crm", "name": "B", "provider": "workday-scim-v2"});
+    cold.admin(Method::POST, "/v1/directories", new)
+        .await
+        .expect(422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_is_not_known_lets_nobody_change_anything() {
+    let world = World::new().await;
+    let own = world.directory_of("acme", "crm").await;
+    own.rewrite_directory(|document| document["status"] = json!("leaving"))
+        .await;
+    let cold = own.cold().await;
+    cold.get("/Users").await.expect(403);
+    cold.post("/Users", &user("ann@example.com"))
+        .await
+        .expect(403);
+    let shown = cold.look(&own.v1("")).await.expect(200).json();
+    assert_eq!(shown["status"], "leaving");
+    assert_eq!(shown["unreadable"][0]["pointer"], "/status");
+    cold.look(&own.v1("/users")).await.expect(200);
+    for status in ["active", "inactive"] {
+        let change = json!({"status": status});
+        cold.admin(Method::PATCH, &own.v1(""), change)
+            .await
+            .expect(422);
+    }
+    let change = json!({"name": "Acme Inc."});
+    cold.admin(Method::PATCH, &own.v1(""), change)
+        .await
+        .expect(200);
+    assert_eq!(own.document().await["status"], "leaving");
+    cold.admin(Method::DELETE, &own.v1(""), Value::Null)
+        .await
+        .expect(202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_directory_that_cannot_be_read_is_named_in_the_lists_of_all() {
+    let world = World::new().await;
+    let (own, other) = (
+        world.directory_of("acme", "crm").await,
+        world.directory_of("b", "crm").await,
+    );
+    for directory in [&own, &other] {
+        let id = directory
+            .post("/Users", &user("ann@example.com"))
+            .await
+            .expect(201)
+            .id();
+        group(directory, "Sales", &[id]).await;
+    }
+    own.rewrite_directory(|document| document["tenant"] = json!({"name": "acme"}))
+        .await;
+    let cold = own.cold().await;
+    for path in ["/v1/directories", "/v1/users", "/v1/groups"] {
+        let list = cold.look(path).await.expect(200).json();
+        assert!(
+            list["data"].to_string().contains(&other.directory),
+            "{list}"
+        );
+        let unreadable = &list["unreadable"];
+        assert_eq!(unreadable[0]["id"], own.directory, "{path}: {list}");
+        assert_eq!(unreadable[0]["type"], "directory");
+        let reason = unreadable[0]["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("format 2") && reason.contains("format 1"),
+            "{reason}"
+        );
+        assert_eq!(unreadable.as_array().unwrap().len(), 1);
+    }
+    let problem = cold.look(&own.v1("")).await.expect(500).json();
+    assert!(
+        problem["detail"].as_str().unwrap().contains(&own.directory),
+        "{problem}"
+    );
+    cold.get("/Users").await.expect(503);
+    // Its events go on, and so do those of all others.
+    let events = cold.events().await;
+    assert!(world.cloud.dead_letters().is_empty());
+    let added = events
+        .iter()
+        .filter(|event| event["detail-type"] == "group.user_added");
+    assert_eq!(added.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_item_that_cannot_be_read_is_named_and_no_list_of_scim_is_cut() {
+    let world = World::new().await;
+    let own = world.directory_of("acme", "crm").await;
+    let ann = own
+        .post("/Users", &user("ann@example.com"))
+        .await
+        .expect(201)
+        .id();
+    let bob = own
+        .post("/Users", &user("bob@example.com"))
+        .await
+        .expect(201)
+        .id();
+    let sales = group(&own, "Sales", &[ann.clone(), bob.clone()]).await;
+    own.events().await;
+    own.rewrite(&format!("{}#U", own.directory), &ann, |item| {
+        let document = item.remove("document").unwrap();
+        item.insert("compressed".to_owned(), document);
+        item.insert("f".to_owned(), AttributeValue::N("2".to_owned()));
+    })
+    .await;
+    let first = own
+        .all_items()
+        .await
+        .into_iter()
+        .find(|item| item["PK"].as_s().unwrap() == &format!("{}#E", own.directory));
+    let first = first.unwrap()["SK"].as_s().unwrap().clone();
+    own.rewrite(&format!("{}#E", own.directory), &first, |item| {
+        item.insert(
+            "detail".to_owned(),
+            AttributeValue::S("secret text".to_owned()),
+        );
+    })
+    .await;
+    own.wait(40);
+
+    for path in [own.v1("/users"), "/v1/users?tenant=acme".to_owned()] {
+        let list = own.look(&path).await.expect(200).json();
+        assert_eq!(list["data"].as_array().unwrap().len(), 1);
+        assert_eq!(list["data"][0]["id"], bob);
+        assert_eq!(list["unreadable"][0]["id"], ann, "{list}");
+        assert_eq!(list["unreadable"][0]["type"], "user");
+    }
+    let across = own
+        .look("/v1/users?email=ann@example.com")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(across["unreadable"][0]["directory_id"], own.directory);
+    let problem = own
+        .look(&own.v1(&format!("/users/{ann}")))
+        .await
+        .expect(500)
+        .json();
+    assert!(
+        problem["detail"].as_str().unwrap().contains("format 2"),
+        "{problem}"
+    );
+    // An import that missed her would deactivate her.
+    let error = own.get("/Users").await.expect(500).json();
+    assert!(error["detail"].as_str().unwrap().contains(&ann), "{error}");
+    own.get(&format!("/Users/{ann}")).await.expect(500);
+    own.get(&format!("/Users/{bob}")).await.expect(200);
+    own.patch(&sales, remove(std::slice::from_ref(&bob)))
+        .await
+        .expect(200);
+    world.get("/Users").await.expect(200);
+
+    let log = own.look(&own.v1("/events")).await.expect(200).json();
+    assert_eq!(log["unreadable"][0]["type"], "event");
+    assert_eq!(log["unreadable"][0]["id"], first);
+    assert!(!log.to_string().contains("secret text"));
+    assert!(log["data"].as_array().unwrap().len() >= 5, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_type_that_is_not_known_is_shown_as_it_is() {
+    let world = World::new().await;
+    let own = world.directory_of("acme", "crm").await;
+    own.post("/Users", &user("ann@example.com"))
+        .await
+        .expect(201);
+    let events = own.all_items().await;
+    let events = events
+        .iter()
+        .filter(|item| item["PK"].as_s().unwrap().ends_with("#E"));
+    let last = events
+        .map(|item| item["SK"].as_s().unwrap().clone())
+        .max()
+        .unwrap();
+    own.rewrite(&format!("{}#E", own.directory), &last, |item| {
+        let kind = AttributeValue::S("user.promoted".to_owned());
+        item.insert("detailType".to_owned(), kind);
+        item.insert("f".to_owned(), AttributeValue::N("2".to_owned()));
+    })
+    .await;
+    own.wait(40);
+    let log = own.look(&own.v1("/events")).await.expect(200).json();
+    assert_eq!(log["data"][1]["type"], "user.promoted", "{log}");
+    assert_eq!(
+        log["data"][1]["detail"]["data"]["user_name"],
+        "ann@example.com"
+    );
+    own.look(&own.v1("/events?type=user.promoted"))
+        .await
+        .expect(400);
+}

@@ -8,9 +8,10 @@ use axum::response::Response;
 use directory::{DetailType, EventId, EventPlace, EventsAsked};
 use gateway::{Gateway, Params, Problem, Reader};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cursor::Page;
+use crate::directories::{named, with_unreadable};
 use crate::openapi::Failures;
 use crate::{json, schema};
 
@@ -68,8 +69,7 @@ pub async fn list(
     let list = format!("events {directory}");
     let page = Page::read(&params, &["type", "resource"], list)?;
     let detail_type = params.get("type").map(|name| {
-        let known = serde_json::from_value(json!(name));
-        known.map_err(|_| Problem::parameter("type", "is not a type of events"))
+        DetailType::known(name).ok_or_else(|| Problem::parameter("type", "is not a type of events"))
     });
     let detail_type: Option<DetailType> = detail_type.transpose()?;
     let asked = EventsAsked {
@@ -86,8 +86,8 @@ pub async fn list(
         event.detail_type.shown(&detail)
     });
     let next = Position(found.next).to_string();
-    Ok(json(
-        StatusCode::OK,
-        &page.answer(data.collect(), Some(next)),
-    ))
+    let unreadable = found.unreadable.iter().map(|item| named(item, None));
+    let answer = page.answer(data.collect(), Some(next));
+    let answer = with_unreadable(answer, unreadable.collect());
+    Ok(json(StatusCode::OK, &answer))
 }

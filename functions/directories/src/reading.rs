@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cursor::Page;
-use crate::directories::asked;
+use crate::directories::{asked, named, with_unreadable};
 use crate::openapi::Failures;
 use crate::{json, schema};
 
@@ -151,7 +151,9 @@ async fn list(
     let found = kind.part(gateway.store(), &caller, &wanted, part).await?;
     let data = found.items.iter().map(|stored| kind.show(&caller, stored));
     let next = found.next.map(|id| id.to_string());
-    Ok(json(StatusCode::OK, &page.answer(data.collect(), next)))
+    let unreadable = found.unreadable.iter().map(|item| named(item, None));
+    let answer = with_unreadable(page.answer(data.collect(), next), unreadable.collect());
+    Ok(json(StatusCode::OK, &answer))
 }
 
 /// Shows a user
@@ -333,24 +335,43 @@ async fn across(
     let found = store
         .directories(&scope, at.after.as_ref(), DIRECTORIES_AT_ONCE)
         .await?;
-    let (mut data, mut bytes) = (vec![], 0);
-    let answer = |data: Vec<Value>, at: Option<&Position>| {
+    let (mut data, mut unreadable, mut bytes) = (vec![], vec![], 0);
+    let answer = |data: Vec<Value>, unreadable: Vec<Value>, at: Option<&Position>| {
         let next = at.map(ToString::to_string);
-        Ok(json(StatusCode::OK, &page.answer(data, next)))
+        let answer = with_unreadable(page.answer(data, next), unreadable);
+        Ok(json(StatusCode::OK, &answer))
     };
     for (place, directory) in found.directories {
-        if data.len() >= page.limit || bytes > MAX_ANSWER_BYTES {
-            return answer(data, Some(&at));
+        if data.len() + unreadable.len() >= page.limit || bytes > MAX_ANSWER_BYTES {
+            return answer(data, unreadable, Some(&at));
         }
-        let id = directory.id;
-        if directory.status != Status::Deleting {
+        let directory = match directory {
+            Ok(directory) if directory.status != Status::Deleting => Some(directory),
+            Ok(_) => None,
+            Err(item) => {
+                unreadable.push(named(&item, None));
+                None
+            }
+        };
+        if let Some(directory) = directory {
+            let id = directory.id;
             let within = at.within.filter(|(directory, _)| *directory == id);
             let part = Part {
                 after: within.map(|(_, resource)| resource),
-                limit: page.limit - data.len(),
+                limit: page.limit - data.len() - unreadable.len(),
             };
             let caller = admin.caller(directory)?;
-            let found = kind.part(store, &caller, &wanted, part).await?;
+            let found = match kind.part(store, &caller, &wanted, part).await {
+                Ok(found) => found,
+                // It is not known which of its users or groups a filter finds, so all others are shown.
+                Err(directory::Error::Unreadable(item)) => Listed {
+                    items: vec![],
+                    unreadable: vec![item],
+                    next: None,
+                },
+                Err(error) => return Err(error.into()),
+            };
+            unreadable.extend(found.unreadable.iter().map(|item| named(item, Some(id))));
             for stored in &found.items {
                 let mut shown = json!({"directory_id": id});
                 if let (Value::Object(shown), Value::Object(own)) =
@@ -363,7 +384,7 @@ async fn across(
             }
             if let Some(last) = found.next {
                 at.within = Some((id, last));
-                return answer(data, Some(&at));
+                return answer(data, unreadable, Some(&at));
             }
         }
         at = Position {
@@ -372,8 +393,8 @@ async fn across(
         };
     }
     match found.next {
-        Some(_) => answer(data, Some(&at)),
-        None => answer(data, None),
+        Some(_) => answer(data, unreadable, Some(&at)),
+        None => answer(data, unreadable, None),
     }
 }
 

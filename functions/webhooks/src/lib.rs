@@ -290,6 +290,11 @@ impl Webhooks {
         };
         let found = directory.get_or_try_init(|| self.store.directory(event.directory));
         match found.await {
+            // The queue keeps the event until a version runs that can read it.
+            Ok(Some(directory)) if directory.has_unreadable_webhook() => {
+                let reason = "the webhook has a form that this version does not know";
+                Err(Failure::Unavailable(reason.to_owned()))
+            }
             Ok(Some(directory)) => Ok(directory.webhook.clone()),
             Ok(None) => Ok(event.last_webhook.clone()),
             Err(error) => Err(Failure::from(gateway::Error::from(error))),

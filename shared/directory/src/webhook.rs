@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
+use scim::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::{Host, Url};
@@ -132,9 +133,22 @@ pub struct Webhook {
     pub url: WebhookUrl,
     /// Since when. The secret that deliveries are signed with follows from it, so that setting a webhook anew changes the secret.
     pub created: Timestamp,
+    /// Members that this version does not know, which another version of Rollcall wrote. They stay as they are.
+    #[serde(flatten)]
+    pub unknown: Object,
 }
 
 impl Webhook {
+    /// The webhook of that address, since `created`.
+    #[must_use]
+    pub fn new(url: WebhookUrl, created: Timestamp) -> Self {
+        Self {
+            url,
+            created,
+            unknown: Object::new(),
+        }
+    }
+
     /// The webhook as the team's own backend and its events see it.
     #[must_use]
     pub fn data(&self) -> Value {
@@ -258,10 +272,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_read_again() {
-        let webhook = Webhook {
-            url: WebhookUrl::parse("https://example.com/a", Reach::Internet).unwrap(),
-            created: "2026-01-01T00:00:00.120Z".parse().unwrap(),
-        };
+        let url = WebhookUrl::parse("https://example.com/a", Reach::Internet).unwrap();
+        let webhook = Webhook::new(url, "2026-01-01T00:00:00.120Z".parse().unwrap());
         let data = webhook.data();
         assert_eq!(
             data,

@@ -397,6 +397,7 @@ impl Tokens {
         let (Some(current), Some(directory)) = (current, directory) else {
             return Ok(None);
         };
+        crate::log_unreadable(&directory);
         let until = current.previous_until();
         let previous = previous.as_ref().and_then(Token::of);
         Ok(Some(Known {
@@ -531,7 +532,8 @@ impl FromRequestParts<Gateway> for Authenticated {
         }
         match directory.status {
             Status::Active => {}
-            Status::Inactive => return Err(Error::Inactive),
+            // In a status that this version does not know it takes no changes either.
+            Status::Inactive | Status::Other(_) => return Err(Error::Inactive),
             // As unknown as one that is gone.
             Status::Deleting => return Err(Error::Unauthenticated { presented: true }),
         }

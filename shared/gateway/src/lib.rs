@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use directory::{
-    Creation, Directory, DirectoryId, Ids, NewDirectory, Reach, Repeatable, Status, Store,
+    Creation, Directory, DirectoryId, Ids, NewDirectory, Precondition, Reach, Repeatable, Status,
+    Store,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -305,15 +306,36 @@ impl Gateway {
         secret.await.map(Some)
     }
 
-    /// Begins to delete a directory: its tokens first, and the rest in the background.
+    /// Begins to delete a directory that is in a version that the precondition allows: nobody is let in any more, its
+    /// tokens are deleted, and the rest goes in the background.
     ///
     /// # Errors
     ///
-    /// [`directory::Error::NotFound`], and when DynamoDB or Secrets Manager fails.
-    pub async fn delete_directory(&self, directory: DirectoryId) -> Result<Directory, Error> {
-        // If one of the two fails, the directory is still there to be deleted again.
+    /// [`directory::Error::NotFound`], [`directory::Error::Changed`] when the precondition fails and nothing was
+    /// changed, and when DynamoDB or Secrets Manager fails; the same again then goes on.
+    pub async fn delete_directory(
+        &self,
+        directory: DirectoryId,
+        precondition: &Precondition,
+    ) -> Result<Directory, Error> {
+        // The directory first, because the condition is about it. From then on its tokens are refused.
+        let store = &self.store;
+        let deleting = store.delete_directory(directory, precondition, self.now());
+        let deleting = deleting.await?;
         self.tokens.delete(directory).await?;
-        Ok(self.store.delete_directory(directory, self.now()).await?)
+        Ok(deleting)
+    }
+}
+
+/// Says in the log what of a directory this version cannot read.
+fn log_unreadable(directory: &Directory) {
+    for part in &directory.unreadable {
+        tracing::warn!(
+            directory.id = %directory.id,
+            pointer = part.pointer,
+            reason = part.detail,
+            "a part of a directory cannot be read, and is left as it is"
+        );
     }
 }
 
