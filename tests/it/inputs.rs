@@ -165,3 +165,42 @@ async fn a_change_that_no_transaction_holds_is_refused_before_anything_is_writte
     let rename = json!([{"op": "replace", "path": "displayName", "value": "short"}]);
     world.patch(&path, rename).await.expect(200);
 }
+
+/// A part of the address may be a secret (webhooks of chat programs have theirs there).
+#[tokio::test]
+async fn the_address_of_a_webhook_is_for_those_who_may_change_it() {
+    let world = World::new().await;
+    let new = json!({
+        "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2",
+        "webhook": {"url": "https://hooks.example.com:8443/T1/abc?key=xyz"},
+    });
+    let created = world.admin(Method::POST, "/v1/directories", new).await;
+    let created = created.expect(201).json();
+    let own = world.of(&created);
+    let whole = "https://hooks.example.com:8443/T1/abc?key=xyz";
+    assert_eq!(created["webhook"]["url"], whole);
+    assert_eq!(own.look(&own.v1("")).await.json()["webhook"]["url"], whole);
+    let reader = world.key("reader", json!({"access": "read"})).await;
+    for path in [own.v1(""), "/v1/directories?tenant=acme".to_owned()] {
+        let shown = world.by(&reader, Method::GET, &path, &Value::Null).await;
+        let shown = shown.expect(200).json().to_string();
+        assert!(
+            shown.contains("https://hooks.example.com:8443\""),
+            "{shown}"
+        );
+        assert!(!shown.contains("abc") && !shown.contains("xyz"), "{shown}");
+    }
+    let name = json!({"name": "Acme Inc."});
+    own.admin(Method::PATCH, &own.v1(""), name)
+        .await
+        .expect(200);
+    own.admin(Method::DELETE, &own.v1(""), Value::Null)
+        .await
+        .expect(202);
+    let events = own.events().await;
+    assert_eq!(events.len(), 3);
+    for event in events {
+        let url = &event["detail"]["data"]["webhook"]["url"];
+        assert_eq!(*url, "https://hooks.example.com:8443");
+    }
+}

@@ -256,8 +256,7 @@ async fn the_items_of_this_version_are_written() {
         .collect();
     items.sort_by_key(ToString::to_string);
     println!("{:#?}", kinds(&items));
-    let format =
-        items.iter().find(|item| item["SK"]["S"] == "META").unwrap()["format"]["N"].clone();
+    let format = items.iter().find(|item| item["SK"]["S"] == "META").unwrap()["F"]["N"].clone();
     let head = json!({"directory": own.directory, "answers": answers});
     let lines: Vec<String> = [head].iter().chain(&items).map(Value::to_string).collect();
     std::fs::write(
@@ -298,7 +297,7 @@ async fn not_stamped(world: &World) -> Vec<String> {
     let items = world.all_items().await;
     let unstamped = items
         .iter()
-        .filter(|item| item.get("f") != Some(&AttributeValue::N("1".to_owned())));
+        .filter(|item| item.get("F") != Some(&AttributeValue::N("1".to_owned())));
     unstamped
         .map(|item| format!("{:?} / {:?}", item["PK"], item["SK"]))
         .collect()
@@ -440,7 +439,7 @@ impl World {
                 "directory".to_owned(),
                 AttributeValue::S(document.to_string()),
             );
-            item.insert("f".to_owned(), AttributeValue::N("2".to_owned()));
+            item.insert("F".to_owned(), AttributeValue::N("2".to_owned()));
         })
         .await;
     }
@@ -644,7 +643,7 @@ async fn one_item_that_cannot_be_read_is_named_and_no_list_of_scim_is_cut() {
     own.rewrite(&format!("{}#U", own.directory), &ann, |item| {
         let document = item.remove("document").unwrap();
         item.insert("compressed".to_owned(), document);
-        item.insert("f".to_owned(), AttributeValue::N("2".to_owned()));
+        item.insert("F".to_owned(), AttributeValue::N("2".to_owned()));
     })
     .await;
     let first = own
@@ -719,7 +718,7 @@ async fn an_event_of_a_type_that_is_not_known_is_shown_as_it_is() {
     own.rewrite(&format!("{}#E", own.directory), &last, |item| {
         let kind = AttributeValue::S("user.promoted".to_owned());
         item.insert("detailType".to_owned(), kind);
-        item.insert("f".to_owned(), AttributeValue::N("2".to_owned()));
+        item.insert("F".to_owned(), AttributeValue::N("2".to_owned()));
     })
     .await;
     own.wait(40);

@@ -308,6 +308,9 @@ fn view(admin: &Administrator, directory: &Directory) -> Value {
     let mut data = directory.data();
     let base_url = admin.scim_base_url(directory);
     data.insert("base_url".to_owned(), json!(base_url));
+    if let Some(webhook) = directory.webhook.as_ref().filter(|_| admin.may_write()) {
+        data.insert("webhook".to_owned(), webhook.data());
+    }
     if !directory.unreadable.is_empty() {
         let parts = directory.unreadable.iter();
         let parts = parts.map(|part| json!({"pointer": part.pointer, "detail": part.detail}));

@@ -52,7 +52,7 @@ pub struct Directory {
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// The address.
+    /// The address. Keys that may read only are shown its scheme, host and port.
     #[schema(format = "uri")]
     pub url: String,
     /// Since when.

@@ -26,9 +26,13 @@ use crate::item::{self, Item, Unreadable};
 use crate::key::{DIRECTORIES, Key, Listed, PK, SK};
 use crate::resources::to_the_millisecond;
 use crate::store::{Precondition, Store};
+use crate::webhook::Webhook;
 
 /// For how long the same request makes nothing new.
 pub const REPEATABLE: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long the webhook of a directory that is gone is kept: events wait for webhooks for a day.
+const LAST_WEBHOOK: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// A request that its sender may send again, because it did not get the answer.
 #[derive(Clone, Debug)]
@@ -130,6 +134,20 @@ impl Store {
     pub async fn directory(&self, id: DirectoryId) -> Result<Option<Directory>, Error> {
         let item = self.item(Key::directory(id)).await?;
         item.as_ref().map(from_item).transpose()
+    }
+
+    /// The webhook that a directory had when it ended, for its last event. It is kept for some days.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`], [`Error::Unreadable`] and [`Error::Broken`].
+    pub async fn last_webhook(&self, id: DirectoryId) -> Result<Option<Webhook>, Error> {
+        let Some(item) = self.item(Key::ended(id)).await? else {
+            return Ok(None);
+        };
+        let webhook = serde_json::from_str(item::text(&item, item::WEBHOOK)?);
+        // The error of serde_json would quote the address.
+        webhook.map_err(|_| item::unreadable(&item, "webhook in a form that is known"))
     }
 
     /// Keeps a new directory, unless the same request has made one already.
@@ -346,6 +364,16 @@ impl Store {
         change.delete(Key::directory(directory.id), condition, Refused::Changed);
         for listing in Key::listings(directory.id, &directory.tenant, &directory.product) {
             change.remove(listing);
+        }
+        if let Some(webhook) = &directory.webhook {
+            let webhook = serde_json::to_string(webhook);
+            let webhook = webhook.map_err(|error| NotCommitted::Broken(Error::broken(error)))?;
+            let expires = now.saturating_add(LAST_WEBHOOK).unwrap_or(Timestamp::MAX);
+            let ended = Item::from([
+                (item::WEBHOOK.to_owned(), item::string(webhook)),
+                (item::EXPIRES.to_owned(), item::number(expires.as_second())),
+            ]);
+            change.put(Key::ended(directory.id), ended);
         }
         let version = directory.version + 1;
         let deleted = DetailType::DirectoryDeleted;

@@ -574,7 +574,7 @@ impl Directory {
             data.insert(name.to_owned(), value);
         }
         if let Some(webhook) = &self.webhook {
-            data.insert("webhook".to_owned(), webhook.data());
+            data.insert("webhook".to_owned(), webhook.shown());
         }
         data
     }

@@ -20,8 +20,8 @@ use crate::store::{GroupState, Staged, Stored};
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The number of the format that an item is written in ([`THIS_FORMAT`]). One letter: rows of members are read by the
-/// thousand, and each letter of a name is a byte of each of them.
-pub(crate) const FORMAT: &str = "f";
+/// thousand, and each letter of a name is a byte of each of them. It is none of [`key::DIGITS`], which name the counts.
+pub(crate) const FORMAT: &str = "F";
 /// The format that this version writes. Items without a number are those of format 0, which had no such attribute.
 ///
 /// An attribute never changes its meaning: what means something else gets another name and a higher format, so a version
@@ -78,6 +78,8 @@ pub(crate) const DETAIL: &str = "detail";
 
 /// A directory, as JSON.
 pub(crate) const DIRECTORY: &str = "directory";
+/// The webhook of a directory that is gone, as JSON.
+pub(crate) const WEBHOOK: &str = "webhook";
 /// Whether a directory takes changes; the mapping of the sweeper in `template.yaml` filters by it.
 pub(crate) const STATUS: &str = "status";
 /// The digest of a request that may come again.

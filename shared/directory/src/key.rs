@@ -3,6 +3,7 @@
 //! | to read | key | how |
 //! |---|---|---|
 //! | a directory | `d` / `META` | GetItem |
+//! | the webhook of a directory that is gone, for its last event | `d` / `ENDED` | GetItem |
 //! | a user by id | `d#U` / id | GetItem |
 //! | a user by userName | `d#N` / folded userName → owner | GetItem, then the user |
 //! | users by externalId | `d#X` / externalId `#` id → owner | Query, then the users |
@@ -86,6 +87,14 @@ impl Key {
         Self {
             pk: directory.to_string(),
             sk: "META".to_owned(),
+        }
+    }
+
+    /// Where the last event of a directory that is gone is to be sent to.
+    pub(crate) fn ended(directory: DirectoryId) -> Self {
+        Self {
+            pk: directory.to_string(),
+            sk: "ENDED".to_owned(),
         }
     }
 
@@ -383,6 +392,7 @@ mod tests {
         let group_pointers = GROUP.pointers_to(&caller, g, &sales).unwrap();
         let keys: Vec<String> = [
             Key::directory(d),
+            Key::ended(d),
             Key::resource(d, USER.letter, u),
             Key::count(d, USER.letter, u),
             Key::event(d, e),
@@ -416,6 +426,7 @@ mod tests {
             keys,
             [
                 "d / META",
+                "d / ENDED",
                 "d#U / u",
                 "d#C / U#a1",
                 "d#E / e",

@@ -190,6 +190,12 @@ impl Administrator {
         &self.scope
     }
 
+    /// Whether it may change things.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+
     /// The SCIM base URL of a directory, as its provider has to be told it.
     #[must_use]
     pub fn scim_base_url(&self, directory: &Directory) -> String {
