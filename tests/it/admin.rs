@@ -17,7 +17,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 impl World {
     /// Another admin key.
-    async fn key(&self, name: &str, rest: Value) -> String {
+    pub async fn key(&self, name: &str, rest: Value) -> String {
         let mut secret = json!({"key": SECRET});
         secret
             .as_object_mut()
@@ -33,7 +33,7 @@ impl World {
         format!("rollcall_admin_{name}_{SECRET}")
     }
 
-    async fn by(&self, key: &str, method: Method, path: &str, body: &Value) -> Answer {
+    pub async fn by(&self, key: &str, method: Method, path: &str, body: &Value) -> Answer {
         let mut request = self.admin_request(method, path, body);
         let headers = request.headers_mut();
         match key {

@@ -167,8 +167,13 @@ async fn every_event_of_a_directory_fits_its_schema() {
     let world = World::new().await;
     let acme = world.directory_of("acme", "crm").await;
     let path = acme.v1("");
-    for status in ["inactive", "active"] {
-        let change = json!({"status": status});
+    let changes = [
+        json!({"status": "inactive"}),
+        json!({"status": "active"}),
+        json!({"name": "Acme Inc.", "settings": {"strict": true}, "webhook": {"url": "https://example.com/a"}}),
+        json!({"name": "Acme Inc."}),
+    ];
+    for change in changes {
         world.admin(Method::PATCH, &path, change).await.expect(200);
     }
     world
@@ -183,7 +188,18 @@ async fn every_event_of_a_directory_fits_its_schema() {
         .iter()
         .map(|event| event["detail-type"].as_str().unwrap())
         .collect();
-    let expected = ["created", "deactivated", "activated", "deleted"];
+    let updated = &events[3]["detail"];
+    assert_eq!(
+        updated["changed"],
+        json!(["name", "settings.strict", "webhook"])
+    );
+    assert_eq!(
+        updated["previous"],
+        json!({"name": "acme (crm)", "settings.strict": false, "webhook": null})
+    );
+    assert_eq!(updated["data"]["name"], "Acme Inc.");
+    assert_eq!(updated["version"], 4);
+    let expected = ["created", "deactivated", "activated", "updated", "deleted"];
     assert_eq!(types, expected.map(|what| format!("directory.{what}")));
 }
 
@@ -241,5 +257,5 @@ fn the_examples_fit_and_what_differs_does_not() {
         secret["detail"]["data"]["raw"]["password"] = json!("x");
         assert!(!validator.is_valid(&secret), "{detail_type}");
     }
-    assert_eq!(known, 14);
+    assert_eq!(known, 15);
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use local::{Fault, Service};
+use local::{Fault, RequestInfo, Service};
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
@@ -154,18 +154,33 @@ async fn assert_swept(world: &World, path: &str) {
 /// Lets a request live until it has made `requests` requests to DynamoDB. True if it lived to its end.
 ///
 /// It runs in a runtime of its own, which ends with it: what it has spawned dies as well, as a Lambda sandbox does.
-async fn killed_after<F>(world: &World, requests: usize, request: F) -> bool
+pub async fn killed_after<F>(world: &World, requests: usize, request: F) -> bool
 where
     F: Future<Output = Answer> + Send + 'static,
 {
-    let made = Arc::new(AtomicUsize::new(0));
-    let count = made.clone();
+    let made = AtomicUsize::new(0);
+    let late = move |_: &RequestInfo| made.fetch_add(1, Ordering::Relaxed) >= requests;
+    killed_at(world, late, request).await
+}
+
+/// The same, until it makes a request to DynamoDB that is `late`.
+pub async fn killed_at<F>(
+    world: &World,
+    late: impl Fn(&RequestInfo) -> bool + Send + Sync + 'static,
+    request: F,
+) -> bool
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let held = Arc::new(AtomicBool::new(false));
+    let holds = held.clone();
     world.cloud.set_faults(move |info| {
-        let late =
-            info.service == Service::DynamoDb && count.fetch_add(1, Ordering::Relaxed) >= requests;
-        match late {
+        match info.service == Service::DynamoDb && late(info) {
             // It is not performed within the life of this test.
-            true => Fault::Delay(Duration::from_secs(3_600)),
+            true => {
+                holds.store(true, Ordering::Relaxed);
+                Fault::Delay(Duration::from_secs(3_600))
+            }
             false => Fault::Pass,
         }
     });
@@ -179,7 +194,7 @@ where
         tokio::select! {
             _ = &mut task => break true,
             () = tokio::time::sleep(Duration::from_millis(1)) => {
-                if made.load(Ordering::Relaxed) > requests {
+                if held.load(Ordering::Relaxed) {
                     // Those that were made at the same time are performed.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     break false;

@@ -8,7 +8,6 @@ use gateway::{MAX_ADMIN_BODY_BYTES, Problem};
 use http::header::CONTENT_TYPE;
 use scim::Object;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::schema::CustomSchema;
 
@@ -197,9 +196,4 @@ pub fn idempotency_key(headers: &http::HeaderMap) -> Result<Option<&str>, Proble
             "Idempotency-Key must have 1 to 255 visible characters.",
         )),
     }
-}
-
-/// The value as JSON; what cannot be written is nothing.
-pub fn value(value: impl serde::Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or_default()
 }

@@ -77,14 +77,19 @@ impl Page {
         BASE64.encode(bytes)
     }
 
-    /// The answer: what is there of the list, each with the place after it, and the cursor to `next`. It ends before the
-    /// first one for which there is no room, with the cursor that leads to it.
+    /// The answer: what is there of the list, each with the place after it, what of it cannot be read, and the cursor to
+    /// `next`. It ends before the first one for which there is no room, with the cursor that leads to it.
     pub fn answer<P: ToString>(
         &self,
         items: impl IntoIterator<Item = (P, Value)>,
+        unreadable: Vec<Value>,
         next: Option<P>,
     ) -> Result<Response, Problem> {
         let mut room = Room::default();
+        let unreadable: Vec<Value> = unreadable
+            .into_iter()
+            .filter(|item| room.takes(item))
+            .collect();
         let (mut data, mut last, mut next) = (vec![], None, next);
         for (place, item) in items {
             if !room.takes(&item) {
@@ -98,10 +103,11 @@ impl Page {
             last = Some(place);
         }
         let next = next.map(|place| self.cursor(&place.to_string()));
-        Ok(json(
-            StatusCode::OK,
-            &json!({"data": data, "next_cursor": next}),
-        ))
+        let mut answer = json!({"data": data, "next_cursor": next});
+        if let (Value::Object(members), false) = (&mut answer, unreadable.is_empty()) {
+            members.insert("unreadable".to_owned(), Value::Array(unreadable));
+        }
+        Ok(json(StatusCode::OK, &answer))
     }
 }
 

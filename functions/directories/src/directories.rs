@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use directory::{
     Directory, DirectoryChange, DirectoryId, NewDirectory, Place, Provider, Reach, Repeatable,
-    Scope, Webhook,
+    Scope, Unreadable, Webhook,
 };
 use gateway::{
     Administrator, Created, Gateway, Params, Problem, Reader, SigningSecret, Wishes, Writer,
@@ -14,10 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::body::{Body, chosen, idempotency_key, value};
+use crate::body::{Body, chosen, idempotency_key};
 use crate::cursor::Page;
 use crate::openapi::Failures;
-use crate::{json, schema};
+use crate::{json, schema, secret};
 
 /// What a caller may make of a directory.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
@@ -96,7 +96,8 @@ fn read_new(
     let tenant = fields.name("tenant");
     let product = fields.name("product");
     let name = fields.name("name");
-    let provider = fields.needed("provider", PROVIDERS);
+    // Those that this version knows, and no others.
+    let provider: Option<schema::Provider> = fields.needed("provider", PROVIDERS);
     let settings = chosen(&fields.settings());
     let webhook = fields.webhook(webhooks).flatten();
     fields.finish()?;
@@ -105,7 +106,7 @@ fn read_new(
             tenant,
             product,
             name,
-            provider,
+            provider: provider.into(),
             settings,
             webhook,
         }),
@@ -118,16 +119,16 @@ fn made(
     admin: &Administrator,
     directory: &Directory,
     token: &str,
-    secret: Option<&SigningSecret>,
+    signing: Option<&SigningSecret>,
 ) -> Response {
     let mut body = with_setup(admin, directory);
     if let Value::Object(members) = &mut body {
         members.insert("token".to_owned(), json!(token));
-        if let (Some(webhook), Some(secret)) = (&directory.webhook, secret) {
-            members.insert("webhook".to_owned(), with_secret(webhook, secret));
+        if let (Some(webhook), Some(signing)) = (&directory.webhook, signing) {
+            members.insert("webhook".to_owned(), with_secret(webhook, signing));
         }
     }
-    let mut response = tagged(json(StatusCode::CREATED, &body), directory);
+    let mut response = secret(tagged(json(StatusCode::CREATED, &body), directory));
     let address = format!("/v1/directories/{}", directory.id);
     if let Ok(address) = HeaderValue::from_str(&address) {
         response.headers_mut().insert(LOCATION, address);
@@ -154,16 +155,30 @@ pub async fn list(
         format!("directories {scope:?}"),
     )?;
     let Some(scope) = scope else {
-        return page.answer::<Place>(vec![], None);
+        return page.answer::<Place>(vec![], vec![], None);
     };
     let after: Option<Place> = page.place()?;
     let found = gateway
         .store()
         .directories(&scope, after.as_ref(), page.limit)
         .await?;
-    let directories = found.directories.into_iter();
-    let shown = directories.map(|(place, directory)| (place, view(&admin, &directory)));
-    page.answer(shown, found.next)
+    let (mut data, mut unreadable) = (vec![], vec![]);
+    for (place, directory) in found.directories {
+        match directory {
+            Ok(directory) => data.push((place, view(&admin, &directory))),
+            Err(item) => unreadable.push(named(&item, None)),
+        }
+    }
+    page.answer(data, unreadable, found.next)
+}
+
+/// An item that a list cannot show, be it in the directory `of`.
+pub fn named(item: &Unreadable, of: Option<DirectoryId>) -> Value {
+    let mut named = json!({"type": item.kind, "id": item.id, "reason": item.reason});
+    if let (Value::Object(members), Some(directory)) = (&mut named, of) {
+        members.insert("directory_id".to_owned(), json!(directory));
+    }
+    named
 }
 
 /// The directories that a query is about.
@@ -229,16 +244,19 @@ pub async fn modify(
 /// Its tokens end within a minute: until then a process that has just served the identity provider may take a request, whose changes go with the rest.
 /// Everything in it goes in the background, without an event for each user and group; `directory.deleted` is the end, after which it is 404. The same request again makes a deletion go on that got stuck.
 #[utoipa::path(delete, path = "/v1/directories/{directory}", tag = "directories",
-    params(("directory" = String, Path, description = "The directory's id")),
+    params(("directory" = String, Path, description = "The directory's id"),
+        ("If-Match" = Option<String>, Header, description = "Deletes nothing unless the directory has this ETag")),
     responses((status = 202, body = schema::Deleting), Failures))]
 pub async fn delete(
     State(gateway): State<Gateway>,
     Writer(admin): Writer,
     Path(id): Path<String>,
+    wishes: Wishes,
 ) -> Result<Response, Problem> {
     let id: DirectoryId = admin.directory(&gateway, &id).await?.id;
-    let directory = gateway.delete_directory(id).await?;
-    let body = json!({"id": id, "status": value(directory.status)});
+    let deleting = gateway.delete_directory(id, &wishes.precondition);
+    let directory = deleting.await?;
+    let body = json!({"id": id, "status": directory.status.as_str()});
     Ok(json(StatusCode::ACCEPTED, &body))
 }
 
@@ -255,9 +273,12 @@ pub async fn webhook(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let directory = admin.directory(&gateway, &id).await?;
-    let secret = gateway.webhook_secret(&directory).await?;
-    match (&directory.webhook, secret) {
-        (Some(webhook), Some(secret)) => Ok(json(StatusCode::OK, &with_secret(webhook, &secret))),
+    let signing = gateway.webhook_secret(&directory).await?;
+    match (&directory.webhook, signing) {
+        (Some(webhook), Some(signing)) => {
+            let shown = json(StatusCode::OK, &with_secret(webhook, &signing));
+            Ok(secret(shown))
+        }
         _ => Err(Problem::not_found("webhook")),
     }
 }
@@ -275,6 +296,14 @@ fn view(admin: &Administrator, directory: &Directory) -> Value {
     let mut data = directory.data();
     let base_url = admin.scim_base_url(directory);
     data.insert("base_url".to_owned(), json!(base_url));
+    if let Some(webhook) = directory.webhook.as_ref().filter(|_| admin.may_write()) {
+        data.insert("webhook".to_owned(), webhook.data());
+    }
+    if !directory.unreadable.is_empty() {
+        let parts = directory.unreadable.iter();
+        let parts = parts.map(|part| json!({"pointer": part.pointer, "detail": part.detail}));
+        data.insert("unreadable".to_owned(), parts.collect());
+    }
     Value::Object(data)
 }
 
@@ -282,13 +311,13 @@ fn view(admin: &Administrator, directory: &Directory) -> Value {
 fn with_setup(admin: &Administrator, directory: &Directory) -> Value {
     let mut view = view(admin, directory);
     if let Value::Object(members) = &mut view {
-        members.insert("setup".to_owned(), json!(setup(directory.provider)));
+        members.insert("setup".to_owned(), json!(setup(&directory.provider)));
     }
     view
 }
 
 /// What the customer's administrator does, in the words of the provider's console.
-fn setup(provider: Provider) -> &'static [&'static str] {
+fn setup(provider: &Provider) -> &'static [&'static str] {
     match provider {
         Provider::Okta => &[
             "Applications, Browse App Catalog: add \"SCIM 2.0 Test App (OAuth Bearer Token)\".",
@@ -316,7 +345,7 @@ fn setup(provider: Provider) -> &'static [&'static str] {
             "Test Connection with a test user's address, then Activate.",
             "User Groups: connect the groups whose members are to be provisioned.",
         ],
-        Provider::Generic => &[
+        Provider::Generic | Provider::Other(_) => &[
             "SCIM 2.0 base URL is base_url.",
             "Authentication is an OAuth bearer token, the token, in the Authorization header.",
         ],

@@ -7,9 +7,10 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use directory::{DetailType, EventId, EventPlace, EventsAsked};
 use gateway::{Gateway, Params, Problem, Reader};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cursor::Page;
+use crate::directories::named;
 use crate::openapi::Failures;
 use crate::schema;
 
@@ -67,8 +68,7 @@ pub async fn list(
     let list = format!("events {directory}");
     let page = Page::read(&params, &["type", "resource"], list)?;
     let detail_type = params.get("type").map(|name| {
-        let known = serde_json::from_value(json!(name));
-        known.map_err(|_| Problem::parameter("type", "is not a type of events"))
+        DetailType::known(name).ok_or_else(|| Problem::parameter("type", "is not a type of events"))
     });
     let detail_type: Option<DetailType> = detail_type.transpose()?;
     let asked = EventsAsked {
@@ -84,5 +84,6 @@ pub async fn list(
         let detail: Value = serde_json::from_str(&event.detail).unwrap_or_default();
         (Position(Some(after)), event.detail_type.shown(&detail))
     });
-    page.answer(events, Some(Position(found.next)))
+    let unreadable = found.unreadable.iter().map(|item| named(item, None));
+    page.answer(events, unreadable.collect(), Some(Position(found.next)))
 }

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use gateway::{Gateway, Problem, size};
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
@@ -75,6 +75,13 @@ pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 15] {
 /// The router of this function.
 pub fn router(gateway: Gateway) -> Router {
     gateway::admin_routes(gateway, endpoints())
+}
+
+/// An answer that holds a token or a secret, which no cache may keep (RFC 9111 §5.2.2.5, RFC 6750 §5.3).
+fn secret(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// An answer with a JSON body, or a problem if that is more than an answer holds.

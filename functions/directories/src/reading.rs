@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cursor::Page;
-use crate::directories::asked;
+use crate::directories::{asked, named};
 use crate::openapi::Failures;
 use crate::{json, schema};
 
@@ -151,7 +151,8 @@ async fn list(
     let found = kind.part(gateway.store(), &caller, &wanted, part).await?;
     let items = found.items.iter();
     let shown = items.map(|stored| (stored.id, kind.show(&caller, stored)));
-    page.answer(shown, found.next)
+    let unreadable = found.unreadable.iter().map(|item| named(item, None));
+    page.answer(shown, unreadable.collect(), found.next)
 }
 
 /// Shows a user
@@ -193,7 +194,11 @@ pub async fn groups_of_user(
     )?;
     found.ok_or_else(|| Problem::not_found("user"))?;
     let shown = groups.items.into_iter();
-    page.answer(shown.map(|(id, data)| (id, data.into())), groups.next)
+    page.answer(
+        shown.map(|(id, data)| (id, data.into())),
+        vec![],
+        groups.next,
+    )
 }
 
 /// Shows a group, without its members
@@ -236,7 +241,11 @@ pub async fn members(
     let found = gateway.store().members_part(&caller, group, part).await?;
     let found = found.ok_or_else(|| Problem::not_found("group"))?;
     let shown = found.items.into_iter();
-    page.answer(shown.map(|(id, data)| (id, data.into())), found.next)
+    page.answer(
+        shown.map(|(id, data)| (id, data.into())),
+        vec![],
+        found.next,
+    )
 }
 
 /// Lists the users of all directories of a tenant and product
@@ -325,26 +334,44 @@ async fn across(
     let wanted = kind.wanted(params)?;
     let mut at: Position = page.place()?.unwrap_or_default();
     let Some(scope) = scope else {
-        return page.answer::<Position>(vec![], None);
+        return page.answer::<Position>(vec![], vec![], None);
     };
     let store = gateway.store();
     let found = store
         .directories(&scope, at.after.as_ref(), DIRECTORIES_AT_ONCE)
         .await?;
-    let (mut data, mut bytes) = (vec![], 0);
+    let (mut data, mut unreadable, mut bytes) = (vec![], vec![], 0);
     for (place, directory) in found.directories {
-        if data.len() >= page.limit || bytes > MAX_ANSWER_BYTES {
-            return page.answer(data, Some(at));
+        if data.len() + unreadable.len() >= page.limit || bytes > MAX_ANSWER_BYTES {
+            return page.answer(data, unreadable, Some(at));
         }
-        let id = directory.id;
-        if directory.status != Status::Deleting {
+        let directory = match directory {
+            Ok(directory) if directory.status != Status::Deleting => Some(directory),
+            Ok(_) => None,
+            Err(item) => {
+                unreadable.push(named(&item, None));
+                None
+            }
+        };
+        if let Some(directory) = directory {
+            let id = directory.id;
             let within = at.within.filter(|(directory, _)| *directory == id);
             let part = Part {
                 after: within.map(|(_, resource)| resource),
-                limit: page.limit - data.len(),
+                limit: page.limit - data.len() - unreadable.len(),
             };
             let caller = admin.caller(directory)?;
-            let found = kind.part(store, &caller, &wanted, part).await?;
+            let found = match kind.part(store, &caller, &wanted, part).await {
+                Ok(found) => found,
+                // It is not known which of its users or groups a filter finds, so all others are shown.
+                Err(directory::Error::Unreadable(item)) => Listed {
+                    items: vec![],
+                    unreadable: vec![item],
+                    next: None,
+                },
+                Err(error) => return Err(error.into()),
+            };
+            unreadable.extend(found.unreadable.iter().map(|item| named(item, Some(id))));
             for stored in &found.items {
                 let mut shown = json!({"directory_id": id});
                 if let (Value::Object(shown), Value::Object(own)) =
@@ -361,7 +388,7 @@ async fn across(
             }
             if let Some(last) = found.next {
                 at.within = Some((id, last));
-                return page.answer(data, Some(at));
+                return page.answer(data, unreadable, Some(at));
             }
         }
         at = Position {
@@ -369,7 +396,7 @@ async fn across(
             within: None,
         };
     }
-    page.answer(data, found.next.map(|_| at))
+    page.answer(data, unreadable, found.next.map(|_| at))
 }
 
 /// What reads a directory that is not being deleted.

@@ -18,10 +18,12 @@ pub struct Directory {
     pub product: String,
     /// What people call the directory.
     pub name: String,
-    /// The identity provider.
-    pub provider: Provider,
-    /// Whether it takes changes.
-    pub status: Status,
+    /// The identity provider: one of those that a directory can be created with, or one that only a newer version of
+    /// Rollcall knows.
+    pub provider: String,
+    /// Whether it takes changes: `active`; `inactive`, when the identity provider is answered 403 and reading here works;
+    /// or `deleting`, in the background. A status that only a newer version of Rollcall knows is treated as `inactive`.
+    pub status: String,
     /// When it was created.
     #[schema(format = DateTime)]
     pub created: String,
@@ -34,6 +36,10 @@ pub struct Directory {
     /// The SCIM base URL, for the identity provider.
     #[schema(format = "uri")]
     pub base_url: String,
+    /// What of the directory this version of Rollcall cannot read, such as a schema that a newer one wrote. It is kept, and not applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unreadable: Option<Vec<UnreadablePart>>,
     /// What the customer's administrator does, step by step: in the answers about one directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Vec<String>>,
@@ -46,7 +52,7 @@ pub struct Directory {
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// The address.
+    /// The address. Keys that may read only are shown its scheme, host and port.
     #[schema(format = "uri")]
     pub url: String,
     /// Since when.
@@ -67,8 +73,36 @@ pub struct NewWebhook {
     pub url: String,
 }
 
-/// The identity provider.
+/// A part of a directory that this version of Rollcall cannot read.
 #[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnreadablePart {
+    /// Where it is in the directory as it is kept (RFC 6901).
+    pub pointer: String,
+    /// Why, and what follows.
+    pub detail: String,
+}
+
+/// What a list cannot show, because this version of Rollcall cannot read it.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unreadable {
+    /// What it is, such as `directory`, `user`, `group` or `event`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its id.
+    #[schema(format = "uuid")]
+    pub id: String,
+    /// The directory that it is in, in lists over several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uuid", nullable = false)]
+    pub directory_id: Option<String>,
+    /// Why, and what to do about it.
+    pub reason: String,
+}
+
+/// The identity provider.
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
     /// Okta.
@@ -85,16 +119,16 @@ pub enum Provider {
     GenericScimV2,
 }
 
-/// Whether a directory takes changes.
-#[derive(Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// It does.
-    Active,
-    /// The identity provider is answered 403; reading here works.
-    Inactive,
-    /// It is going, in the background.
-    Deleting,
+impl From<Provider> for directory::Provider {
+    fn from(provider: Provider) -> Self {
+        match provider {
+            Provider::OktaScimV2 => Self::Okta,
+            Provider::AzureScimV2 => Self::Azure,
+            Provider::OneLoginScimV2 => Self::OneLogin,
+            Provider::JumpCloudScimV2 => Self::JumpCloud,
+            Provider::GenericScimV2 => Self::Generic,
+        }
+    }
 }
 
 /// What was chosen for a directory.
@@ -141,6 +175,7 @@ impl From<CustomSchema> for directory::CustomSchema {
             },
             required: schema.required,
             schema: schema.schema,
+            unknown: Object::new(),
         }
     }
 }
@@ -217,7 +252,7 @@ pub struct Deleting {
     #[schema(format = "uuid")]
     pub id: String,
     /// `deleting`.
-    pub status: Status,
+    pub status: String,
 }
 
 /// How a token is to be rotated.
@@ -379,6 +414,10 @@ pub struct DirectoryList {
     /// The `cursor` of the next page, or `null` at the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
+    /// What the list cannot show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unreadable: Option<Vec<Unreadable>>,
 }
 
 /// A page of users.
@@ -390,6 +429,10 @@ pub struct UserList {
     /// The `cursor` of the next page, or `null` at the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
+    /// What the list cannot show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unreadable: Option<Vec<Unreadable>>,
 }
 
 /// A page of groups.
@@ -401,6 +444,10 @@ pub struct GroupList {
     /// The `cursor` of the next page, or `null` at the end.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
+    /// What the list cannot show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unreadable: Option<Vec<Unreadable>>,
 }
 
 /// A page of members.
@@ -422,6 +469,10 @@ pub struct EventList {
     pub data: Vec<Event>,
     /// The `cursor` to go on from, now or later, be there more or not.
     pub next_cursor: String,
+    /// What the list cannot show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unreadable: Option<Vec<Unreadable>>,
 }
 
 /// Problem details (RFC 9457).

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::body::{Body, idempotency_key};
 use crate::openapi::Failures;
-use crate::{json, schema};
+use crate::{json, schema, secret};
 
 /// For how long the token before is good, in seconds, if nobody says.
 const GRACE: i64 = 24 * 60 * 60;
@@ -59,7 +59,7 @@ pub async fn rotate(
         "token": rotated.token.expose(),
         "previous_expires": rotated.previous_expires.map(shown),
     });
-    Ok(json(StatusCode::CREATED, &body))
+    Ok(secret(json(StatusCode::CREATED, &body)))
 }
 
 /// The id of the version of the secret that a request makes.

@@ -103,8 +103,8 @@ struct Announced {
     directory: DirectoryId,
     /// What is delivered.
     body: String,
-    /// The webhook of a directory of which this event is the last one.
-    last_webhook: Option<Webhook>,
+    /// Whether it is the last one of its directory.
+    last: bool,
     /// Whether the queue brings it for the first time.
     new: bool,
 }
@@ -134,12 +134,8 @@ impl Announced {
         let Detail {
             id, directory_id, ..
         } = Detail::deserialize(&detail).map_err(|_| Failure::Unreadable)?;
-        let last_webhook = match detail_type {
-            DetailType::DirectoryDeleted => detail.pointer("/data/webhook"),
-            _ => None,
-        };
         Ok(Self {
-            last_webhook: last_webhook.and_then(Webhook::from_data),
+            last: detail_type == DetailType::DirectoryDeleted,
             body: detail_type.shown(&detail).to_string(),
             id,
             directory: directory_id,
@@ -290,8 +286,17 @@ impl Webhooks {
         };
         let found = directory.get_or_try_init(|| self.store.directory(event.directory));
         match found.await {
+            // The queue keeps the event until a version runs that can read it.
+            Ok(Some(directory)) if directory.has_unreadable_webhook() => {
+                let reason = "the webhook has a form that this version does not know";
+                Err(Failure::Unavailable(reason.to_owned()))
+            }
             Ok(Some(directory)) => Ok(directory.webhook.clone()),
-            Ok(None) => Ok(event.last_webhook.clone()),
+            Ok(None) if event.last => {
+                let webhook = self.store.last_webhook(event.directory).await;
+                webhook.map_err(|error| Failure::from(gateway::Error::from(error)))
+            }
+            Ok(None) => Ok(None),
             Err(error) => Err(Failure::from(gateway::Error::from(error))),
         }
     }

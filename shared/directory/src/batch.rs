@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::change::{Backoff, is_lost, patiently};
 use crate::error::Error;
-use crate::item::Item;
+use crate::item::{self, Item};
 use crate::key::Key;
 use crate::store::Store;
 
@@ -112,7 +112,8 @@ impl Store {
         for (key, item) in writes {
             let request = WriteRequest::builder();
             requests.push(match item {
-                Some(mut item) => {
+                Some(item) => {
+                    let mut item = item::stamped(item);
                     item.extend(key.attributes());
                     let put = PutRequest::builder().set_item(Some(item)).build();
                     request.put_request(put.map_err(Error::broken)?).build()

@@ -28,6 +28,8 @@ use crate::store::Store;
 
 /// The error of a transaction whose token belongs to one that is being carried out.
 const IN_PROGRESS: &str = "TransactionInProgressException";
+/// How many bytes of items a transaction holds ("TransactWriteItems", Amazon DynamoDB API Reference: 4 MB).
+const MAX_TRANSACTION_BYTES: usize = 4_000_000;
 
 /// What it means that the condition of a write does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,10 +213,9 @@ impl Change {
         self.push(Write::Put { key, item }, None, Refused::Changed);
     }
 
-    /// Replaces a resource that is still in `version`.
+    /// Changes an item that is still in `version`. Attributes that this version does not know stay as they are.
     pub(crate) fn replace(&mut self, key: Key, item: Item, version: u64) {
-        let condition = Some(Condition::Version(version));
-        self.push(Write::Put { key, item }, condition, Refused::Changed);
+        self.set(key, item, &[], Condition::Version(version));
     }
 
     /// Sets attributes of an item and removes others; what else it has stays.
@@ -268,8 +269,25 @@ impl Change {
         self.put(key, item);
     }
 
+    /// Refuses what is larger than a transaction holds. For work that takes more than one transaction, before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`].
+    pub(crate) fn check_size(&self) -> Result<(), Error> {
+        let bytes: usize = self.writes.iter().map(|(write, ..)| write.bytes()).sum();
+        match bytes > MAX_TRANSACTION_BYTES {
+            false => Ok(()),
+            true => Err(Error::TooLarge(format!(
+                "This change would write {bytes} bytes at once; at most {MAX_TRANSACTION_BYTES} can be. Nothing was \
+                 changed. Send it in several requests with fewer members each."
+            ))),
+        }
+    }
+
     /// Writes everything or nothing.
     pub(crate) async fn commit(self, store: &Store) -> Result<(), NotCommitted> {
+        self.check_size().map_err(NotCommitted::Broken)?;
         let mut refusals = Vec::with_capacity(self.writes.len());
         let mut actions = Vec::with_capacity(self.writes.len());
         for (write, condition, refused) in self.writes {
@@ -312,6 +330,18 @@ impl Change {
 }
 
 impl Write {
+    /// How large the item is afterwards ("DynamoDB item sizes and formats"), as far as it is known here.
+    fn bytes(&self) -> usize {
+        let (key, item) = match self {
+            Self::Put { key, item } | Self::Set { key, item, .. } => (key, Some(item)),
+            Self::Delete { key } | Self::Add { key, .. } | Self::Check { key } => (key, None),
+        };
+        let key = PK.len() + key.pk.len() + key::SK.len() + key.sk.len();
+        let attributes = item.into_iter().flatten();
+        let attributes = attributes.map(|(name, value)| name.len() + item::bytes(value));
+        key + attributes.sum::<usize>()
+    }
+
     fn action(self, table: &str, condition: Option<Condition>) -> Result<TransactWriteItem, Error> {
         let action = TransactWriteItem::builder();
         let (text, mut names, mut values) = match condition.map(Condition::expression) {
@@ -323,7 +353,8 @@ impl Write {
             None => (None, HashMap::new(), HashMap::new()),
         };
         Ok(match self {
-            Self::Put { key, mut item } => {
+            Self::Put { key, item } => {
+                let mut item = item::stamped(item);
                 item.extend(key.attributes());
                 let put = Put::builder()
                     .table_name(table)
@@ -379,14 +410,15 @@ impl Write {
             Self::Add { key, attribute, by } => {
                 names.insert("#add".to_owned(), attribute.to_owned());
                 values.insert(":add".to_owned(), item::number(by));
-                (Some(key), "ADD #add :add".to_owned())
+                let set = set_expression(Item::new(), &[], names, values);
+                (Some(key), format!("{set} ADD #add :add"))
             }
             Self::Put { .. } | Self::Delete { .. } | Self::Check { .. } => (None, String::new()),
         }
     }
 }
 
-/// `SET … REMOVE …`, with its names and values added to those that are there.
+/// `SET … REMOVE …`, with its names and values added to those that are there. It sets the format as well.
 pub(crate) fn set_expression(
     item: Item,
     remove: &[&str],
@@ -395,7 +427,7 @@ pub(crate) fn set_expression(
 ) -> String {
     let mut sets = vec![];
     let mut removes = vec![];
-    for (index, (name, value)) in item.into_iter().enumerate() {
+    for (index, (name, value)) in item::stamped(item).into_iter().enumerate() {
         sets.push(format!("#s{index} = :s{index}"));
         names.insert(format!("#s{index}"), name);
         values.insert(format!(":s{index}"), value);
@@ -404,10 +436,7 @@ pub(crate) fn set_expression(
         removes.push(format!("#r{index}"));
         names.insert(format!("#r{index}"), (*name).to_owned());
     }
-    let mut expression = String::new();
-    if !sets.is_empty() {
-        expression = format!("SET {}", sets.join(", "));
-    }
+    let mut expression = format!("SET {}", sets.join(", "));
     if !removes.is_empty() {
         expression = format!("{expression} REMOVE {}", removes.join(", "));
     }

@@ -22,13 +22,17 @@ use crate::directory::{Directory, DirectoryChange, Status};
 use crate::error::Error;
 use crate::event::{DetailType, Event};
 use crate::id::{DirectoryId, InvalidId};
-use crate::item::{self, Item};
-use crate::key::{DIRECTORIES, Key, Listed, SK};
+use crate::item::{self, Item, Unreadable};
+use crate::key::{DIRECTORIES, Key, Listed, PK, SK};
 use crate::resources::to_the_millisecond;
 use crate::store::{Precondition, Store};
+use crate::webhook::Webhook;
 
 /// For how long the same request makes nothing new.
 pub const REPEATABLE: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long the webhook of a directory that is gone is kept: events wait for webhooks for a day.
+const LAST_WEBHOOK: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// A request that its sender may send again, because it did not get the answer.
 #[derive(Clone, Debug)]
@@ -114,8 +118,9 @@ impl FromStr for Place {
 /// A page of directories.
 #[derive(Debug)]
 pub struct Directories {
-    /// In the order in which they are listed, each with its place in it.
-    pub directories: Vec<(Place, Directory)>,
+    /// In the order in which they are listed, each with its place in it. One that this version cannot read is there as
+    /// well, with the reason.
+    pub directories: Vec<(Place, Result<Directory, Unreadable>)>,
     /// After which place the next page begins, if there may be one.
     pub next: Option<Place>,
 }
@@ -129,6 +134,20 @@ impl Store {
     pub async fn directory(&self, id: DirectoryId) -> Result<Option<Directory>, Error> {
         let item = self.item(Key::directory(id)).await?;
         item.as_ref().map(from_item).transpose()
+    }
+
+    /// The webhook that a directory had when it ended, for its last event. It is kept for some days.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`], [`Error::Unreadable`] and [`Error::Broken`].
+    pub async fn last_webhook(&self, id: DirectoryId) -> Result<Option<Webhook>, Error> {
+        let Some(item) = self.item(Key::ended(id)).await? else {
+            return Ok(None);
+        };
+        let webhook = serde_json::from_str(item::text(&item, item::WEBHOOK)?);
+        // The error of serde_json would quote the address.
+        webhook.map_err(|_| item::unreadable(&item, "webhook in a form that is known"))
     }
 
     /// Keeps a new directory, unless the same request has made one already.
@@ -159,6 +178,7 @@ impl Store {
                 directory,
                 created,
                 directory.version,
+                None,
                 now,
             ));
             match change.commit(self).await {
@@ -229,8 +249,13 @@ impl Store {
         let keys = ids.iter().flatten().copied().map(Key::directory).collect();
         let mut found = HashMap::new();
         for item in self.get_all(keys).await? {
-            let directory = from_item(&item)?;
-            found.insert(Some(directory.id), directory);
+            let id = item::text(&item, PK)?.parse().map_err(Error::broken)?;
+            let directory = match from_item(&item) {
+                Ok(directory) => Ok(directory),
+                Err(Error::Unreadable(item)) => Err(item),
+                Err(error) => return Err(error),
+            };
+            found.insert(Some(id), directory);
         }
         let next = match more {
             true => places.last().cloned(),
@@ -262,8 +287,11 @@ impl Store {
         let decide = |old: &Directory| {
             precondition.check(old.version)?;
             let new = old.changed(change, now)?;
-            let event = match (old.status, new.status) {
-                (before, after) if before == after => None,
+            let event = match (&old.status, &new.status) {
+                (before, after) if before == after => {
+                    let changed = !old.changed_paths(&new).is_empty();
+                    changed.then_some(DetailType::DirectoryUpdated)
+                }
                 (_, Status::Active) => Some(DetailType::DirectoryActivated),
                 (_, _) => Some(DetailType::DirectoryDeactivated),
             };
@@ -277,13 +305,15 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Busy`], [`Error::Broken`].
+    /// [`Error::NotFound`], [`Error::Changed`] when the precondition fails, [`Error::Busy`], [`Error::Broken`].
     pub async fn delete_directory(
         &self,
         id: DirectoryId,
+        precondition: &Precondition,
         now: Timestamp,
     ) -> Result<Directory, Error> {
         let decide = |old: &Directory| {
+            precondition.check(old.version)?;
             let mut new = old.clone();
             new.status = Status::Deleting;
             new.deleted = Some(old.deleted.unwrap_or(to_the_millisecond(now)));
@@ -311,7 +341,9 @@ impl Store {
             let mut change = Change::default();
             change.replace(Key::directory(id), to_item(&new)?, old.version);
             if let Some(event) = event {
-                change.event(Event::of_directory(&new, event, new.version, now));
+                let before = (event == DetailType::DirectoryUpdated).then_some(&old);
+                let version = new.version;
+                change.event(Event::of_directory(&new, event, version, before, now));
             }
             match change.commit(self).await {
                 Ok(()) => return Ok(new),
@@ -333,9 +365,19 @@ impl Store {
         for listing in Key::listings(directory.id, &directory.tenant, &directory.product) {
             change.remove(listing);
         }
+        if let Some(webhook) = &directory.webhook {
+            let webhook = serde_json::to_string(webhook);
+            let webhook = webhook.map_err(|error| NotCommitted::Broken(Error::broken(error)))?;
+            let expires = now.saturating_add(LAST_WEBHOOK).unwrap_or(Timestamp::MAX);
+            let ended = Item::from([
+                (item::WEBHOOK.to_owned(), item::string(webhook)),
+                (item::EXPIRES.to_owned(), item::number(expires.as_second())),
+            ]);
+            change.put(Key::ended(directory.id), ended);
+        }
         let version = directory.version + 1;
         let deleted = DetailType::DirectoryDeleted;
-        change.event(Event::of_directory(directory, deleted, version, now));
+        change.event(Event::of_directory(directory, deleted, version, None, now));
         change.commit(self).await
     }
 }
@@ -363,20 +405,24 @@ impl Repeatable<'_> {
 
 fn to_item(directory: &Directory) -> Result<Item, Error> {
     let document = serde_json::to_string(directory).map_err(Error::broken)?;
-    let status = serde_json::to_value(directory.status).map_err(Error::broken)?;
     Ok(Item::from([
         (item::DIRECTORY.to_owned(), item::string(document)),
         (item::VERSION.to_owned(), item::number(directory.version)),
         (
             item::STATUS.to_owned(),
-            item::string(status.as_str().unwrap_or_default()),
+            item::string(directory.status.as_str()),
         ),
     ]))
 }
 
 fn from_item(item: &Item) -> Result<Directory, Error> {
     let document = item::text(item, item::DIRECTORY)?;
-    Directory::from_stored(document, item::integer(item, item::VERSION)?)
+    let read = Directory::from_stored(document, item::integer(item, item::VERSION)?);
+    let read = read.map_err(|lacks| item::unreadable(item, lacks))?;
+    match item::text(item, PK)? == read.id.to_string() {
+        true => Ok(read),
+        false => Err(item::unreadable(item, "id of its own in its document")),
+    }
 }
 
 #[cfg(test)]

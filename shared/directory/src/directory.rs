@@ -16,36 +16,73 @@ use crate::webhook::{Webhook, WebhookUrl};
 /// The longest name of a directory, a tenant or a product, in characters.
 pub const MAX_NAME_CHARS: usize = 200;
 
-/// Which identity provider is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Provider {
-    /// Okta.
-    #[serde(rename = "okta-scim-v2")]
-    Okta,
-    /// Microsoft Entra ID.
-    #[serde(rename = "azure-scim-v2")]
-    Azure,
-    /// OneLogin.
-    #[serde(rename = "onelogin-scim-v2")]
-    OneLogin,
-    /// JumpCloud.
-    #[serde(rename = "jumpcloud-scim-v2")]
-    JumpCloud,
-    /// Any other SCIM 2.0 client.
-    #[serde(rename = "generic-scim-v2")]
-    Generic,
+/// Defines an enum that is kept as text. A text that this version does not know, which another version of Rollcall
+/// wrote, is kept as it is.
+macro_rules! kept_as_text {
+    ($(#[$of:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$of])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(from = "String", into = "String")]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+            /// What this version does not know, which another version of Rollcall wrote.
+            Other(String),
+        }
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(text) => text,
+                }
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                match text.as_str() {
+                    $($text => Self::$variant,)+
+                    _ => Self::Other(text),
+                }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(of: $name) -> Self {
+                of.as_str().to_owned()
+            }
+        }
+    };
 }
 
-/// Whether a directory takes changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// It does.
-    Active,
-    /// Its provisioning client is answered 403, so that no change is taken for kept.
-    Inactive,
-    /// It is going, and nobody can call it any more.
-    Deleting,
+kept_as_text! {
+    /// Which identity provider is at the other end.
+    Provider {
+        /// Okta.
+        Okta = "okta-scim-v2",
+        /// Microsoft Entra ID.
+        Azure = "azure-scim-v2",
+        /// OneLogin.
+        OneLogin = "onelogin-scim-v2",
+        /// JumpCloud.
+        JumpCloud = "jumpcloud-scim-v2",
+        /// Any other SCIM 2.0 client.
+        Generic = "generic-scim-v2",
+    }
+}
+
+kept_as_text! {
+    /// Whether a directory takes changes. In a status that this version does not know it takes none, as an inactive one.
+    Status {
+        /// It does.
+        Active = "active",
+        /// Its provisioning client is answered 403, so that no change is taken for kept.
+        Inactive = "inactive",
+        /// It is going, and nobody can call it any more.
+        Deleting = "deleting",
+    }
 }
 
 /// What can be chosen for each directory.
@@ -60,6 +97,9 @@ pub struct Settings {
     /// The schema extensions of this directory. They can be changed at any
     /// time: values of one that is taken back stay with their resources, unseen.
     pub schemas: Vec<CustomSchema>,
+    /// Settings that this version does not know, which another version of Rollcall wrote. They stay as they are.
+    #[serde(flatten)]
+    pub unknown: Object,
 }
 
 /// A schema extension of a directory's own, so that its customer's attributes
@@ -74,15 +114,19 @@ pub struct CustomSchema {
     pub required: bool,
     /// The schema in the form in which /Schemas shows it (RFC 7643 §7).
     pub schema: Object,
+    /// Members that this version does not know, which another version of Rollcall wrote. They stay as they are.
+    #[serde(flatten)]
+    pub unknown: Object,
 }
 
-/// What a schema can extend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Extends {
-    /// Users.
-    User,
-    /// Groups.
-    Group,
+kept_as_text! {
+    /// What a schema can extend.
+    Extends {
+        /// Users.
+        User = "User",
+        /// Groups.
+        Group = "Group",
+    }
 }
 
 /// How many schema extensions a directory has at most.
@@ -116,6 +160,7 @@ impl SettingsChange {
                 .schemas
                 .clone()
                 .unwrap_or_else(|| settings.schemas.clone()),
+            unknown: settings.unknown.clone(),
         }
     }
 }
@@ -155,7 +200,8 @@ impl Default for Types {
 }
 
 impl Settings {
-    /// What follows from the settings, with each schema as it was understood.
+    /// What follows from the settings, with each schema as it was understood. Checked when they are written, not when
+    /// they are read.
     ///
     /// # Errors
     ///
@@ -170,30 +216,11 @@ impl Settings {
                 ),
             ));
         }
-        let mut user = ResourceType::user().clone();
-        let mut group = ResourceType::group().clone();
+        let mut types = Types::default();
         let mut bytes = 0;
         for (index, custom) in self.schemas.iter_mut().enumerate() {
-            let wrong =
-                |error: scim::Error| error.below(format_args!("settings.schemas[{index}].schema"));
-            let schema = Schema::parse(std::mem::take(&mut custom.schema)).map_err(wrong)?;
-            custom.schema = schema.to_definition();
+            custom.schema = custom.extend(index, &mut types)?;
             bytes += serde_json::to_string(&custom.schema).map_or(0, |text| text.len());
-            let (ty, other) = match custom.resource_type {
-                Extends::User => (&mut user, &group),
-                Extends::Group => (&mut group, &user),
-            };
-            if other.extension(&schema.id).is_some() {
-                return Err(wrong(scim::Error::invalid_value(
-                    "id",
-                    format_args!("\"{}\" is there already", schema.id),
-                )));
-            }
-            let extension = Extension {
-                schema,
-                required: custom.required,
-            };
-            *ty = ty.clone().extend(extension).map_err(wrong)?;
         }
         if bytes > MAX_CUSTOM_SCHEMAS_BYTES {
             return Err(scim::Error::invalid_value(
@@ -203,15 +230,64 @@ impl Settings {
                 ),
             ));
         }
+        let types = self.profiled(types);
+        Ok((self, types))
+    }
+
+    /// What follows from settings that are kept already. A schema that this version refuses is left out, and named.
+    fn understood(&self) -> (Types, Vec<Invalid>) {
+        let mut types = Types::default();
+        let mut refused = vec![];
+        for (index, custom) in self.schemas.iter().enumerate() {
+            if let Err(error) = custom.extend(index, &mut types) {
+                refused.push(pointed_at(error.detail()));
+            }
+        }
+        (self.profiled(types), refused)
+    }
+
+    /// The resource types in the profile that was chosen.
+    fn profiled(&self, types: Types) -> Types {
         let profile = match self.strict {
             true => Profile::Strict,
             false => Profile::Tolerant,
         };
-        let types = Types {
-            user: Arc::new(user.with_profile(profile)),
-            group: Arc::new(group.with_profile(profile)),
+        Types {
+            user: Arc::new(Arc::unwrap_or_clone(types.user).with_profile(profile)),
+            group: Arc::new(Arc::unwrap_or_clone(types.group).with_profile(profile)),
+        }
+    }
+}
+
+impl CustomSchema {
+    /// Extends its type, and answers the schema as it was understood. Nothing is extended when it is refused.
+    fn extend(&self, index: usize, types: &mut Types) -> Result<Object, scim::Error> {
+        let place = format!("settings.schemas[{index}]");
+        let wrong = |error: scim::Error| error.below(format_args!("{place}.schema"));
+        let schema = Schema::parse(self.schema.clone()).map_err(wrong)?;
+        let definition = schema.to_definition();
+        let (ty, other) = match &self.resource_type {
+            Extends::User => (&mut types.user, &types.group),
+            Extends::Group => (&mut types.group, &types.user),
+            Extends::Other(text) => {
+                return Err(scim::Error::invalid_value(
+                    &format!("{place}.resourceType"),
+                    format_args!("\"{text}\" is not known; it must be User or Group"),
+                ));
+            }
         };
-        Ok((self, types))
+        if other.extension(&schema.id).is_some() {
+            return Err(wrong(scim::Error::invalid_value(
+                "id",
+                format_args!("\"{}\" is there already", schema.id),
+            )));
+        }
+        let extension = Extension {
+            schema,
+            required: self.required,
+        };
+        *ty = Arc::new(ResourceType::clone(ty).extend(extension).map_err(wrong)?);
+        Ok(definition)
     }
 }
 
@@ -245,6 +321,11 @@ pub struct DirectoryChange {
     pub webhook: Option<Option<WebhookUrl>>,
 }
 
+/// The member of a directory's document that is its webhook.
+const WEBHOOK: &str = "webhook";
+/// The member of a directory's document that its cursors are signed with.
+const CURSOR_KEY: &str = "cursorKey";
+
 /// One customer's connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -274,9 +355,16 @@ pub struct Directory {
     pub webhook: Option<Webhook>,
     /// What its cursors are signed with.
     cursor_key: CursorKey,
+    /// Members that this version does not know, or not in the form that they have, which another version of Rollcall
+    /// wrote. They stay as they are.
+    #[serde(flatten)]
+    unknown: Object,
     /// How often it has changed, from 1.
     #[serde(skip)]
     pub version: u64,
+    /// What of it this version cannot read, by places in the document, with what follows.
+    #[serde(skip)]
+    pub unreadable: Vec<Invalid>,
     /// What follows from the settings.
     #[serde(skip)]
     types: Types,
@@ -301,9 +389,11 @@ impl Directory {
             deleted: None,
             types: Types::default(),
             settings: new.settings,
-            webhook: new.webhook.map(|url| Webhook { url, created: now }),
+            webhook: new.webhook.map(|url| Webhook::new(url, now)),
             version: 1,
             cursor_key: CursorKey::random(),
+            unknown: Object::new(),
+            unreadable: vec![],
         }
         .checked()
     }
@@ -325,44 +415,65 @@ impl Directory {
                 "is chosen when a directory is created, and stays",
             )]));
         }
-        Self {
+        if let (Some(_), Status::Other(status)) = (change.active, &self.status) {
+            return Err(Error::Invalid(vec![Invalid::new(
+                "/status",
+                format!(
+                    "is \"{status}\", which this version of Rollcall does not know: deploy the version that set it"
+                ),
+            )]));
+        }
+        let mut new = Self {
             name: change.name.clone().unwrap_or(self.name.clone()),
             status: match change.active {
                 Some(true) => Status::Active,
                 Some(false) => Status::Inactive,
-                None => self.status,
+                None => self.status.clone(),
             },
             settings,
-            webhook: match &change.webhook {
-                None => self.webhook.clone(),
-                Some(url) => self.webhook_at(url.as_ref(), now),
-            },
             ..self.clone()
+        };
+        if let Some(url) = &change.webhook {
+            new.webhook = self.webhook_at(url.as_ref(), now);
+            // It replaces one that cannot be read.
+            new.unknown.remove(WEBHOOK);
         }
-        .checked()
+        let new = match change.settings.schemas {
+            Some(_) => new.checked()?,
+            // Schemas that were kept before may be such as this version refuses.
+            None => new.checked_but_for_schemas()?,
+        };
+        if self.unreadable.is_empty() {
+            return Ok(new);
+        }
+        // What could not be read may have been replaced.
+        let document = serde_json::to_string(&new).map_err(Error::broken)?;
+        Self::from_stored(&document, new.version).map_err(Error::broken)
     }
 
     /// The webhook of that address: the one that is there, or a new one.
     fn webhook_at(&self, url: Option<&WebhookUrl>, now: Timestamp) -> Option<Webhook> {
         let url = url?;
         let same = self.webhook.clone().filter(|old| old.url == *url);
-        Some(same.unwrap_or_else(|| Webhook {
-            url: url.clone(),
-            created: to_the_millisecond(now),
-        }))
+        Some(same.unwrap_or_else(|| Webhook::new(url.clone(), to_the_millisecond(now))))
     }
 
-    /// The one place that says what a directory may be.
-    fn checked(self) -> Result<Self, Error> {
+    /// What is wrong with its names.
+    fn wrong_names(&self) -> Vec<Invalid> {
         let names = [
             ("/tenant", &self.tenant),
             ("/product", &self.product),
             ("/name", &self.name),
         ];
-        let mut wrong: Vec<Invalid> = names
-            .into_iter()
+        let wrong = names.into_iter();
+        wrong
             .filter_map(|(pointer, name)| Some(Invalid::new(pointer, wrong_name(name)?)))
-            .collect();
+            .collect()
+    }
+
+    /// The one place that says what a directory may be.
+    fn checked(self) -> Result<Self, Error> {
+        let mut wrong = self.wrong_names();
         match self.settings.clone().check() {
             Ok((settings, types)) if wrong.is_empty() => Ok(Self {
                 settings,
@@ -377,14 +488,71 @@ impl Directory {
         }
     }
 
-    /// Reads what the table keeps.
-    pub(crate) fn from_stored(document: &str, version: u64) -> Result<Self, Error> {
-        let directory: Self = serde_json::from_str(document).map_err(Error::broken)?;
-        let (settings, types) = directory.settings.check().map_err(Error::broken)?;
+    /// The same for one whose schemas stay as they are.
+    fn checked_but_for_schemas(self) -> Result<Self, Error> {
+        match self.wrong_names() {
+            wrong if wrong.is_empty() => Ok(Self {
+                types: self.settings.understood().0,
+                ..self
+            }),
+            wrong => Err(Error::Invalid(wrong)),
+        }
+    }
+
+    /// Whether it has a webhook that this version cannot read, so that its events cannot be delivered now.
+    #[must_use]
+    pub fn has_unreadable_webhook(&self) -> bool {
+        self.unknown.contains_key(WEBHOOK)
+    }
+
+    /// Reads what the table keeps. What another version of Rollcall wrote is tolerated: members that are not known stay
+    /// as they are, and what cannot be read but is not needed for everything else is named in `unreadable`.
+    ///
+    /// # Errors
+    ///
+    /// What the document lacks, for [`crate::item::unreadable`].
+    pub(crate) fn from_stored(document: &str, version: u64) -> Result<Self, &'static str> {
+        let lacks = "document of a directory in a form that is known";
+        // The error of serde_json would quote the document.
+        let mut document: Object = serde_json::from_str(document).map_err(|_| lacks)?;
+        let mut unreadable = vec![];
+        let webhook = document.shift_remove(WEBHOOK);
+        let key = document.remove(CURSOR_KEY);
+        let key = key.and_then(|key| CursorKey::deserialize(key).ok());
+        if key.is_none() {
+            unreadable.push(Invalid::new(
+                format!("/{CURSOR_KEY}"),
+                "is missing or not known: cursors of SCIM lists hold for a minute at most, until the directory is changed; a PATCH with {} is enough",
+            ));
+        }
+        // One that nobody can guess: whoever knew it could make cursors of his own.
+        let key = key.unwrap_or_else(CursorKey::random);
+        document.insert(CURSOR_KEY.to_owned(), String::from(key).into());
+        let mut directory = Self::deserialize(Value::Object(document)).map_err(|_| lacks)?;
+        if let Some(value) = webhook {
+            match Webhook::deserialize(&value) {
+                Ok(webhook) => directory.webhook = Some(webhook),
+                Err(_) => {
+                    unreadable.push(Invalid::new(
+                        format!("/{WEBHOOK}"),
+                        "has a form that is not known: events wait until it is set again, or the version that wrote it is deployed",
+                    ));
+                    directory.unknown.insert(WEBHOOK.to_owned(), value);
+                }
+            }
+        }
+        if let Status::Other(status) = &directory.status {
+            unreadable.push(Invalid::new(
+                "/status",
+                format!("\"{status}\" is not known: the directory is treated as an inactive one"),
+            ));
+        }
+        let (types, refused) = directory.settings.understood();
+        unreadable.extend(refused);
         Ok(Self {
-            settings,
             types,
             version,
+            unreadable,
             ..directory
         })
     }
@@ -406,9 +574,31 @@ impl Directory {
             data.insert(name.to_owned(), value);
         }
         if let Some(webhook) = &self.webhook {
-            data.insert("webhook".to_owned(), webhook.data());
+            data.insert("webhook".to_owned(), webhook.shown());
         }
         data
+    }
+
+    /// What differs in another state of the directory, by paths in its data, each with the value that it has here.
+    pub(crate) fn changed_paths(&self, other: &Self) -> Object {
+        let flat = |directory: &Self| {
+            let mut data = directory.data();
+            if let Some(Value::Object(settings)) = data.remove("settings") {
+                let settings = settings.into_iter();
+                data.extend(settings.map(|(name, value)| (format!("settings.{name}"), value)));
+            }
+            data
+        };
+        let (here, there) = (flat(self), flat(other));
+        let mut paths: Vec<&String> = here.keys().chain(there.keys()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let differ = paths
+            .into_iter()
+            .filter(|path| here.get(*path) != there.get(*path));
+        differ
+            .map(|path| (path.clone(), here.get(path).cloned().unwrap_or_default()))
+            .collect()
     }
 
     /// Its resource types.
@@ -664,11 +854,13 @@ mod tests {
             };
             assert_eq!(wrong.pointer, pointer);
             assert!(wrong.detail.starts_with(detail), "{}", wrong.detail);
-            // Nor is it believed when it stands in the table.
+            // When it stands in the table the directory is read without it, or without what comes after it.
             let mut stored = serde_json::to_value(directory(Settings::default()).unwrap()).unwrap();
             stored["settings"]["schemas"] = schemas;
-            let broken = Directory::from_stored(&stored.to_string(), 1);
-            assert!(matches!(broken, Err(Error::Broken(_))));
+            if let Ok(read) = Directory::from_stored(&stored.to_string(), 1) {
+                let kept = serde_json::to_value(&read).unwrap();
+                assert_eq!(kept["settings"], stored["settings"]);
+            }
         }
     }
 }

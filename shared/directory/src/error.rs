@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
+use crate::item::Unreadable;
+
 /// What is wrong with one value of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
@@ -56,6 +58,10 @@ pub enum Error {
     /// DynamoDB throttled, or others kept changing the same items: worth trying again.
     #[error("the table is busy")]
     Busy,
+    /// An item is there that this version cannot read, such as one of a newer format. The text is for administrators and
+    /// the log.
+    #[error("{0}")]
+    Unreadable(Unreadable),
     /// Something failed that should not. The source is for the log, never for the client.
     #[error("the store failed")]
     Broken(#[source] Box<dyn StdError + Send + Sync>),

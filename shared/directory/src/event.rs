@@ -10,7 +10,7 @@ use scim::{Object, Resource, ResourceType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::directory::{Caller, Directory};
+use crate::directory::{Caller, Directory, Types};
 use crate::error::Error;
 use crate::id::{DirectoryId, EventId, ResourceId};
 use crate::item::{self, Item};
@@ -35,52 +35,102 @@ pub(crate) const MEMBERS_OF_AN_ITEM: usize = 5_000;
 
 /// What happened: the `detail-type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DetailType {
     /// A user was created.
-    #[serde(rename = "user.created")]
     UserCreated,
     /// Attributes of a user changed, `active` among them.
-    #[serde(rename = "user.updated")]
     UserUpdated,
     /// A user was deleted.
-    #[serde(rename = "user.deleted")]
     UserDeleted,
     /// A group was created.
-    #[serde(rename = "group.created")]
     GroupCreated,
     /// Attributes of a group changed, which its members are not.
-    #[serde(rename = "group.updated")]
     GroupUpdated,
     /// A group was deleted.
-    #[serde(rename = "group.deleted")]
     GroupDeleted,
     /// A user became a member of a group.
-    #[serde(rename = "group.user_added")]
     GroupUserAdded,
     /// A user is no member of a group any more.
-    #[serde(rename = "group.user_removed")]
     GroupUserRemoved,
     /// A group became a member of another group.
-    #[serde(rename = "group.group_added")]
     GroupGroupAdded,
     /// A group is no member of another group any more.
-    #[serde(rename = "group.group_removed")]
     GroupGroupRemoved,
     /// A directory was created.
-    #[serde(rename = "directory.created")]
     DirectoryCreated,
+    /// The name, the settings or the webhook of a directory changed.
+    DirectoryUpdated,
     /// A directory takes changes again.
-    #[serde(rename = "directory.activated")]
     DirectoryActivated,
     /// A directory takes no changes any more.
-    #[serde(rename = "directory.deactivated")]
     DirectoryDeactivated,
     /// A directory is gone, with everything that was in it.
-    #[serde(rename = "directory.deleted")]
     DirectoryDeleted,
+    /// An event of a type that this version does not know, which another version of Rollcall wrote.
+    Other(OtherType),
+}
+
+/// The text of a type of events that this version does not know, in place, so that [`DetailType`] can be copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct OtherType {
+    bytes: [u8; OtherType::MAX_BYTES],
+    len: u8,
+}
+
+impl OtherType {
+    /// The longest text. Types of events are two words; EventBridge takes 128 characters.
+    const MAX_BYTES: usize = 63;
+
+    fn new(text: &str) -> Option<Self> {
+        let mut bytes = [0; Self::MAX_BYTES];
+        bytes
+            .get_mut(..text.len())?
+            .copy_from_slice(text.as_bytes());
+        let len = u8::try_from(text.len()).ok()?;
+        Some(Self { bytes, len })
+    }
+
+    fn as_str(&self) -> &str {
+        let text = self.bytes.get(..usize::from(self.len));
+        text.and_then(|text| str::from_utf8(text).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for OtherType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_str().fmt(f)
+    }
 }
 
 impl DetailType {
+    /// The types that this version knows, with their texts on the bus.
+    const KNOWN: [(Self, &'static str); 15] = [
+        (Self::UserCreated, "user.created"),
+        (Self::UserUpdated, "user.updated"),
+        (Self::UserDeleted, "user.deleted"),
+        (Self::GroupCreated, "group.created"),
+        (Self::GroupUpdated, "group.updated"),
+        (Self::GroupDeleted, "group.deleted"),
+        (Self::GroupUserAdded, "group.user_added"),
+        (Self::GroupUserRemoved, "group.user_removed"),
+        (Self::GroupGroupAdded, "group.group_added"),
+        (Self::GroupGroupRemoved, "group.group_removed"),
+        (Self::DirectoryCreated, "directory.created"),
+        (Self::DirectoryUpdated, "directory.updated"),
+        (Self::DirectoryActivated, "directory.activated"),
+        (Self::DirectoryDeactivated, "directory.deactivated"),
+        (Self::DirectoryDeleted, "directory.deleted"),
+    ];
+
+    /// The type of that text, if this version knows it.
+    #[must_use]
+    pub fn known(text: &str) -> Option<Self> {
+        let found = Self::KNOWN.iter().find(|(_, name)| *name == text);
+        found.map(|(of, _)| *of)
+    }
+
     /// An event of this type as the log shows it and webhooks get it.
     #[must_use]
     pub fn shown(self, detail: &Value) -> Value {
@@ -89,23 +139,29 @@ impl DetailType {
 
     /// The text on the bus.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UserCreated => "user.created",
-            Self::UserUpdated => "user.updated",
-            Self::UserDeleted => "user.deleted",
-            Self::GroupCreated => "group.created",
-            Self::GroupUpdated => "group.updated",
-            Self::GroupDeleted => "group.deleted",
-            Self::GroupUserAdded => "group.user_added",
-            Self::GroupUserRemoved => "group.user_removed",
-            Self::GroupGroupAdded => "group.group_added",
-            Self::GroupGroupRemoved => "group.group_removed",
-            Self::DirectoryCreated => "directory.created",
-            Self::DirectoryActivated => "directory.activated",
-            Self::DirectoryDeactivated => "directory.deactivated",
-            Self::DirectoryDeleted => "directory.deleted",
+    pub fn as_str(&self) -> &str {
+        if let Self::Other(text) = self {
+            return text.as_str();
         }
+        let found = Self::KNOWN.iter().find(|(of, _)| of == self);
+        found.map_or("", |(_, name)| name)
+    }
+}
+
+impl From<DetailType> for String {
+    fn from(of: DetailType) -> Self {
+        of.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for DetailType {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let other = || OtherType::new(&text).map(Self::Other);
+        Self::known(&text)
+            .or_else(other)
+            .ok_or("a type of events has 63 bytes at most")
     }
 }
 
@@ -271,11 +327,12 @@ impl Event {
         })
     }
 
-    /// The event of a directory itself.
+    /// The event of a directory itself, which was `before` if the event says what changed.
     pub(crate) fn of_directory(
         directory: &Directory,
         detail_type: DetailType,
         version: u64,
+        before: Option<&Directory>,
         now: Timestamp,
     ) -> Self {
         let now = to_the_millisecond(now);
@@ -284,7 +341,14 @@ impl Event {
         resource.insert("type".to_owned(), json!("Directory"));
         resource.insert("id".to_owned(), json!(directory.id));
         let mut detail = about(directory, id, version, resource, now);
+        let changed = before.map(|before| before.changed_paths(directory));
+        if let Some(changed) = &changed {
+            detail.insert("changed".to_owned(), changed.keys().cloned().collect());
+        }
         detail.insert("data".to_owned(), Value::Object(directory.data()));
+        if let Some(changed) = changed {
+            detail.insert("previous".to_owned(), Value::Object(changed));
+        }
         Self {
             directory: directory.id,
             id,
@@ -349,10 +413,11 @@ impl Event {
             .unwrap_or(Timestamp::MAX);
         let mut item = self.members;
         if let Some(detail_type) = self.detail_type {
-            item.insert(
-                item::DETAIL_TYPE.to_owned(),
-                item::string(detail_type.as_str()),
-            );
+            let name = match detail_type {
+                DetailType::DirectoryUpdated => item::LATER_TYPE,
+                _ => item::DETAIL_TYPE,
+            };
+            item.insert(name.to_owned(), item::string(detail_type.as_str()));
         }
         item.insert(item::DETAIL.to_owned(), item::string(self.detail));
         item.insert(item::EXPIRES.to_owned(), item::number(expires.as_second()));
@@ -413,6 +478,9 @@ pub(crate) fn flatten(base_url: &str, ty: &ResourceType, stored: &Stored) -> Obj
 #[serde(rename_all = "camelCase")]
 pub struct EventItem {
     detail_type: Option<DetailType>,
+    /// [`item::LATER_TYPE`].
+    #[serde(rename = "type")]
+    later_type: Option<DetailType>,
     detail: String,
     #[serde(default)]
     removed: String,
@@ -453,9 +521,13 @@ impl EventItem {
             text.cloned()
         };
         let ids = |name: &str| text(name).unwrap_or_default();
-        let detail_type = text(item::DETAIL_TYPE).map(|name| serde_json::from_value(json!(name)));
+        let of_type = |name: &str| {
+            let read = text(name).map(DetailType::try_from).transpose();
+            read.map_err(|_| item::unreadable(item, "type of 63 bytes at most"))
+        };
         Ok(Self {
-            detail_type: detail_type.transpose().map_err(Error::broken)?,
+            detail_type: of_type(item::DETAIL_TYPE)?,
+            later_type: of_type(item::LATER_TYPE)?,
             detail: item::text(item, item::DETAIL)?.to_owned(),
             removed: ids(item::REMOVED),
             removed_groups: ids(item::REMOVED_GROUPS),
@@ -468,7 +540,7 @@ impl EventItem {
 
     /// What happened to the resource itself, if anything.
     pub(crate) fn detail_type(&self) -> Option<DetailType> {
-        self.detail_type
+        self.detail_type.or(self.later_type)
     }
 
     /// The detail of the resource, as JSON.
@@ -496,7 +568,7 @@ impl EventItem {
     /// When the detail is not one that this crate wrote.
     pub fn announcement(&self) -> Result<Option<Announcement>, serde_json::Error> {
         let time = self.time()?;
-        Ok(self.detail_type.map(|detail_type| Announcement {
+        Ok(self.detail_type().map(|detail_type| Announcement {
             detail_type,
             time,
             detail: self.detail.clone(),
@@ -585,26 +657,33 @@ impl Store {
         directory: DirectoryId,
         events: &[MemberEvent],
     ) -> Result<HashMap<ResourceId, Value>, Error> {
-        if let Some(member) = &item.member {
-            let data: Value = serde_json::from_str(member).map_err(Error::broken)?;
+        let member = item.member.as_deref();
+        if let Some(data) = member.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
             return Ok(events.iter().map(|e| (e.member, data.clone())).collect());
         }
-        // A directory that is gone had what every one has.
-        let types = self.directory(directory).await?;
-        let types = types.map(|of| of.types().clone()).unwrap_or_default();
-        let mut found = HashMap::new();
+        // A directory that is gone had what every one has, and so has one that this version cannot read: its events go on.
+        let types = match self.directory(directory).await {
+            Ok(found) => found.map(|of| of.types().clone()).unwrap_or_default(),
+            Err(Error::Unreadable(_)) => Types::default(),
+            Err(error) => return Err(error),
+        };
+        let mut data_of = HashMap::new();
         for kind in [&USER, &GROUP] {
-            let ids: Vec<ResourceId> = events
+            let keys = events
                 .iter()
                 .filter(|event| event.kind().letter == kind.letter)
-                .map(|event| event.member)
+                .map(|event| Key::resource(directory, kind.letter, event.member))
                 .collect();
-            for stored in self.read_all(directory, kind, &ids).await? {
+            for found in self.get_all(keys).await? {
+                // A member that this version cannot read is known by the id alone.
+                let Ok(stored) = item::to_stored(&found) else {
+                    continue;
+                };
                 let data = flatten(&item.base_url, (kind.ty)(&types), &stored);
-                found.insert(stored.id, Value::Object(data));
+                data_of.insert(stored.id, Value::Object(data));
             }
         }
-        Ok(found)
+        Ok(data_of)
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent};
 use crate::id::{DirectoryId, EventId};
-use crate::item;
+use crate::item::{self, Item, Unreadable};
 use crate::key::{self, SK};
 use crate::store::Store;
 
@@ -51,6 +51,8 @@ pub struct EventsAsked {
 pub struct EventPage {
     /// The oldest first, each with the place after it.
     pub events: Vec<(EventPlace, Announcement)>,
+    /// The items among them that this version cannot read.
+    pub unreadable: Vec<Unreadable>,
     /// Where to go on, now or later; `None` at the beginning of a log without events.
     pub next: Option<EventPlace>,
 }
@@ -64,8 +66,15 @@ enum Said {
     Member(MemberEvent),
 }
 
+/// What every event says.
 #[derive(Deserialize)]
 struct Detail {
+    #[serde(rename = "id")]
+    _id: EventId,
+    #[serde(rename = "time")]
+    _time: Timestamp,
+    #[serde(rename = "directory_id")]
+    _directory: DirectoryId,
     resource: Resource,
 }
 
@@ -93,6 +102,7 @@ impl Store {
         let partition = key::events(directory);
         let mut page = EventPage {
             events: vec![],
+            unreadable: vec![],
             next: after,
         };
         let (mut bytes, mut seen) = (0, 0);
@@ -117,9 +127,19 @@ impl Store {
                     return Ok(page);
                 }
                 seen += 1;
-                let event = EventItem::from_item(row)?;
-                let said = event.said()?;
-                let about = about(&event)?;
+                let (event, said, about) = match understood(row) {
+                    Ok(understood) => understood,
+                    // It is named, and whoever follows the log goes on behind it.
+                    Err(Error::Unreadable(item)) => {
+                        page.unreadable.push(item);
+                        page.next = Some(EventPlace {
+                            item: id,
+                            events: None,
+                        });
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let mut place = begin;
                 let wanted: Vec<(usize, Said)> = said
                     .iter()
@@ -173,7 +193,7 @@ impl Store {
         let mut members = vec![];
         for (_, said) in said {
             match said {
-                Said::Resource => all.extend(event.announcement().map_err(|_| unreadable())?),
+                Said::Resource => all.extend(event.announcement().map_err(|_| none_of_ours())?),
                 Said::Member(member) => members.push(*member),
             }
         }
@@ -182,6 +202,17 @@ impl Store {
         }
         Ok(all)
     }
+}
+
+/// What an item says, and which resource it is about.
+fn understood(row: &Item) -> Result<(EventItem, Vec<Said>, String), Error> {
+    let event = EventItem::from_item(row)?;
+    let said = event.said();
+    let said = said.map_err(|_| item::unreadable(row, "ids of members in Base64"))?;
+    // The error of serde_json would quote the event.
+    let detail: Detail = serde_json::from_str(event.detail())
+        .map_err(|_| item::unreadable(row, "detail with id, time, directory_id and resource.id"))?;
+    Ok((event, said, detail.resource.id))
 }
 
 impl EventItem {
@@ -211,13 +242,7 @@ impl EventsAsked {
     }
 }
 
-/// Which resource an item is about.
-fn about(event: &EventItem) -> Result<String, Error> {
-    let detail: Detail = serde_json::from_str(event.detail()).map_err(|_| unreadable())?;
-    Ok(detail.resource.id)
-}
-
 /// The error of `serde_json` would quote the event.
-fn unreadable() -> Error {
+fn none_of_ours() -> Error {
     Error::broken("an event item has no detail of ours")
 }

@@ -91,6 +91,19 @@ impl Step {
         }
     }
 
+    /// What a client names, as if nothing of it were so yet, and as if no group were removed.
+    pub(crate) fn named(
+        added: &BTreeMap<ResourceId, Wished>,
+        removed: &BTreeSet<ResourceId>,
+        learned: &Learned,
+    ) -> Self {
+        let added = added.iter().map(|(id, m)| (*id, learned.member(*id, m)));
+        Self {
+            added: added.collect(),
+            removed: removed.iter().map(|id| (*id, false)).collect(),
+        }
+    }
+
     /// Of what a client names, that which is so not yet.
     pub(crate) fn of_named(
         rows: &[(ResourceId, Member)],
@@ -217,13 +230,15 @@ impl<'a> Request<'a> {
     /// The group afterwards, without its members.
     fn decide(&self, caller: &Caller, old: &Stored) -> Result<Resource, Error> {
         let ty = &caller.types().group;
-        Ok(match &self.form {
+        let resource = match &self.form {
             Form::Replace(body) => {
                 let resource = ty.read((*body).clone(), Some(&old.resource))?;
                 resource.split_members()?.0
             }
             Form::Patch { rest, .. } => rest.apply(ty, &old.resource, &old.id.to_string())?,
-        })
+        };
+        GROUP.check_text(Some(&old.resource), &resource)?;
+        Ok(resource)
     }
 
     /// The members afterwards, for a request that depends on who they are.
@@ -580,19 +595,12 @@ impl Store {
                 Step::of_named(rows, added, removed, learned)
             }
             (Some((added, removed)), None, known) => {
-                let step = Step {
-                    added: added
-                        .iter()
-                        .map(|(id, m)| (*id, learned.member(*id, m)))
-                        .collect(),
-                    removed: removed
-                        .iter()
-                        .map(|id| {
-                            let group = known.as_ref().and_then(|k| Some(k.get(id)?.group));
-                            (*id, group.unwrap_or(false))
-                        })
-                        .collect(),
-                };
+                let mut step = Step::named(added, removed, learned);
+                for (id, group) in &mut step.removed {
+                    *group = known
+                        .as_ref()
+                        .is_some_and(|k| k.get(id).is_some_and(|m| m.group));
+                }
                 if !step.fits_one_transaction(self.actions()) {
                     return self
                         .in_steps_named(caller, old, resource, (added, removed), learned, now)

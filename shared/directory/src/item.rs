@@ -19,6 +19,15 @@ use crate::store::{GroupState, Staged, Stored};
 /// The attributes of an item.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
+/// The number of the format that an item is written in ([`THIS_FORMAT`]). One letter: rows of members are read by the
+/// thousand, and each letter of a name is a byte of each of them. It is none of [`key::DIGITS`], which name the counts.
+pub(crate) const FORMAT: &str = "F";
+/// The format that this version writes. Items without a number are those of format 0, which had no such attribute.
+///
+/// An attribute never changes its meaning: what means something else gets another name and a higher format, so a version
+/// that knows less finds an attribute missing and says so ([`Error::Unreadable`]), and never takes it for what it is not.
+pub(crate) const THIS_FORMAT: u64 = 1;
+
 /// The resource as the SCIM document that passed the door.
 pub(crate) const DOCUMENT: &str = "document";
 /// How often the resource has changed, from 1.
@@ -71,6 +80,9 @@ pub(crate) const OWNER: &str = "owner";
 pub(crate) const EXPIRES: &str = "expires";
 /// An event's `detail-type`.
 pub(crate) const DETAIL_TYPE: &str = "detailType";
+/// The same for types that format 0 did not know. Its publisher and its event log pass over an event without
+/// `detailType`, and would stop at one with a type that they do not know.
+pub(crate) const LATER_TYPE: &str = "type";
 /// An event's `detail`, as JSON.
 pub(crate) const DETAIL: &str = "detail";
 
@@ -79,6 +91,8 @@ pub(crate) const FULL: &str = "full";
 
 /// A directory, as JSON.
 pub(crate) const DIRECTORY: &str = "directory";
+/// The webhook of a directory that is gone, as JSON.
+pub(crate) const WEBHOOK: &str = "webhook";
 /// Whether a directory takes changes; the mapping of the sweeper in `template.yaml` filters by it.
 pub(crate) const STATUS: &str = "status";
 /// The digest of a request that may come again.
@@ -94,29 +108,96 @@ pub(crate) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// The string attribute `name`, which an item of ours has.
+/// How large a value is, in bytes: ours are texts, and numbers of at most 21 bytes.
+pub(crate) fn bytes(value: &AttributeValue) -> usize {
+    value.as_s().map_or(21, String::len)
+}
+
+/// The item with the number of the format that this version writes. Everything that is written passes here.
+pub(crate) fn stamped(mut item: Item) -> Item {
+    item.insert(FORMAT.to_owned(), number(THIS_FORMAT));
+    item
+}
+
+/// An item that is there and cannot be read by this version. It says nothing of the item's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What it is.
+    pub kind: &'static str,
+    /// Its id: that of the directory, user, group or event, or of the group of a member row.
+    pub id: String,
+    /// Why it cannot be read, and what to do about it.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the {} {} {}", self.kind, self.id, self.reason)
+    }
+}
+
+/// The error of an item that lacks something, or has it in a form that this version does not know.
+pub(crate) fn unreadable(item: &Item, lacks: &str) -> Error {
+    let key = |name: &str| {
+        let value = item.get(name).and_then(|value| value.as_s().ok());
+        value.map(String::as_str).unwrap_or_default()
+    };
+    let (kind, id) = key::kind_of(key(key::PK), key(key::SK));
+    let format: Option<u64> = item
+        .get(FORMAT)
+        .and_then(|value| value.as_n().ok())
+        .and_then(|value| value.parse().ok());
+    let format = format.unwrap_or_default();
+    let advice = match format > THIS_FORMAT {
+        true => format!(
+            "It has format {format}, and this version of Rollcall knows format {THIS_FORMAT}: deploy the version that wrote it."
+        ),
+        false => format!("It has format {format}, which this version of Rollcall should know."),
+    };
+    Error::Unreadable(Unreadable {
+        kind,
+        id: id.to_owned(),
+        reason: format!("cannot be read: it has no {lacks}. {advice}"),
+    })
+}
+
+/// The string attribute `name`.
+///
+/// # Errors
+///
+/// [`Error::Unreadable`] when the item has none.
 pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Result<&'a str, Error> {
     item.get(name)
         .and_then(|value| value.as_s().ok())
         .map(String::as_str)
-        .ok_or_else(|| Error::broken(format!("an item has no string {name}")))
+        .ok_or_else(|| unreadable(item, &format!("string \"{name}\"")))
 }
 
-/// The number attribute `name`, which an item of ours has.
+/// The number attribute `name`.
+///
+/// # Errors
+///
+/// [`Error::Unreadable`] when the item has none.
 pub(crate) fn integer<N: std::str::FromStr>(item: &Item, name: &str) -> Result<N, Error> {
     item.get(name)
         .and_then(|value| value.as_n().ok())
         .and_then(|value| value.parse().ok())
-        .ok_or_else(|| Error::broken(format!("an item has no number {name}")))
+        .ok_or_else(|| unreadable(item, &format!("number \"{name}\"")))
 }
 
 /// The id in the string attribute `name`.
+///
+/// # Errors
+///
+/// [`Error::Unreadable`] when the item has none.
 pub(crate) fn id(item: &Item, name: &str) -> Result<ResourceId, Error> {
-    text(item, name)?.parse().map_err(Error::broken)
+    let id = text(item, name)?.parse();
+    id.map_err(|_| unreadable(item, &format!("id in \"{name}\"")))
 }
 
 fn time(item: &Item, name: &str) -> Result<Timestamp, Error> {
-    Timestamp::from_millisecond(integer(item, name)?).map_err(Error::broken)
+    let time = Timestamp::from_millisecond(integer(item, name)?);
+    time.map_err(|_| unreadable(item, &format!("time in \"{name}\"")))
 }
 
 /// Ids as one text: 16 bytes each, in Base64.
@@ -182,7 +263,9 @@ fn group_state(item: &Item) -> Result<GroupState, Error> {
 pub(crate) fn to_stored(item: &Item) -> Result<Stored, Error> {
     Ok(Stored {
         id: id(item, key::SK)?,
-        resource: Resource::from_stored(text(item, DOCUMENT)?).map_err(Error::broken)?,
+        // The error of serde_json would quote the document.
+        resource: Resource::from_stored(text(item, DOCUMENT)?)
+            .map_err(|_| unreadable(item, "document that is a JSON object"))?,
         version: integer(item, VERSION)?,
         created: time(item, CREATED)?,
         last_modified: time(item, LAST_MODIFIED)?,

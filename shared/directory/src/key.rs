@@ -3,6 +3,7 @@
 //! | to read | key | how |
 //! |---|---|---|
 //! | a directory | `d` / `META` | GetItem |
+//! | the webhook of a directory that is gone, for its last event | `d` / `ENDED` | GetItem |
 //! | a user by id | `d#U` / id | GetItem |
 //! | a user by userName | `d#N` / folded userName → owner | GetItem, then the user |
 //! | users by externalId | `d#X` / externalId `#` id → owner | Query, then the users |
@@ -69,6 +70,9 @@ pub(crate) fn digit(id: ResourceId) -> &'static str {
 /// Text longer than this many bytes stands in a key as its beginning and its digest.
 const MAX_TEXT_BYTES: usize = 512;
 
+/// How many bytes stand at the end of text that was cut: `~` and the digest.
+const CUT_BYTES: usize = 65;
+
 /// The partition of what lists directories, which are few: one partition takes
 /// 1,000 writes a second.
 pub(crate) const DIRECTORIES: &str = "DIRECTORIES";
@@ -85,6 +89,14 @@ impl Key {
         Self {
             pk: directory.to_string(),
             sk: "META".to_owned(),
+        }
+    }
+
+    /// Where the last event of a directory that is gone is to be sent to.
+    pub(crate) fn ended(directory: DirectoryId) -> Self {
+        Self {
+            pk: directory.to_string(),
+            sk: "ENDED".to_owned(),
         }
     }
 
@@ -274,6 +286,23 @@ impl Listed<'_> {
     }
 }
 
+/// What the item at a key is, for people, and the id that it is about.
+pub(crate) fn kind_of<'k>(pk: &'k str, sk: &'k str) -> (&'static str, &'k str) {
+    let mut parts = pk.split('#');
+    let directory = parts.next().unwrap_or_default();
+    match (parts.next(), parts.next()) {
+        (None, _) if sk == "META" => ("directory", directory),
+        (None, _) => ("entry of the list of directories", sk),
+        (Some("U"), _) => ("user", sk),
+        (Some("G"), _) => ("group", sk),
+        (Some("E"), _) => ("event", sk),
+        (Some("M"), group) => ("member of the group", group.unwrap_or_default()),
+        // Sort keys of these may be somebody's name.
+        (Some("C"), _) => ("count of the directory", directory),
+        (Some(_), _) => ("item of the directory", directory),
+    }
+}
+
 /// The partition of when the tokens of a directory were last used.
 pub(crate) fn uses(directory: DirectoryId) -> String {
     format!("{directory}#T")
@@ -320,14 +349,15 @@ pub(crate) fn counts(directory: DirectoryId) -> String {
     format!("{directory}#C")
 }
 
-/// Text as it stands in a key. Two values are alike in a key exactly when they are alike.
+/// Text as it stands in a key. Two values are alike in a key exactly when they are alike: what is short stands there as
+/// it is, unless it has the form of what is cut; then it is cut as well.
 fn capped(text: &str) -> String {
-    if text.len() <= MAX_TEXT_BYTES {
+    if text.len() <= MAX_TEXT_BYTES && !looks_cut(text) {
         return text.to_owned();
     }
     let mut key = String::with_capacity(MAX_TEXT_BYTES);
     for c in text.chars() {
-        if key.len() + c.len_utf8() > MAX_TEXT_BYTES - 65 {
+        if key.len() + c.len_utf8() > MAX_TEXT_BYTES - CUT_BYTES {
             break;
         }
         key.push(c);
@@ -335,6 +365,20 @@ fn capped(text: &str) -> String {
     key.push('~');
     key.push_str(&digest(text));
     key
+}
+
+/// Whether text is as long, and ends, as [`capped`] makes text that is too long: it may lack up to 3 bytes for a letter
+/// that did not fit.
+fn looks_cut(text: &str) -> bool {
+    let end = text.len().checked_sub(CUT_BYTES);
+    let end = end.filter(|_| text.len() > MAX_TEXT_BYTES - 4);
+    let end = end.and_then(|begin| text.as_bytes().get(begin..));
+    match end {
+        Some([b'~', digest @ ..]) => digest
+            .iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+        _ => false,
+    }
 }
 
 /// Text in 64 characters that say nothing of it.
@@ -371,6 +415,7 @@ mod tests {
         let group_pointers = GROUP.pointers_to(&caller, g, &sales).unwrap();
         let keys: Vec<String> = [
             Key::directory(d),
+            Key::ended(d),
             Key::resource(d, USER.letter, u),
             Key::count(d, USER.letter, u),
             Key::event(d, e),
@@ -406,6 +451,7 @@ mod tests {
             keys,
             [
                 "d / META",
+                "d / ENDED",
                 "d#U / u",
                 "d#C / U#a1",
                 "d#E / e",
@@ -429,6 +475,28 @@ mod tests {
                 "d#GN / sales#g",
                 "d#GX / 00gS#g",
             ]
+        );
+    }
+
+    #[test]
+    fn no_text_has_the_key_of_another_one() {
+        let long = "a".repeat(600);
+        let forged = capped(&long);
+        assert_eq!(forged.len(), MAX_TEXT_BYTES);
+        let twice = capped(&forged);
+        let keys = [forged, twice.clone(), capped(&twice)];
+        let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len(), "{keys:?}");
+        // A letter of 4 bytes may not fit, and the key is shorter then.
+        let wide = capped(&format!("aaa{}", "\u{1f600}".repeat(200)));
+        assert!(wide.len() < MAX_TEXT_BYTES);
+        assert_ne!(capped(&wide), wide);
+        // Shorter text stands in its key as it is, and what the version before has cut is found under the same key.
+        let short = format!("{}~{}", "a".repeat(400), digest(""));
+        assert_eq!(capped(&short), short);
+        assert_eq!(
+            capped(&long),
+            format!("{}~{}", "a".repeat(447), digest(&long))
         );
     }
 

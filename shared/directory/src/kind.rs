@@ -159,6 +159,31 @@ impl Pointer {
 }
 
 impl Kind {
+    /// Refuses control characters in the values by which a resource is found, such as `userName` (RFC 7643 §4.1.1 has it
+    /// prepared by RFC 8265, whose §3.3 has none; and PostgreSQL takes no U+0000). Values that are kept already may stay.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue`.
+    pub(crate) fn check_text(
+        &self,
+        old: Option<&Resource>,
+        new: &Resource,
+    ) -> Result<(), scim::Error> {
+        for pointer in self.pointers {
+            let kept = old.map_or(vec![], |old| pointer.values(old));
+            for value in pointer.values(new) {
+                if value.contains(char::is_control) && !kept.contains(&value) {
+                    return Err(scim::Error::invalid_value(
+                        pointer.path,
+                        "must not have control characters",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What SCIM says of it in the caller's directory.
     pub(crate) fn ty<'c>(&self, caller: &'c Caller) -> &'c ResourceType {
         (self.ty)(caller.types())

@@ -51,6 +51,7 @@ pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEven
 pub use event_log::{EventPage, EventPlace, EventsAsked, HELD_BACK};
 pub use group::{ACTIONS, Group};
 pub use id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
+pub use item::Unreadable;
 pub use kind::MAX_POINTERS;
 pub use members::{Member, Members};
 pub use memberships::{Memberships, too_many_groups};

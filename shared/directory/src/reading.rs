@@ -20,7 +20,7 @@ use crate::effort::Effort;
 use crate::error::Error;
 use crate::event::flatten;
 use crate::id::ResourceId;
-use crate::item;
+use crate::item::{self, Unreadable};
 use crate::key::{self, SK};
 use crate::kind::{GROUP, Kind, USER};
 use crate::query::Range;
@@ -54,6 +54,8 @@ pub struct Wanted<'v> {
 pub struct Listed<T> {
     /// In the order of their ids.
     pub items: Vec<T>,
+    /// The items among them that this version cannot read.
+    pub unreadable: Vec<Unreadable>,
     /// After which one the next part begins, if there may be one.
     pub next: Option<ResourceId>,
 }
@@ -134,31 +136,56 @@ impl Store {
         let partition = key::resources(caller.directory().id, kind.letter);
         let effort = Effort::new();
         let mut begin = part.after;
-        let (mut items, mut bytes, mut seen) = (vec![], 0, 0);
+        let (mut items, mut unreadable, mut bytes, mut seen) = (vec![], vec![], 0, 0);
         loop {
             let most = i32::try_from(part.limit.saturating_add(2)).unwrap_or(i32::MAX);
             let from = begin.map_or("0".to_owned(), |id| id.to_string());
             let (items_read, more) = self.first(&partition, &from, "g", most).await?;
             for item in &items_read {
-                let stored = item::to_stored(item)?;
-                if Some(stored.id) == begin {
+                let id = item::id(item, SK)?;
+                if Some(id) == begin {
                     continue;
                 }
+                if items.len() + unreadable.len() >= part.limit || seen >= MAX_LOOKED_AT {
+                    return Ok(Listed {
+                        items,
+                        unreadable,
+                        next: begin,
+                    });
+                }
+                let stored = match item::to_stored(item) {
+                    Ok(stored) => stored,
+                    Err(Error::Unreadable(item)) => {
+                        seen += 1;
+                        begin = Some(id);
+                        unreadable.push(item);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 bytes += item::text(item, item::DOCUMENT)?.len();
                 let full = bytes > MAX_PART_BYTES && !items.is_empty();
                 let late = !effort.goes_on().await && seen > 0;
-                if items.len() >= part.limit || full || late || seen >= MAX_LOOKED_AT {
-                    return Ok(Listed { items, next: begin });
+                if full || late {
+                    return Ok(Listed {
+                        items,
+                        unreadable,
+                        next: begin,
+                    });
                 }
                 seen += 1;
-                begin = Some(stored.id);
+                begin = Some(id);
                 match wanted.matches(&stored.resource) {
                     true => items.push(stored),
                     false => bytes -= item::text(item, item::DOCUMENT)?.len(),
                 }
             }
             if !more {
-                return Ok(Listed { items, next: None });
+                return Ok(Listed {
+                    items,
+                    unreadable,
+                    next: None,
+                });
             }
         }
     }
@@ -250,12 +277,20 @@ impl Store {
             };
             bytes += member.get("raw").map_or(0, |raw| raw.to_string().len());
             if bytes > MAX_PART_BYTES && !items.is_empty() {
-                return Ok(Some(Listed { items, next: last }));
+                return Ok(Some(Listed {
+                    items,
+                    unreadable: vec![],
+                    next: last,
+                }));
             }
             last = Some(id);
             items.push((id, member));
         }
-        Ok(Some(Listed { items, next }))
+        Ok(Some(Listed {
+            items,
+            unreadable: vec![],
+            next,
+        }))
     }
 
     /// Part of the groups of a user, each with how the user is a member:
@@ -287,6 +322,7 @@ impl Store {
         });
         Ok(Listed {
             items: items.collect(),
+            unreadable: vec![],
             next,
         })
     }
@@ -302,5 +338,6 @@ fn cut(mut found: Vec<Stored>, wanted: &Wanted<'_>, part: Part) -> Listed<Stored
     Listed {
         next: found.last().map(|last| last.id).filter(|_| more),
         items: found,
+        unreadable: vec![],
     }
 }

@@ -230,6 +230,9 @@ pub(crate) fn move_pointers(
     old: Option<&Resource>,
     new: Option<&Resource>,
 ) -> Result<(), Error> {
+    if let Some(new) = new {
+        kind.check_text(old, new)?;
+    }
     let pointers = |resource: Option<&Resource>| match resource {
         Some(resource) => kind.pointers_to(caller, id, resource),
         None => Ok(BTreeMap::new()),

@@ -67,6 +67,9 @@ impl Store {
         check_changes(ids.len())?;
         let operation = EventId::at(now).to_string();
         let deadline = Deadline::new();
+        // At most this will be written, so what is refused is refused before there is a mark.
+        let most = Step::named(added, removed, learned);
+        self.check_commitment(caller, &old, &resource, &most, &operation, now)?;
         if !self.mark(caller, &old, &operation, now).await? {
             return Ok(Attempt::Wait);
         }
@@ -99,6 +102,8 @@ impl Store {
         check_changes(step.added.len() + step.removed.len())?;
         let operation = EventId::at(now).to_string();
         let deadline = Deadline::new();
+        // What is refused is refused before there is a mark.
+        self.check_commitment(caller, &old, &resource, &step, &operation, now)?;
         if !self.mark(caller, &old, &operation, now).await? {
             return Ok(Attempt::Wait);
         }
@@ -106,6 +111,33 @@ impl Store {
             caller, old, resource, step, &operation, deadline, learned, now,
         )
         .await
+    }
+
+    /// Whether step 4 can be written, as far as that can be told before anything is.
+    fn check_commitment(
+        &self,
+        caller: &Caller,
+        old: &Stored,
+        resource: &Resource,
+        step: &Step,
+        operation: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let new = successor(old, resource.clone(), step, now);
+        let change = commitment(
+            caller,
+            old,
+            &new,
+            step,
+            (operation, Attempts::Answered),
+            now,
+        );
+        let checked = change.and_then(|(change, _)| change.check_size());
+        if checked.is_err() {
+            // This process may know the group as it was before, so the same request again reads it.
+            self.known().forget(caller, old.id);
+        }
+        checked
     }
 
     #[expect(
@@ -216,6 +248,7 @@ impl Store {
         learned: &mut Learned,
         now: Timestamp,
     ) -> Result<Settled, Error> {
+        change.check_size()?;
         let directory = caller.directory().id;
         let deadline = Deadline::new();
         let coming = Key::creation(directory, new.id);

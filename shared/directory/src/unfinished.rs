@@ -14,14 +14,16 @@
 //! for then, when the index has long shown it, and the groups and rows to which it leads are read strongly. A note also has a time
 //! to live, and DynamoDB's deletion of it brings the sweeper once more ("Using time to live in DynamoDB": within a few days).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::change::{Change, Condition, NotCommitted, Refused, patiently, patiently_updated};
+use crate::change::{
+    Change, Condition, NotCommitted, Refused, patiently, patiently_updated, set_expression,
+};
 use crate::directory::{Caller, Status};
 use crate::error::Error;
 use crate::id::{DirectoryId, EventId, ResourceId};
@@ -120,22 +122,17 @@ impl Store {
     ///
     /// [`Error::Busy`] and [`Error::Broken`].
     pub async fn note(&self, unfinished: Unfinished, now: Timestamp) -> Result<(), Error> {
-        let due = due(now);
+        let (mut names, mut values) = (HashMap::new(), HashMap::new());
+        // What else the note says stays.
+        let expression = set_expression(due(now), &[], &mut names, &mut values);
         let request = self
             .client()
             .update_item()
             .table_name(self.table())
             .set_key(Some(unfinished.note().attributes()))
-            // What else the note says stays.
-            .update_expression("SET #d = :d, #e = :e")
-            .expression_attribute_names("#d", item::DUE)
-            .expression_attribute_names("#e", item::EXPIRES)
-            .set_expression_attribute_values(Some(
-                [(":d", item::DUE), (":e", item::EXPIRES)]
-                    .into_iter()
-                    .filter_map(|(name, of)| Some((name.to_owned(), due.get(of)?.clone())))
-                    .collect(),
-            ));
+            .update_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values));
         patiently(|| request.clone().send()).await?;
         Ok(())
     }
@@ -326,25 +323,30 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<ResourceId>, Error> {
         // It stays until it is finished: nothing else knows who belongs to the circle.
-        let expires = now.as_second() + LAST_LOOK;
-        let values = [
-            (":d", item::number(now.as_millisecond() + LEASE)),
-            (":e", item::number(expires)),
-            (":c", item::string(item::ids(ids))),
-        ];
-        let values = values.map(|(name, value)| (name.to_owned(), value));
+        let note = Item::from([
+            (
+                item::DUE.to_owned(),
+                item::number(now.as_millisecond() + LEASE),
+            ),
+            (
+                item::EXPIRES.to_owned(),
+                item::number(now.as_second() + LAST_LOOK),
+            ),
+        ]);
+        let (mut names, mut values) = (HashMap::new(), HashMap::new());
+        let expression = set_expression(note, &[], &mut names, &mut values);
+        names.insert("#c".to_owned(), item::CIRCLE.to_owned());
+        names.insert("#x".to_owned(), item::UNDOING.to_owned());
+        values.insert(":c".to_owned(), item::string(item::ids(ids)));
         let request = self
             .client()
             .update_item()
             .table_name(self.table())
             .set_key(Some(circle.0.note().attributes()))
-            .update_expression("SET #d = :d, #e = :e, #c = if_not_exists(#c, :c)")
+            .update_expression(format!("{expression}, #c = if_not_exists(#c, :c)"))
             .condition_expression("attribute_not_exists(#x)")
-            .expression_attribute_names("#d", item::DUE)
-            .expression_attribute_names("#e", item::EXPIRES)
-            .expression_attribute_names("#c", item::CIRCLE)
-            .expression_attribute_names("#x", item::UNDOING)
-            .set_expression_attribute_values(Some(values.into()))
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
             .return_values(ReturnValue::AllNew);
         let sent = patiently(|| async {
             match request.clone().send().await {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use crate::change::patiently;
+use crate::change::{patiently, set_expression};
 use crate::error::Error;
 use crate::id::DirectoryId;
-use crate::item;
+use crate::item::{self, Item};
 use crate::key::{self, Key, SK};
 use crate::store::Store;
 
@@ -29,15 +29,19 @@ impl Store {
         version: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
+        let mut names = HashMap::from([("#u".to_owned(), item::LAST_USED.to_owned())]);
+        let mut values = HashMap::from([(":hour".to_owned(), item::number(hour(now)))]);
+        let used = Item::from([(item::LAST_USED.to_owned(), item::number(hour(now)))]);
+        let expression = set_expression(used, &[], &mut names, &mut values);
         let request = self
             .client()
             .update_item()
             .table_name(self.table())
             .set_key(Some(Key::used(directory, version).attributes()))
-            .update_expression("SET #u = :hour")
+            .update_expression(expression)
             .condition_expression("attribute_not_exists(#u) OR #u < :hour")
-            .expression_attribute_names("#u", item::LAST_USED)
-            .expression_attribute_values(":hour", item::number(hour(now)));
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values));
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
+use scim::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::{Host, Url};
@@ -117,6 +118,13 @@ impl WebhookUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Its scheme, host and port: what anybody may know of it.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let url = Url::parse(&self.0);
+        url.map_or(String::new(), |url| url.origin().ascii_serialization())
+    }
 }
 
 impl fmt::Debug for WebhookUrl {
@@ -132,19 +140,32 @@ pub struct Webhook {
     pub url: WebhookUrl,
     /// Since when. The secret that deliveries are signed with follows from it, so that setting a webhook anew changes the secret.
     pub created: Timestamp,
+    /// Members that this version does not know, which another version of Rollcall wrote. They stay as they are.
+    #[serde(flatten)]
+    pub unknown: Object,
 }
 
 impl Webhook {
-    /// The webhook as the team's own backend and its events see it.
+    /// The webhook of that address, since `created`.
+    #[must_use]
+    pub fn new(url: WebhookUrl, created: Timestamp) -> Self {
+        Self {
+            url,
+            created,
+            unknown: Object::new(),
+        }
+    }
+
+    /// The webhook as those see it who may change it.
     #[must_use]
     pub fn data(&self) -> Value {
         json!({"url": self.url, "created": format!("{:.3}", self.created)})
     }
 
-    /// Reads what [`Webhook::data`] has made.
+    /// The same for everybody else, and for events: of the address, of which a part may be a secret, the origin.
     #[must_use]
-    pub fn from_data(data: &Value) -> Option<Self> {
-        Self::deserialize(data).ok()
+    pub fn shown(&self) -> Value {
+        json!({"url": self.url.origin(), "created": format!("{:.3}", self.created)})
     }
 }
 
@@ -257,21 +278,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_read_again() {
-        let webhook = Webhook {
-            url: WebhookUrl::parse("https://example.com/a", Reach::Internet).unwrap(),
-            created: "2026-01-01T00:00:00.120Z".parse().unwrap(),
-        };
+    fn of_an_address_the_origin_is_shown() {
+        let url = WebhookUrl::parse("https://example.com:8443/a?key=b", Reach::Internet).unwrap();
+        let webhook = Webhook::new(url, "2026-01-01T00:00:00.120Z".parse().unwrap());
         let data = webhook.data();
         assert_eq!(
             data,
-            json!({"url": "https://example.com/a", "created": "2026-01-01T00:00:00.120Z"})
+            json!({"url": "https://example.com:8443/a?key=b", "created": "2026-01-01T00:00:00.120Z"})
         );
-        assert_eq!(Webhook::from_data(&data), Some(webhook.clone()));
-        assert_eq!(
-            Webhook::from_data(&json!({"url": "https://example.com/a"})),
-            None
-        );
+        assert_eq!(webhook.shown()["url"], "https://example.com:8443");
         assert!(!format!("{webhook:?}").contains("example"));
     }
 }

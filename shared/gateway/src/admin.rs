@@ -132,7 +132,11 @@ impl Administrator {
             AdminAuth::Iam => Self::signed(parts, origin)?,
             AdminAuth::Key => Self::by_key(parts, gateway, origin).await?,
         };
-        tracing::Span::current().record("admin", tracing::field::display(&admin.name));
+        let name = match gateway.admins.auth {
+            AdminAuth::Iam => without_person(&admin.name),
+            AdminAuth::Key => admin.name.to_string(),
+        };
+        tracing::Span::current().record("admin", tracing::field::display(name));
         Ok(admin)
     }
 
@@ -188,6 +192,12 @@ impl Administrator {
         &self.scope
     }
 
+    /// Whether it may change things.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+
     /// The SCIM base URL of a directory, as its provider has to be told it.
     #[must_use]
     pub fn scim_base_url(&self, directory: &Directory) -> String {
@@ -195,9 +205,11 @@ impl Administrator {
         match directory.provider {
             // Entra then sends PATCH as RFC 7644 has it ("Flags to alter the SCIM behavior").
             Provider::Azure => format!("{base_url}?aadOptscim062020"),
-            Provider::Okta | Provider::OneLogin | Provider::JumpCloud | Provider::Generic => {
-                base_url
-            }
+            Provider::Okta
+            | Provider::OneLogin
+            | Provider::JumpCloud
+            | Provider::Generic
+            | Provider::Other(_) => base_url,
         }
     }
 
@@ -223,7 +235,7 @@ impl Administrator {
     pub async fn standing(&self, gateway: &Gateway, id: &str) -> Result<Directory, Problem> {
         let directory = self.directory(gateway, id).await?;
         match directory.status {
-            Status::Active | Status::Inactive => Ok(directory),
+            Status::Active | Status::Inactive | Status::Other(_) => Ok(directory),
             Status::Deleting => Err(directory::Error::Deleting.into()),
         }
     }
@@ -269,6 +281,24 @@ impl FromRequestParts<Gateway> for Writer {
     }
 }
 
+/// The ARN of a principal for a log: the name of a session or of a user, which is often an e-mail address, stands there as
+/// the beginning of its digest. Other names are those of roles ("IAM identifiers", AWS Identity and Access Management).
+fn without_person(arn: &str) -> String {
+    let (account, resource) = arn.rsplit_once(':').unwrap_or(("", arn));
+    let (kind, name) = match resource.rsplit_once('/') {
+        Some((kind, name)) => (format!("{kind}/"), name),
+        // The account itself.
+        None if resource == "root" => return arn.to_owned(),
+        None => (String::new(), resource),
+    };
+    let digest: String = digest(name)
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{account}:{kind}{digest}")
+}
+
 /// The name and the secret part of an admin key.
 fn named(token: &str) -> Option<(&str, &str)> {
     let (name, key) = token.strip_prefix(ADMIN_KEY_PREFIX)?.rsplit_once('_')?;
@@ -280,6 +310,31 @@ fn named(token: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_log_has_the_name_of_a_session_or_a_user() {
+        for (arn, begin) in [
+            (
+                "arn:aws:sts::1:assumed-role/Deploy/ann@example.com",
+                "arn:aws:sts::1:assumed-role/Deploy/",
+            ),
+            (
+                "arn:aws:iam::1:user/team/ann@example.com",
+                "arn:aws:iam::1:user/team/",
+            ),
+            (
+                "arn:aws:sts::1:federated-user/ann@example.com",
+                "arn:aws:sts::1:federated-user/",
+            ),
+            ("ann@example.com", ":"),
+        ] {
+            let logged = without_person(arn);
+            let digest = logged.strip_prefix(begin).unwrap();
+            assert_eq!(digest.len(), 12, "{logged}");
+            assert!(!logged.contains("ann"), "{logged}");
+        }
+        assert_eq!(without_person("arn:aws:iam::1:root"), "arn:aws:iam::1:root");
+    }
 
     #[test]
     fn a_key_has_a_name() {

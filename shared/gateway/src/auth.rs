@@ -78,7 +78,8 @@ impl FromRequestParts<Gateway> for Working {
         }
         match directory.status {
             Status::Active => {}
-            Status::Inactive => return Err(Error::Inactive),
+            // In a status that this version does not know it takes no changes either.
+            Status::Inactive | Status::Other(_) => return Err(Error::Inactive),
             // As unknown as one that is gone.
             Status::Deleting => return Err(Error::Unauthenticated { presented: true }),
         }

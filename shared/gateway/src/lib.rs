@@ -26,7 +26,8 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use directory::{
-    Creation, Directory, DirectoryId, Ids, NewDirectory, Reach, Repeatable, Status, Store,
+    Creation, Directory, DirectoryId, Ids, NewDirectory, Precondition, Reach, Repeatable, Status,
+    Store,
 };
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -338,15 +339,34 @@ impl Gateway {
         secret.await.map(Some)
     }
 
-    /// Begins to delete a directory, in one transaction: from then on no process
-    /// takes its tokens that reads them, and within a minute none at all. The
-    /// sweeper does the rest, the secret included.
+    /// Begins to delete a directory that is in a version that the precondition allows, in one transaction: from then on
+    /// no process takes its tokens that reads them, and within a minute none at all. The sweeper does the rest, the
+    /// secret included.
     ///
     /// # Errors
     ///
-    /// [`directory::Error::NotFound`], and when DynamoDB fails.
-    pub async fn delete_directory(&self, directory: DirectoryId) -> Result<Directory, Error> {
-        Ok(self.store.delete_directory(directory, self.now()).await?)
+    /// [`directory::Error::NotFound`], [`directory::Error::Changed`] when the precondition fails and nothing was
+    /// changed, and when DynamoDB fails.
+    pub async fn delete_directory(
+        &self,
+        directory: DirectoryId,
+        precondition: &Precondition,
+    ) -> Result<Directory, Error> {
+        let store = &self.store;
+        let deleting = store.delete_directory(directory, precondition, self.now());
+        Ok(deleting.await?)
+    }
+}
+
+/// Says in the log what of a directory this version cannot read.
+fn log_unreadable(directory: &Directory) {
+    for part in &directory.unreadable {
+        tracing::warn!(
+            directory.id = %directory.id,
+            pointer = part.pointer,
+            reason = part.detail,
+            "a part of a directory cannot be read, and is left as it is"
+        );
     }
 }
 

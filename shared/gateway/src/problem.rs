@@ -146,6 +146,10 @@ impl From<Error> for Problem {
                     429,
                     "Too much is being done at once. Nothing was changed. Try again.",
                 ),
+                directory::Error::Unreadable(item) => {
+                    tracing::error!(error = %error.source_chain(), status = 500, "request failed");
+                    Self::new(500, format!("The {item}"))
+                }
                 directory::Error::Broken(_) => {
                     tracing::error!(error = %error.source_chain(), status = 500, "request failed");
                     Self::new(500, "The request failed. Try again later.")

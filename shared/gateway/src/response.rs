@@ -162,6 +162,15 @@ impl Error {
                     None,
                     "Too much is being changed at once. Nothing was changed by this request. Try again.",
                 ),
+                directory::Error::Unreadable(item) => scim::Error::new(
+                    500,
+                    None,
+                    format!(
+                        "The {} {} cannot be read by this version of the service, and without it the answer would be \
+                         incomplete. Nothing was changed. The team was told.",
+                        item.kind, item.id
+                    ),
+                ),
                 directory::Error::Broken(_) => scim::Error::new(
                     500,
                     None,
@@ -189,7 +198,8 @@ impl IntoResponse for Error {
         let error = self.to_scim();
         if matches!(
             self,
-            Self::Unavailable(_) | Self::Store(directory::Error::Broken(_))
+            Self::Unavailable(_)
+                | Self::Store(directory::Error::Broken(_) | directory::Error::Unreadable(_))
         ) {
             tracing::error!(error = %self.source_chain(), status = error.status(), "request failed");
         }

@@ -620,6 +620,7 @@ impl Tokens {
         let Some(directory) = directory.filter(standing) else {
             return Ok(None);
         };
+        crate::log_unreadable(&directory);
         Known::new(directory, self.held(id).await?).map(Some)
     }
 

@@ -117,9 +117,9 @@ mod tests {
             let id = format!("{n:08x}-0000-4000-8000-000000000000");
             id.parse().unwrap()
         };
-        let webhook = |url: &str, second| Webhook {
-            url: WebhookUrl::parse(url, Reach::Internet).unwrap(),
-            created: Timestamp::from_second(second).unwrap(),
+        let webhook = |url: &str, second| {
+            let url = WebhookUrl::parse(url, Reach::Internet).unwrap();
+            Webhook::new(url, Timestamp::from_second(second).unwrap())
         };
         let (key, other) = (&[b'k'; 32], &[b'o'; 32]);
         let one = webhook("https://example.com/a", 1);

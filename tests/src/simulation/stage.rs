@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use directory::{DirectoryId, EventsAsked, Ids, NewDirectory, Provider, Settings};
+use directory::{DirectoryId, EventsAsked, Ids, NewDirectory, Precondition, Provider, Settings};
 use gateway::Gateway;
 use http::{Method, Request};
 use http_body_util::BodyExt;
@@ -597,7 +597,9 @@ impl Stage {
             Operation::Rotate => return self.rotate(process, number).await,
             Operation::DeleteDirectory => {
                 let gateway = lock(&self.processes[process]).gateway.clone();
-                let deleted = gateway.delete_directory(self.elsewhere.0).await;
+                let deleted = gateway
+                    .delete_directory(self.elsewhere.0, &Precondition::None)
+                    .await;
                 lock(&self.deletions).push(deleted.is_ok());
                 return;
             }

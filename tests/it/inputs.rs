@@ -1,0 +1,206 @@
+//! Values that are refused, and what is said to caches and by conditions.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::group_cost::group;
+use crate::world::{USER, World, user};
+
+/// RFC 7643 §4.1.1 with RFC 8265 §3.3: no control characters in what a resource is found by.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_have_no_control_characters_by_any_verb() {
+    let world = World::new().await;
+    let ann = world
+        .post("/Users", &user("ann@example.com"))
+        .await
+        .expect(201)
+        .id();
+    let sales = group(&world, "Sales", std::slice::from_ref(&ann)).await;
+    world.events().await;
+    let path = format!("/Users/{ann}");
+    for odd in ["a\u{0}b", "a\nb", "\u{7f}a", "a\u{85}"] {
+        let of_user = json!({"schemas": [USER], "userName": odd});
+        let of_group = json!({"displayName": odd});
+        let set = |path: &str| json!([{"op": "replace", "path": path, "value": odd}]);
+        let answers = [
+            world.post("/Users", &of_user).await,
+            world.put(&path, &of_user).await,
+            world.patch(&path, set("userName")).await,
+            world.patch(&path, set("emails.value")).await,
+            world.post("/Groups", &of_group).await,
+            world.put(&sales, &of_group).await,
+            world.patch(&sales, set("displayName")).await,
+        ];
+        for answer in answers {
+            let error = answer.expect(400).json();
+            assert_eq!(error["scimType"], "invalidValue", "{error}");
+            let detail = error["detail"].as_str().unwrap();
+            assert!(
+                detail.ends_with("must not have control characters"),
+                "{detail}"
+            );
+        }
+        let bulk = json!({
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+            "Operations": [
+                {"method": "POST", "path": "/Users", "bulkId": "1", "data": of_user},
+                {"method": "PUT", "path": path, "data": of_user},
+                {"method": "POST", "path": "/Groups", "bulkId": "2", "data": of_group},
+                {"method": "PATCH", "path": sales, "data": {"Operations": set("displayName")}},
+            ],
+        });
+        let outcomes = world.post("/Bulk", &bulk).await.expect(200).json();
+        for outcome in outcomes["Operations"].as_array().unwrap() {
+            assert_eq!(outcome["status"], "400", "{outcome}");
+        }
+        // More members than one transaction takes: refused before the group is marked.
+        let many: Vec<Value> = (0..60)
+            .map(|n| json!({"value": format!("{n:08x}-0000-4000-8000-000000000000")}))
+            .collect();
+        let both = json!([
+            {"op": "replace", "path": "displayName", "value": odd},
+            {"op": "add", "path": "members", "value": many},
+        ]);
+        world.patch(&sales, both).await.expect(400);
+        let tenant =
+            json!({"tenant": odd, "product": "crm", "name": "A", "provider": "okta-scim-v2"});
+        world
+            .admin(Method::POST, "/v1/directories", tenant)
+            .await
+            .expect(422);
+    }
+    assert_eq!(world.events().await, Vec::<Value>::new());
+    let rename = json!([{"op": "replace", "path": "displayName", "value": "Sales EMEA"}]);
+    world.patch(&sales, rename).await.expect(200);
+}
+
+/// RFC 6750 §5.3, RFC 9111 §5.2.2.5.
+#[tokio::test]
+async fn no_cache_keeps_an_answer_with_a_token_or_a_secret() {
+    let world = World::new().await;
+    let new = json!({
+        "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2",
+        "webhook": {"url": "https://example.com/a"},
+    });
+    let created = world.admin(Method::POST, "/v1/directories", new).await;
+    let created = created.expect(201);
+    assert_eq!(created.header("cache-control"), Some("no-store"));
+    let own = world.of(&created.json());
+    let rotated = own.admin(Method::POST, &own.v1("/tokens"), json!({})).await;
+    assert_eq!(
+        rotated.expect(201).header("cache-control"),
+        Some("no-store")
+    );
+    let webhook = own.look(&own.v1("/webhook")).await.expect(200);
+    assert_eq!(webhook.header("cache-control"), Some("no-store"));
+    let shown = own.look(&own.v1("")).await.expect(200);
+    assert_eq!(shown.header("cache-control"), None);
+}
+
+#[tokio::test]
+async fn a_directory_is_changed_and_deleted_in_the_version_that_was_read() {
+    let world = World::new().await;
+    let own = world.directory_of("acme", "crm").await;
+    own.get("/Users?count=0").await.expect(200);
+    own.events().await;
+    let send = |method: Method, tag: &'static str, body: Value| {
+        let mut request = own.admin_request(method, &own.v1(""), &body);
+        let tag = tag.parse().unwrap();
+        request.headers_mut().insert("if-match", tag);
+        own.send(request)
+    };
+    let name = |name: &str| json!({"name": name});
+    send(Method::PATCH, "W/\"1\"", name("A")).await.expect(200);
+    send(Method::PATCH, "W/\"1\"", name("B")).await.expect(412);
+    send(Method::DELETE, "W/\"1\"", Value::Null)
+        .await
+        .expect(412);
+    // Nothing was changed: its token is there, in every process.
+    own.cold().await.get("/Users?count=0").await.expect(200);
+    assert_eq!(own.look(&own.v1("")).await.json()["status"], "active");
+    assert_eq!(own.events().await.len(), 1);
+    send(Method::DELETE, "W/\"2\"", Value::Null)
+        .await
+        .expect(202);
+    own.cold().await.get("/Users?count=0").await.expect(401);
+    let ends = own.events().await;
+    assert_eq!(ends.last().unwrap()["detail-type"], "directory.deleted");
+}
+
+#[tokio::test]
+async fn a_name_in_the_form_of_a_shortened_key_takes_no_other_name() {
+    use sha2::{Digest, Sha256};
+    let world = World::new().await;
+    let long = "a".repeat(600);
+    let digest = Sha256::digest(long.as_bytes());
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let forged = format!("{}~{digest}", "a".repeat(447));
+    for name in [&long, &forged] {
+        let new = json!({"userName": name});
+        let id = world.post("/Users", &new).await.expect(201).id();
+        world.post("/Users", &new).await.expect(409);
+        let path = format!("/Users?filter=userName%20eq%20%22{name}%22");
+        let found = world.get(&path).await.expect(200).json();
+        assert_eq!(found["totalResults"], 1);
+        assert_eq!(found["Resources"][0]["id"], id);
+    }
+}
+
+/// "TransactWriteItems", Amazon DynamoDB API Reference: 4 MB. What does not fit is refused before the group is marked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_no_transaction_holds_is_refused_before_anything_is_written() {
+    let world = World::new().await;
+    let name = "g".repeat(65_000);
+    let path = group(&world, &name, &[]).await;
+    let ids = (0..60_000).map(|n| json!({"value": format!("{n:08x}-0000-4000-8000-000000000000")}));
+    let remove = json!([{"op": "remove", "path": "members", "value": ids.collect::<Vec<_>>()}]);
+    world.cloud.take_requests();
+    let answer = world.patch(&path, remove).await;
+    assert_eq!(answer.status, 413);
+    let error = answer.json();
+    let detail = error["detail"].as_str().unwrap();
+    assert!(detail.contains("at most 4000000"), "{detail}");
+    let writes = world.cloud.take_requests();
+    assert_eq!(writes.write_units(), 0.0);
+    let rename = json!([{"op": "replace", "path": "displayName", "value": "short"}]);
+    world.patch(&path, rename).await.expect(200);
+}
+
+/// A part of the address may be a secret (webhooks of chat programs have theirs there).
+#[tokio::test]
+async fn the_address_of_a_webhook_is_for_those_who_may_change_it() {
+    let world = World::new().await;
+    let new = json!({
+        "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2",
+        "webhook": {"url": "https://hooks.example.com:8443/T1/abc?key=xyz"},
+    });
+    let created = world.admin(Method::POST, "/v1/directories", new).await;
+    let created = created.expect(201).json();
+    let own = world.of(&created);
+    let whole = "https://hooks.example.com:8443/T1/abc?key=xyz";
+    assert_eq!(created["webhook"]["url"], whole);
+    assert_eq!(own.look(&own.v1("")).await.json()["webhook"]["url"], whole);
+    let reader = world.key("reader", json!({"access": "read"})).await;
+    for path in [own.v1(""), "/v1/directories?tenant=acme".to_owned()] {
+        let shown = world.by(&reader, Method::GET, &path, &Value::Null).await;
+        let shown = shown.expect(200).json().to_string();
+        assert!(
+            shown.contains("https://hooks.example.com:8443\""),
+            "{shown}"
+        );
+        assert!(!shown.contains("abc") && !shown.contains("xyz"), "{shown}");
+    }
+    let name = json!({"name": "Acme Inc."});
+    own.admin(Method::PATCH, &own.v1(""), name)
+        .await
+        .expect(200);
+    own.admin(Method::DELETE, &own.v1(""), Value::Null)
+        .await
+        .expect(202);
+    let events = own.events().await;
+    assert_eq!(events.len(), 3);
+    for event in events {
+        let url = &event["detail"]["data"]["webhook"]["url"];
+        assert_eq!(*url, "https://hooks.example.com:8443");
+    }
+}
