@@ -64,6 +64,17 @@ pub(crate) const DETAIL_TYPE: &str = "detailType";
 /// An event's `detail`, as JSON.
 pub(crate) const DETAIL: &str = "detail";
 
+/// The event item that waits, or that is parked: its sort key.
+pub(crate) const EVENT: &str = "event";
+/// Before which of the events that an item holds a part of them ends.
+pub(crate) const TO: &str = "to";
+/// Which attempt to publish an event this is, or was.
+pub(crate) const ATTEMPT: &str = "attempt";
+/// Why an event cannot be published.
+pub(crate) const REASON: &str = "reason";
+/// The parked event that is tried once more: its sort key.
+pub(crate) const PARKED: &str = "parked";
+
 /// A directory, as JSON.
 pub(crate) const DIRECTORY: &str = "directory";
 /// Whether a directory takes changes; the mapping of the sweeper in `template.yaml` filters by it.
@@ -95,6 +106,14 @@ pub(crate) fn integer<N: std::str::FromStr>(item: &Item, name: &str) -> Result<N
         .and_then(|value| value.as_n().ok())
         .and_then(|value| value.parse().ok())
         .ok_or_else(|| Error::broken(format!("an item has no number {name}")))
+}
+
+/// The number attribute `name`, if the item has it.
+pub(crate) fn optional<N: std::str::FromStr>(item: &Item, name: &str) -> Result<Option<N>, Error> {
+    match item.contains_key(name) {
+        true => integer(item, name).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// The id in the string attribute `name`.
@@ -140,12 +159,7 @@ pub(crate) fn from_stored(stored: &Stored) -> Item {
 }
 
 fn group_state(item: &Item) -> Result<GroupState, Error> {
-    let optional = |name: &str| -> Result<Option<u64>, Error> {
-        match item.contains_key(name) {
-            true => integer(item, name).map(Some),
-            false => Ok(None),
-        }
-    };
+    let optional = |name: &str| optional::<u64>(item, name);
     let staged = match item.contains_key(STAGED) {
         true => Some(Staged {
             by: text(item, STAGED)?.to_owned(),
