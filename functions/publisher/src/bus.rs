@@ -98,7 +98,10 @@ impl Bus {
         let mut waves = waves(calls(outgoing)).into_iter();
         for wave in waves.by_ref() {
             let fates = join_all(wave.into_iter().map(|call| self.call(call))).await;
-            let stop = fates.iter().flatten().any(|(_, fate)| *fate == Fate::NotNow);
+            let stop = fates
+                .iter()
+                .flatten()
+                .any(|(_, fate)| *fate == Fate::NotNow);
             sent.extend(fates.into_iter().flatten());
             if stop {
                 break;
@@ -253,7 +256,9 @@ fn waves(calls: Vec<Vec<Outgoing>>) -> Vec<Vec<Vec<Outgoing>>> {
 /// The event item whose members all events of a call are about.
 fn of_members(call: &[Outgoing]) -> Option<usize> {
     let work = call.first()?.work;
-    let all = call.iter().all(|event| event.of_member && event.work == work);
+    let all = call
+        .iter()
+        .all(|event| event.of_member && event.work == work);
     all.then_some(work)
 }
 
@@ -295,7 +300,10 @@ mod tests {
             waves(calls.collect()).iter().map(Vec::len).collect()
         };
         assert_eq!(of(&[(0, false), (1, false)]), [1, 1]);
-        assert_eq!(of(&[(0, false), (0, true), (0, true), (1, true)]), [1, 2, 1]);
+        assert_eq!(
+            of(&[(0, false), (0, true), (0, true), (1, true)]),
+            [1, 2, 1]
+        );
         assert_eq!(of(&[(0, true), (0, false), (0, true)]), [1, 1, 1]);
         assert_eq!(of(&[(0, true); CALLS + 1]), [CALLS, 1]);
         // A call with the last event of one item and the first of the next.

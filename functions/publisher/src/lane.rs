@@ -8,7 +8,7 @@ use directory::{
     Announcement, Attempt, DirectoryId, Error, EventItem, MEMBERS_AT_ONCE, MemberEvent, Parked,
     Span, Waiting,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Publisher;
 use crate::bus::{CALLS, Fate, MAX_ENTRIES, Outgoing};
@@ -19,7 +19,7 @@ pub const SHARE: usize = 1_000;
 pub const SHARE_TIME: Duration = Duration::from_millis(500);
 /// How long a read may take before it counts as failed, so that a directory whose part of the table is slow keeps no
 /// other one waiting.
-const READ_TIME: Duration = Duration::from_secs(2);
+pub const READ_TIME: Duration = Duration::from_secs(2);
 /// How many event items that wait are read at once: they have up to 400 KB each.
 const ITEMS_AT_ONCE: usize = 10;
 /// How many bytes of events are made before they are sent, and of how many members, by a first guess.
@@ -216,11 +216,13 @@ struct Sending<'p> {
     outgoing: Vec<Outgoing>,
     bytes: usize,
     accepted: bool,
+    stop: Instant,
 }
 
 impl Publisher {
     /// Sends a directory's events in their order: those that wait, then those of the records.
-    pub async fn run(&self, lane: Lane, until: Instant) -> Ran {
+    /// A share ends at `until`; what is under way at `stop` is given up.
+    pub async fn run(&self, lane: Lane, until: Instant, stop: Instant) -> Ran {
         let directory = lane.directory;
         let mut ran = Ran {
             directory,
@@ -272,6 +274,7 @@ impl Publisher {
             outgoing: vec![],
             bytes: 0,
             accepted: false,
+            stop,
         };
         let share = Share {
             left: SHARE,
@@ -301,7 +304,10 @@ impl Sending<'_> {
 
     /// Reads the items of this and of the next works, if that of this one is not known.
     async fn read_from(&mut self, index: usize, count: usize) -> Result<(), Stop> {
-        let known = self.works.get(index).is_none_or(|(_, work)| work.read.is_some());
+        let known = self
+            .works
+            .get(index)
+            .is_none_or(|(_, work)| work.read.is_some());
         if known {
             return Ok(());
         }
@@ -389,7 +395,8 @@ impl Sending<'_> {
                         self.finish(index);
                         return Ok(true);
                     }
-                    self.one_by_one(index, position, &said.item, &members).await?;
+                    self.one_by_one(index, position, &said.item, &members)
+                        .await?;
                 }
             }
             share.take(most);
@@ -483,7 +490,8 @@ impl Sending<'_> {
     async fn flush(&mut self) -> Result<(), Stop> {
         self.bytes = 0;
         let outgoing = std::mem::take(&mut self.outgoing);
-        let sent = self.publisher.bus.send(outgoing).await;
+        let sent = timeout_at(self.stop, self.publisher.bus.send(outgoing));
+        let sent = sent.await.map_err(|_| Stop::Bus)?;
         let mut stop = None;
         for (outgoing, fate) in sent {
             let Outgoing { work, position, .. } = outgoing;
@@ -491,7 +499,9 @@ impl Sending<'_> {
                 Fate::Accepted => self.accepted = true,
                 Fate::Refused(code) => {
                     let reason = format!("The bus refuses the event for good: {code}.");
-                    let member = self.member_at(work, position).filter(|_| outgoing.of_member);
+                    let member = self
+                        .member_at(work, position)
+                        .filter(|_| outgoing.of_member);
                     if let Err(failed) = self.park(work, only(position), member, reason).await {
                         stop = Some(failed);
                         continue;

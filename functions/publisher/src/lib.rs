@@ -31,7 +31,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use bus::Bus;
-use lane::{Lane, Ran, SHARE_TIME, Stop, Unreadable, Work};
+use lane::{Lane, READ_TIME, Ran, SHARE_TIME, Stop, Unreadable, Work};
 
 /// How long before its end an invocation stops, so that it can say what is done.
 const SPARE: Duration = Duration::from_secs(30);
@@ -98,14 +98,16 @@ impl Publisher {
         let mut failed: BTreeSet<String> = records(&lanes).collect();
         let lanes = lanes.into_values().map(|lane| {
             // In a box, so that the future of an invocation stays small.
-            Box::pin(self.run(lane, begin + SHARE_TIME))
+            Box::pin(self.run(lane, begin + SHARE_TIME, stop))
         });
         let lanes = stream::iter(lanes).buffer_unordered(SIDE_BY_SIDE);
-        let ran = until(stop, lanes).await;
+        let ran = until(stop + READ_TIME, lanes).await;
         let bus_works = ran.iter().any(|ran| ran.accepted);
-        let noted = ran.into_iter().map(|ran| Box::pin(self.note(ran, bus_works)));
+        let noted = ran
+            .into_iter()
+            .map(|ran| Box::pin(self.note(ran, bus_works)));
         let noted = stream::iter(noted).buffer_unordered(SIDE_BY_SIDE);
-        for (records, again) in until(stop + NOTING, noted).await {
+        for (records, again) in until(stop + READ_TIME + NOTING, noted).await {
             failed.retain(|record| !records.contains(record));
             failed.extend(again);
         }
@@ -123,13 +125,19 @@ impl Publisher {
         let waits = ran.unread || ran.more || !left.is_empty();
         if ran.stop == Some(Stop::Bus) && !bus_works {
             // Lambda lets more and more time pass before it brings them, which a bus that is down is best met with.
-            let mut again: Vec<String> = left.iter().filter_map(|(_, work)| work.record.clone()).collect();
+            let mut again: Vec<String> = left
+                .iter()
+                .filter_map(|(_, work)| work.record.clone())
+                .collect();
             if ran.more || left.iter().any(|(_, work)| work.waited()) {
                 again.extend(ran.calls.iter().cloned());
             }
             return (ran.records, again);
         }
-        let to_wait: Vec<Waiting> = left.iter().filter_map(|(place, work)| work.to_wait(place)).collect();
+        let to_wait: Vec<Waiting> = left
+            .iter()
+            .filter_map(|(place, work)| work.to_wait(place))
+            .collect();
         let published = done.iter().filter_map(|(_, work)| work.published());
         let waited = done.iter().filter(|(_, work)| work.waited());
         let waited: Vec<String> = waited.map(|(place, _)| place.clone()).collect();
@@ -203,7 +211,9 @@ fn lanes(records: Vec<EventRecord>) -> BTreeMap<DirectoryId, Lane> {
     for record in records {
         let sequence = sequence(&record);
         let keys: Option<Keys> = serde_dynamo::from_item(record.change.keys).ok();
-        let published = keys.as_ref().and_then(|keys| Published::at(&keys.pk, &keys.sk));
+        let published = keys
+            .as_ref()
+            .and_then(|keys| Published::at(&keys.pk, &keys.sk));
         let (Some(published), Some(Keys { sk, .. })) = (published, keys) else {
             tracing::error!(sequence, "a record is of no directory's events");
             continue;
@@ -211,7 +221,9 @@ fn lanes(records: Vec<EventRecord>) -> BTreeMap<DirectoryId, Lane> {
         // The mapping's filter lets only new event items through, and what calls the publisher back.
         match (published, record.event_name.as_str()) {
             (Published::Event(directory), "INSERT") => {
-                let lane = lanes.entry(directory).or_insert_with(|| Lane::new(directory));
+                let lane = lanes
+                    .entry(directory)
+                    .or_insert_with(|| Lane::new(directory));
                 // The error could quote the event.
                 let read = serde_dynamo::from_item(record.change.new_image).map_err(|_| Unreadable);
                 let work = Work::of_record(sequence.clone(), sk, read);
@@ -219,8 +231,11 @@ fn lanes(records: Vec<EventRecord>) -> BTreeMap<DirectoryId, Lane> {
                 lane.records.push(sequence);
             }
             (Published::Backlog(directory), "INSERT" | "MODIFY") => {
-                let lane = lanes.entry(directory).or_insert_with(|| Lane::new(directory));
-                let version: Option<Version> = serde_dynamo::from_item(record.change.new_image).ok();
+                let lane = lanes
+                    .entry(directory)
+                    .or_insert_with(|| Lane::new(directory));
+                let version: Option<Version> =
+                    serde_dynamo::from_item(record.change.new_image).ok();
                 lane.called = version.map(|of| of.version).or(lane.called);
                 lane.calls.push(sequence.clone());
                 lane.records.push(sequence);

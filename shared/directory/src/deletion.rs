@@ -155,7 +155,12 @@ impl Store {
         for kind in [&USER, &GROUP] {
             partitions.extend(kind.pointers.iter().map(|pointer| pointer.partition(id)));
         }
-        partitions.extend([key::counts(id), key::uses(id), key::unfinished(id), key::parked(id)]);
+        partitions.extend([
+            key::counts(id),
+            key::uses(id),
+            key::unfinished(id),
+            key::parked(id),
+        ]);
         // Members first: nothing but their groups leads to them.
         self.empty_groups(id, step).await?;
         self.empty_memberships(id, step).await?;

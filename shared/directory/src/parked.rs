@@ -6,7 +6,6 @@
 //! its item is kept. A parked event is named after its item, and after the
 //! member where the item holds the events of several.
 
-
 use crate::backlog::{Attempt, Span, Waiting};
 use crate::change::patiently;
 use crate::error::Error;
@@ -65,7 +64,9 @@ impl Parked {
 
     fn from_item(row: &Item) -> Result<Self, Error> {
         let name = item::text(row, SK)?;
-        let member = name.split_once('#').and_then(|(_, member)| member.parse().ok());
+        let member = name
+            .split_once('#')
+            .and_then(|(_, member)| member.parse().ok());
         Ok(Self {
             item: item::text(row, item::EVENT)?.to_owned(),
             span: Span {
@@ -141,15 +142,18 @@ impl Store {
         let from = after.map_or("0".to_owned(), |after| format!("{after} "));
         let partition = key::parked(directory);
         let (rows, more) = self.first(&partition, &from, "~", most).await?;
-        let mut events = rows.iter().map(Parked::from_item).collect::<Result<Vec<_>, _>>()?;
+        let mut events = rows
+            .iter()
+            .map(Parked::from_item)
+            .collect::<Result<Vec<_>, _>>()?;
         let more = more || events.len() > limit;
         events.truncate(limit);
         let next = events.last().filter(|_| more).map(Parked::name);
         Ok(ParkedList { events, next })
     }
 
-    /// Has parked events published once more, before what waits of their directory. Each stays
-    /// parked until it is published.
+    /// Has parked events published once more, before what waits of their directory, and brings
+    /// the publisher to that in any case. Each stays parked until it is published.
     ///
     /// # Errors
     ///
@@ -168,9 +172,6 @@ impl Store {
                 }),
             })
             .collect();
-        if waiting.is_empty() {
-            return Ok(());
-        }
         self.let_wait(directory, waiting, vec![]).await?;
         self.call_again(directory).await
     }
