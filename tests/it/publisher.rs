@@ -433,8 +433,8 @@ async fn f2_a_membership_that_is_too_large_goes_without_raw_and_stops_nobody() {
 }
 
 impl World {
-    /// Changes the item of the directory as no request can.
-    async fn spoil_directory(&self, change: impl Fn(&str) -> String) {
+    /// Changes the item of the directory as no request can, and says what was in it.
+    async fn spoil_directory(&self, change: impl Fn(&str) -> String) -> String {
         let client = aws_sdk_dynamodb::Client::new(self.cloud.config());
         let table = &self.stack.template().table.name;
         let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
@@ -445,10 +445,11 @@ impl World {
             .key("PK", pk)
             .key("SK", sk);
         let mut item = item.send().await.unwrap().item.unwrap();
-        let document = change(item["directory"].as_s().unwrap());
-        item.insert("directory".to_owned(), text(&document));
+        let before = item["directory"].as_s().unwrap().clone();
+        item.insert("directory".to_owned(), text(&change(&before)));
         let put = client.put_item().table_name(table).set_item(Some(item));
         put.send().await.unwrap();
+        before
     }
 }
 
@@ -709,18 +710,10 @@ async fn what_is_parked_is_published_when_it_is_redriven() {
     let members: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
     let group = json!({"displayName": "Sales", "members": members});
     world.post("/Groups", &group).await.expect(201);
-    let whole = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-    let kept = whole.clone();
-    world
-        .spoil_directory(move |document| {
-            document.clone_into(&mut kept.lock().unwrap());
-            "no JSON".to_owned()
-        })
-        .await;
+    let whole = world.spoil_directory(|_| "no JSON".to_owned()).await;
     let before = world.events().await;
     assert_eq!(before.len(), 4);
-    let repaired = whole.lock().unwrap().clone();
-    world.spoil_directory(move |_| repaired.clone()).await;
+    world.spoil_directory(|_| whole.clone()).await;
 
     let path = world.v1("/events/parked");
     let parked = world.look(&path).await.expect(200).json();
@@ -850,12 +843,10 @@ async fn the_end_of_a_directory_is_the_end_of_what_waits_and_what_is_parked() {
     let own = neighbour(&world).await;
     let group = directory::ResourceId::random().to_string();
     own.push(&group, 1, 1).await;
-    own.spoil_directory(|document| document.replace("umbrella", ""))
-        .await;
+    let whole = own.spoil_directory(|_| "no JSON".to_owned()).await;
     world.events().await;
     assert_eq!(own.parked(&own.directory).await.len(), 1);
-    own.spoil_directory(|document| document.replace("\"tenant\":\"\"", "\"tenant\":\"umbrella\""))
-        .await;
+    own.spoil_directory(|_| whole.clone()).await;
     own.push(&group, 2, 1_100).await;
     world
         .admin(http::Method::DELETE, &own.v1(""), Value::Null)
