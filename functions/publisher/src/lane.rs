@@ -17,9 +17,9 @@ use crate::bus::{CALLS, Fate, MAX_ENTRIES, Outgoing};
 pub const SHARE: usize = 1_000;
 /// How long a directory's events are sent in one invocation. What has begun goes on to its end.
 pub const SHARE_TIME: Duration = Duration::from_millis(500);
-/// How long a read may take before it counts as failed, so that a directory whose part of the table is slow keeps no
+/// How long a request other than to the bus may take before it counts as failed, so that a directory whose part of the table is slow keeps no
 /// other one waiting.
-pub const READ_TIME: Duration = Duration::from_secs(2);
+pub const READ_TIME: Duration = Duration::from_secs(1);
 /// How many event items that wait are read at once: they have up to 400 KB each.
 const ITEMS_AT_ONCE: usize = 10;
 /// How many bytes of events are made before they are sent, and of how many members, by a first guess.
@@ -560,10 +560,11 @@ impl Sending<'_> {
             attempts: before + 1,
             expires: work.expires(),
         };
-        self.publisher
-            .park(self.directory, &parked)
-            .await
-            .map_err(|()| Stop::Table)
+        let parking = self.publisher.park(self.directory, &parked);
+        match timeout(READ_TIME * 2, parking).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(())) | Err(_) => Err(Stop::Table),
+        }
     }
 }
 

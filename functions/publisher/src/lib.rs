@@ -28,7 +28,7 @@ use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventR
 use directory::{DirectoryId, Parked, Published, Store, Waiting};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use bus::Bus;
 use lane::{Lane, READ_TIME, Ran, SHARE_TIME, Stop, Unreadable, Work};
@@ -185,10 +185,16 @@ impl Publisher {
             .queue_url(&queue.url)
             .message_body(message.to_string())
             .send();
-        if let Err(error) = sent.await {
-            // It is parked, and listed, which is what counts.
-            let error = aws_sdk_sqs::error::DisplayErrorContext(&error);
-            tracing::error!(directory.id = %directory, event.id = event, %error, "the dead-letter queue was not told");
+        // It is parked, and listed, which is what counts.
+        match timeout(READ_TIME, sent).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                let error = aws_sdk_sqs::error::DisplayErrorContext(&error);
+                tracing::error!(directory.id = %directory, event.id = event, %error, "the dead-letter queue was not told");
+            }
+            Err(_) => {
+                tracing::error!(directory.id = %directory, event.id = event, "the dead-letter queue did not answer");
+            }
         }
         Ok(())
     }
