@@ -82,7 +82,7 @@ async fn no_operation_is_without_walls() {
         )
         .await;
     let reader = world.key("reader", json!({"access": "read"})).await;
-    assert_eq!(operations().len(), 20);
+    assert_eq!(operations().len(), 22);
     for (method, path) in operations() {
         let id = if path.contains("users") { &ann } else { &sales };
         let own = filled(&path, &acme.directory, id);

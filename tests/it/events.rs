@@ -38,6 +38,11 @@ fn schema(detail_type: &str) -> (Value, Validator) {
     (schema, validator)
 }
 
+pub fn fits(event: &Value) -> bool {
+    let (_, validator) = schema(event["detail-type"].as_str().unwrap());
+    validator.is_valid(event)
+}
+
 #[track_caller]
 pub fn check(event: &Value) {
     let (_, validator) = schema(event["detail-type"].as_str().unwrap());

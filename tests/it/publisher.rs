@@ -183,11 +183,29 @@ pub fn event(detail: &str) -> Value {
     json!({"PK": {"S": pk}, "SK": {"S": "x"}, "detailType": {"S": "user.created"}, "detail": {"S": detail}, "expires": {"N": "1"}})
 }
 
+/// The queue that is told what is parked.
+const QUEUE: &str = "rollcall-PublisherDeadLetters";
+/// The time that an invocation has.
+const REMAINING: std::time::Duration = std::time::Duration::from_secs(60);
+
 async fn handle(world: &World, records: Vec<Value>) -> Vec<String> {
+    handle_within(world, records, REMAINING).await
+}
+
+async fn handle_within(
+    world: &World,
+    records: Vec<Value>,
+    remaining: std::time::Duration,
+) -> Vec<String> {
     let store = Store::from_config(world.cloud.config(), "rollcall-Table");
-    let publisher = Publisher::new(world.cloud.config(), "rollcall".to_owned(), store);
+    let publisher = Publisher::new(
+        world.cloud.config(),
+        "rollcall".to_owned(),
+        QUEUE.to_owned(),
+        store,
+    );
     let batch: Event = serde_json::from_value(json!({"Records": records})).unwrap();
-    let response = publisher.handle(batch).await;
+    let response = publisher.handle(batch, remaining).await;
     response
         .batch_item_failures
         .into_iter()
@@ -199,23 +217,40 @@ pub const PK: &str = "d0000000-0000-4000-8000-000000000000#E";
 pub const GOOD: &str = r#"{"id": "1", "time": "2026-01-01T00:00:00.000Z"}"#;
 
 #[tokio::test]
-async fn poison_is_reported_and_holds_back_nothing() {
+async fn what_cannot_be_read_is_parked_and_holds_back_nothing() {
     let world = World::new().await;
     let mut unknown = event(GOOD);
     unknown["detailType"] = json!({"S": "user.teleported"});
+    let named = |name: &str, mut image: Value| {
+        image["SK"] = json!({"S": name});
+        image
+    };
     let failed = handle(
         &world,
         vec![
             record("1", "INSERT", PK, event(GOOD)),
-            record("2", "INSERT", PK, json!({"PK": {"S": PK}})),
-            record("3", "INSERT", PK, event("no json")),
-            record("4", "INSERT", PK, unknown),
+            record("2", "INSERT", PK, named("0b", json!({"PK": {"S": PK}}))),
+            record("3", "INSERT", PK, named("0c", event("no json"))),
+            record("4", "INSERT", PK, named("0d", unknown)),
             record("5", "INSERT", PK, event(GOOD)),
+            record("6", "INSERT", "no directory#E", event(GOOD)),
         ],
     )
     .await;
-    assert_eq!(failed, ["2", "3", "4"]);
+    assert_eq!(failed, Vec::<String>::new());
     assert_eq!(world.cloud.bus().take_events().len(), 2);
+    let parked = world.parked(DIRECTORY).await;
+    let names: Vec<&str> = parked.iter().map(|one| one.item.as_str()).collect();
+    assert_eq!(names, ["0b", "0c", "0d"]);
+    assert!(
+        parked
+            .iter()
+            .all(|one| one.reason.contains("cannot be read")),
+        "{parked:?}"
+    );
+    let told = world.cloud.messages(QUEUE).unwrap();
+    let told: Vec<&Value> = told.iter().map(|message| &message["event"]).collect();
+    assert_eq!(told, ["0b", "0c", "0d"]);
 }
 
 #[tokio::test]
@@ -233,21 +268,37 @@ async fn records_of_other_kinds_are_nobodys() {
     assert_eq!(world.cloud.bus().take_events().len(), 0);
 }
 
-/// What the bus refuses for good is reported alone; what it refuses for now holds back what comes after.
+/// What the bus refuses for good is parked alone; for what it refuses for now nothing else waits but what comes after
+/// it in its directory.
 #[tokio::test]
-async fn exactly_what_is_not_on_the_bus_is_reported() {
+async fn exactly_what_is_not_on_the_bus_is_kept() {
     let world = World::new().await;
     let batch = || {
         (1..=25)
-            .map(|n| record(&n.to_string(), "INSERT", PK, event(GOOD)))
+            .map(|n| {
+                let mut image = event(GOOD);
+                image["SK"] = json!({"S": format!("0{n:02}")});
+                record(&n.to_string(), "INSERT", PK, image)
+            })
             .collect::<Vec<_>>()
     };
+    let directory = DIRECTORY.parse().unwrap();
+    let store = Store::from_config(world.cloud.config(), "rollcall-Table");
     put_events(&world, |_| Fault::FailEntries {
         indexes: vec![4],
         code: "MalformedDetail",
     });
-    assert_eq!(handle(&world, batch()).await, ["5", "15", "25"]);
+    assert_eq!(handle(&world, batch()).await, Vec::<String>::new());
     assert_eq!(world.cloud.bus().take_events().len(), 22);
+    let parked = world.parked(DIRECTORY).await;
+    let names: Vec<&str> = parked.iter().map(|one| one.item.as_str()).collect();
+    assert_eq!(names, ["005", "015", "025"]);
+    assert!(
+        parked
+            .iter()
+            .all(|one| one.reason.contains("MalformedDetail")),
+        "{parked:?}"
+    );
 
     put_events(&world, |number| {
         if number == 1 {
@@ -259,18 +310,45 @@ async fn exactly_what_is_not_on_the_bus_is_reported() {
             }
         }
     });
-    let failed = handle(&world, batch()).await;
-    let expected: Vec<String> = std::iter::once(11)
-        .chain(21..=25)
-        .map(|n| n.to_string())
-        .collect();
-    assert_eq!(failed, expected);
+    assert_eq!(handle(&world, batch()).await, Vec::<String>::new());
     assert_eq!(world.cloud.bus().take_events().len(), 19);
+    let backlog = store.backlog(directory, 100).await.unwrap();
+    let names: Vec<&str> = backlog
+        .waiting
+        .iter()
+        .map(|one| one.item.as_str())
+        .collect();
+    assert_eq!(names, ["011", "021", "022", "023", "024", "025"]);
+    assert_eq!(backlog.version, Some(1));
+
+    // When the bus takes nothing at all, the records are reported: exactly those that are not on it.
+    put_events(&world, |_| Fault::Error {
+        status: 500,
+        code: "InternalException",
+        message: "down",
+    });
+    let one = || vec![record("30", "INSERT", OTHER, event(GOOD))];
+    assert_eq!(handle(&world, one()).await, ["30"]);
+    world.cloud.clear_faults();
+    assert_eq!(handle(&world, one()).await, Vec::<String>::new());
+    assert_eq!(world.cloud.bus().take_events().len(), 1);
 }
 
-/// Lambda gives up on a record in the end, and lets the others through.
+const DIRECTORY: &str = "d0000000-0000-4000-8000-000000000000";
+const OTHER: &str = "e0000000-0000-4000-8000-000000000000#E";
+
+impl World {
+    /// What is parked of a directory.
+    async fn parked(&self, directory: &str) -> Vec<directory::Parked> {
+        let store = Store::from_config(self.cloud.config(), "rollcall-Table");
+        let list = store.parked(directory.parse().unwrap(), None, 200).await;
+        list.unwrap().events
+    }
+}
+
+/// An item that no version has written stops nothing, and is listed.
 #[tokio::test]
-async fn a_record_that_never_works_ends_among_the_dead_letters() {
+async fn an_item_that_is_no_event_is_parked() {
     let world = World::new().await;
     let client = aws_sdk_dynamodb::Client::new(world.cloud.config());
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
@@ -284,7 +362,502 @@ async fn a_record_that_never_works_ends_among_the_dead_letters() {
         .unwrap();
     let ids = create(&world, 3).await;
     check(&world.events().await, &ids);
-    let letters = world.cloud.dead_letters();
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].records.len(), 1);
+    assert_eq!(world.cloud.dead_letters(), vec![]);
+    let path = world.v1("/events/parked");
+    let parked = world.look(&path).await.expect(200).json();
+    assert_eq!(parked["data"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        parked["data"][0]["id"],
+        "00000000-0000-7000-8000-000000000000"
+    );
+}
+
+/// A directory of its own beside that of the world, with nothing left to publish.
+async fn neighbour(world: &World) -> World {
+    let other = world.directory_of("umbrella", "crm").await;
+    world.events().await;
+    other
+}
+
+/// The events of one directory, in the order in which the bus took them.
+fn of<'e>(events: &'e [Value], world: &World) -> Vec<&'e Value> {
+    let own = events
+        .iter()
+        .filter(|event| event["detail"]["directory_id"] == world.directory.as_str());
+    own.collect()
+}
+
+fn types(events: &[&Value]) -> Vec<String> {
+    let types = events.iter().map(|event| event["detail-type"].as_str());
+    types.map(|name| name.unwrap().to_owned()).collect()
+}
+
+/// F2: the data of the user and of the group, each flat and raw, is more than the bus takes.
+#[tokio::test]
+async fn f2_a_membership_that_is_too_large_goes_without_raw_and_stops_nobody() {
+    let world = World::new().await;
+    let other = neighbour(&world).await;
+    let big = json!({"userName": "ann@example.com", "displayName": "d".repeat(65_200)});
+    let ann = world.post("/Users", &big).await.expect(201).id();
+    let group = json!({"displayName": "g".repeat(65_300)});
+    let group = world.post("/Groups", &group).await.expect(201).id();
+    let path = format!("/Groups/{group}");
+    let add = json!([{"op": "add", "path": "members", "value": [{"value": ann}]}]);
+    world.patch(&path, add).await;
+    create(&other, 1).await;
+
+    let events = world.events().await;
+    assert_eq!(types(&of(&events, &other)), ["user.created"]);
+    let own = of(&events, &world);
+    assert_eq!(
+        types(&own),
+        ["user.created", "group.created", "group.user_added"]
+    );
+    let membership = &own[2]["detail"];
+    let left_out = json!(["data.group.raw", "data.user.raw"]);
+    assert_eq!(membership["truncated"], left_out);
+    let data = &membership["data"];
+    assert_eq!(data["user"]["display_name"], "d".repeat(65_200));
+    assert_eq!(data["group"]["display_name"], "g".repeat(65_300));
+    assert!(data["user"].get("raw").is_none() && data["group"].get("raw").is_none());
+    for event in &own {
+        crate::events::check(event);
+    }
+    assert_eq!(world.cloud.dead_letters(), vec![]);
+    // The log says the same of the same event.
+    world.wait(60);
+    let log = world.look(&world.v1("/events")).await.expect(200).json();
+    let mut log = log["data"].as_array().unwrap().iter();
+    let logged = log.find(|event| event["id"] == membership["id"]).unwrap();
+    assert!(logged["detail"] == *membership);
+}
+
+impl World {
+    /// Changes the item of the directory as no request can, and says what was in it.
+    async fn spoil_directory(&self, change: impl Fn(&str) -> String) -> String {
+        let client = aws_sdk_dynamodb::Client::new(self.cloud.config());
+        let table = &self.stack.template().table.name;
+        let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+        let (pk, sk) = (text(&self.directory), text("META"));
+        let item = client
+            .get_item()
+            .table_name(table)
+            .key("PK", pk)
+            .key("SK", sk);
+        let mut item = item.send().await.unwrap().item.unwrap();
+        let before = item["directory"].as_s().unwrap().clone();
+        item.insert("directory".to_owned(), text(&change(&before)));
+        let put = client.put_item().table_name(table).set_item(Some(item));
+        put.send().await.unwrap();
+        before
+    }
+}
+
+/// F2, F8: what a directory is cannot be read, and its memberships are to be announced.
+#[tokio::test]
+async fn a_directory_that_cannot_be_read_stops_nobody() {
+    for change in [
+        (|document: &str| document.replace("okta-scim-v2", "workday-scim-v2"))
+            as fn(&str) -> String,
+        |_| "no JSON".to_owned(),
+    ] {
+        let world = World::new().await;
+        let other = neighbour(&world).await;
+        let ids = create(&world, 2).await;
+        let members: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
+        let group = json!({"displayName": "Sales", "members": members});
+        world.post("/Groups", &group).await.expect(201);
+        world.spoil_directory(change).await;
+        create(&other, 1).await;
+        world.cloud.take_requests();
+        let events = world.events().await;
+        assert_eq!(types(&of(&events, &other)), ["user.created"]);
+        assert_eq!(
+            types(&of(&events, &world))[..3],
+            ["user.created", "user.created", "group.created"]
+        );
+        assert_eq!(world.cloud.dead_letters(), vec![]);
+        let calls = world.cloud.take_requests().of(Service::EventBridge).len();
+        assert!(calls <= 5, "{calls} calls: nothing is sent over and over");
+    }
+}
+
+/// F2: one entry for which the bus refuses the whole call, ValidationException as for what is too large.
+#[tokio::test]
+async fn f2_a_call_that_is_refused_as_a_whole_is_sent_entry_by_entry() {
+    let world = World::new().await;
+    let ids = create(&world, 10).await;
+    world.cloud.set_faults(|request| {
+        let hit = request.service == Service::EventBridge
+            && request.input().to_string().contains("u4@example.com");
+        match hit {
+            true => Fault::Error {
+                status: 400,
+                code: "ValidationException",
+                message: "Total size of the entries in the request is over the limit.",
+            },
+            false => Fault::Pass,
+        }
+    });
+    let events = world.events().await;
+    assert_eq!(events.len(), ids.len() - 1);
+    let names: Vec<Value> = events
+        .iter()
+        .map(|event| event["detail"]["data"]["user_name"].clone())
+        .collect();
+    let expected = (0..10).filter(|n| *n != 4);
+    let expected: Vec<String> = expected.map(|n| format!("u{n}@example.com")).collect();
+    assert_eq!(names, expected, "in their order, each once");
+    assert_eq!(world.cloud.dead_letters(), vec![]);
+}
+
+impl World {
+    /// An event item of a group that so many users joined, as the table keeps it.
+    async fn push(&self, group: &str, version: usize, members: usize) {
+        use base64::Engine;
+        let id = format!("019b76da-a800-7000-8000-{version:012x}");
+        let detail = json!({
+            "id": id, "time": "2026-01-01T00:00:00.000Z", "directory_id": self.directory, "tenant": "demo", "product": "demo",
+            "version": version, "resource": {"type": "Group", "id": group},
+            "data": {"id": group, "display_name": "Everybody", "raw": {"displayName": "Everybody"}},
+        });
+        let ids: Vec<u8> = (0..members)
+            .flat_map(|n| (((version as u128) << 96) + n as u128).to_be_bytes())
+            .collect();
+        let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+        aws_sdk_dynamodb::Client::new(self.cloud.config())
+            .put_item()
+            .table_name(&self.stack.template().table.name)
+            .item("PK", text(format!("{}#E", self.directory)))
+            .item("SK", text(id))
+            .item("detail", text(detail.to_string()))
+            .item(
+                "added",
+                text(base64::engine::general_purpose::STANDARD_NO_PAD.encode(ids)),
+            )
+            .item("baseUrl", text("https://scim.example.com".to_owned()))
+            .item(
+                "expires",
+                aws_sdk_dynamodb::types::AttributeValue::N("4102444800".to_owned()),
+            )
+            .send()
+            .await
+            .unwrap();
+    }
+}
+
+/// How many events of one directory go before another directory's, at the most: a share, and one that has begun.
+const SHARES: usize = 2 * 1_000;
+
+/// F7: a push of 20,000 memberships, and in the middle of its publication a change of another directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
+    let world = World::new().await;
+    let other = neighbour(&world).await;
+    let group = directory::ResourceId::random().to_string();
+    for version in 1..=4 {
+        world.push(&group, version, 5_000).await;
+    }
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = seen.clone();
+    let (sender, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let waiting = other.directory.clone();
+    world.cloud.bus().watch(move |event| {
+        let before = counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if event["detail"]["directory_id"] == waiting.as_str() {
+            let _ = sender.send(before);
+        }
+    });
+    let publishing = world.stack.publish();
+    let begun = std::time::Instant::now();
+    while seen.load(std::sync::atomic::Ordering::Relaxed) < 3_000 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let seen = seen.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(begun.elapsed().as_secs() < 60, "{seen} events and no more");
+    }
+    create(&other, 1).await;
+    let when = seen.load(std::sync::atomic::Ordering::Relaxed);
+    let before = arrived.recv().await.unwrap() - when;
+    assert!(before <= SHARES, "{before} events of others went before");
+    publishing.abort();
+    let _ = publishing.await;
+
+    let events = world.events().await;
+    let own = of(&events, &world);
+    let mut members = BTreeMap::new();
+    for event in &own {
+        let text = |pointer: &str| event.pointer(pointer).unwrap().as_str().unwrap();
+        let known = members.insert(text("/detail/member/id"), text("/detail/id"));
+        assert!(known.is_none_or(|known| known == text("/detail/id")));
+    }
+    assert_eq!(members.len(), 20_000, "nothing is lost");
+    // A later change of the group is on the bus after an earlier one.
+    let mut newest = 0;
+    let mut first = BTreeSet::new();
+    for event in &own {
+        let version = event["detail"]["version"].as_u64().unwrap();
+        if first.insert(event["detail"]["id"].as_str().unwrap()) {
+            assert!(version >= newest, "{version} after {newest}");
+            newest = version;
+        }
+    }
+}
+
+/// Each event is there under one id, and of each resource an earlier version comes before a later one, repeats apart.
+fn check_order(own: &[&Value]) -> BTreeSet<String> {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for event in own {
+        let detail = &event["detail"];
+        let resource = detail["resource"]["id"].as_str().unwrap();
+        let about = format!(
+            "{} {} {} {}",
+            event["detail-type"], resource, detail["version"], detail["member"]["id"]
+        );
+        let id = detail["id"].as_str().unwrap().to_owned();
+        if let Some(known) = seen.get(&about) {
+            assert_eq!(*known, id, "{about} has two ids");
+            continue;
+        }
+        seen.insert(about, id);
+        let version = detail["version"].as_u64().unwrap();
+        let newest = newest.entry(resource.to_owned()).or_default();
+        assert!(version >= *newest, "{version} of {resource} after {newest}");
+        *newest = version;
+    }
+    seen.into_keys().collect()
+}
+
+/// What is published of a directory that is ahead of its share, and of another one, when the process ends at a request;
+/// and which requests there were.
+async fn interrupted_at(at: Option<usize>) -> Vec<String> {
+    let world = World::new().await;
+    let other = neighbour(&world).await;
+    let ids = create(&world, 2).await;
+    let group = directory::ResourceId::random().to_string();
+    for (version, members) in [(1, 1_150), (2, 40), (3, 1)] {
+        world.push(&group, version, members).await;
+    }
+    for id in &ids {
+        let change = json!([{"op": "replace", "path": "active", "value": false}]);
+        world
+            .patch(&format!("/Users/{id}"), change)
+            .await
+            .expect(200);
+    }
+    let others = create(&other, 3).await;
+    let requests = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let ended = std::sync::Arc::new(tokio::sync::Notify::new());
+    let (log, end) = (requests.clone(), ended.clone());
+    world.cloud.set_faults(move |request| {
+        if request.service == Service::Streams {
+            return Fault::Pass;
+        }
+        let mut log = log.lock().unwrap();
+        log.push(request.operation.clone());
+        if Some(log.len()) != at {
+            return Fault::Pass;
+        }
+        end.notify_one();
+        Fault::Delay(std::time::Duration::from_secs(3_600))
+    });
+    tokio::select! {
+        drained = world.stack.drain() => drained.unwrap(),
+        () = ended.notified() => {}
+    }
+    world.cloud.clear_faults();
+    let events = world.events().await;
+    assert_eq!(
+        check_order(&of(&events, &world)).len(),
+        2 + 1_191 + 2,
+        "at {at:?}"
+    );
+    assert_eq!(
+        check_order(&of(&events, &other)).len(),
+        others.len(),
+        "at {at:?}"
+    );
+    // Nothing is left behind.
+    let store = Store::from_config(world.cloud.config(), "rollcall-Table");
+    let backlog = store.backlog(world.directory.parse().unwrap(), 10).await;
+    assert_eq!(backlog.unwrap(), directory::Backlog::default(), "at {at:?}");
+    assert_eq!(world.cloud.dead_letters(), vec![]);
+    requests.lock().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_ends_at_any_request_loses_nothing_and_keeps_the_order() {
+    let requests = interrupted_at(None).await;
+    let writes = requests
+        .iter()
+        .filter(|name| name.starts_with("BatchWrite"))
+        .count();
+    assert!(writes >= 2, "more than a share: {requests:?}");
+    for (index, name) in requests.iter().enumerate() {
+        // Of many requests that are alike some are enough.
+        let alike = matches!(name.as_str(), "PutEvents" | "GetItem" | "BatchGetItem");
+        if !alike || index % 30 == 0 {
+            interrupted_at(Some(index + 1)).await;
+        }
+    }
+}
+
+/// What was parked is published by a redrive, under the ids that it would have had.
+#[tokio::test]
+async fn what_is_parked_is_published_when_it_is_redriven() {
+    let world = World::new().await;
+    let ids = create(&world, 3).await;
+    let members: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
+    let group = json!({"displayName": "Sales", "members": members});
+    world.post("/Groups", &group).await.expect(201);
+    let whole = world.spoil_directory(|_| "no JSON".to_owned()).await;
+    let before = world.events().await;
+    assert_eq!(before.len(), 4);
+    world.spoil_directory(|_| whole.clone()).await;
+
+    let path = world.v1("/events/parked");
+    let parked = world.look(&path).await.expect(200).json();
+    let parked = parked["data"].as_array().unwrap();
+    assert_eq!(parked.len(), 1, "one item with the events of three members");
+    assert_eq!(parked[0]["id"], before[3]["detail"]["id"]);
+    assert_eq!(parked[0]["attempts"], 1);
+    assert!(
+        parked[0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("directory cannot be read")
+    );
+
+    // The first attempt finds that the bus refuses one of the three.
+    let refused = ids.first().unwrap().clone();
+    let hit = refused.clone();
+    world.cloud.set_faults(move |request| {
+        let input = request.input().to_string();
+        match request.service == Service::EventBridge && input.contains(&format!("Users/{hit}")) {
+            true => Fault::Error {
+                status: 400,
+                code: "ValidationException",
+                message: "refused",
+            },
+            false => Fault::Pass,
+        }
+    });
+    let redrive = world.v1("/events/redrive");
+    let redriven = world.admin(http::Method::POST, &redrive, json!({})).await;
+    let redriven = redriven.expect(202).json();
+    assert_eq!(redriven, json!({"events": 1, "next_cursor": null}));
+    let mut after = world.events().await;
+    assert_eq!(after.len(), 2);
+    let parked = world.look(&path).await.expect(200).json();
+    assert_eq!(parked["data"].as_array().unwrap().len(), 1, "{parked}");
+    assert_eq!(parked["data"][0]["member"], refused.as_str());
+    assert_eq!(parked["data"][0]["attempts"], 2);
+
+    world.cloud.clear_faults();
+    for events in [1, 0] {
+        let answer = world.admin(http::Method::POST, &redrive, json!({})).await;
+        assert_eq!(answer.expect(202).json()["events"], events);
+        after.extend(world.events().await);
+    }
+    let none = world.look(&path).await.expect(200).json();
+    assert_eq!(none, json!({"data": [], "next_cursor": null}));
+    let announced: BTreeSet<&str> = after
+        .iter()
+        .map(|event| event["detail"]["member"]["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(announced.len(), 3);
+    assert_eq!(after.len(), 3, "each once");
+    // The log has the same events under the same ids.
+    world.wait(60);
+    let log = world.v1("/events?type=group.user_added");
+    let log = world.look(&log).await.expect(200).json();
+    let logged: BTreeMap<&str, &Value> = log["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (event["id"].as_str().unwrap(), &event["detail"]))
+        .collect();
+    for event in &after {
+        assert_eq!(
+            logged[event["detail"]["id"].as_str().unwrap()],
+            &event["detail"]
+        );
+    }
+}
+
+/// Of an event that is too large without `raw` as well a notice goes, which fits its schema.
+#[tokio::test]
+async fn what_is_too_large_in_any_form_goes_as_a_notice() {
+    let world = World::new().await;
+    let user = directory::ResourceId::random().to_string();
+    let detail = json!({
+        "id": "019b7711-9680-7e1e-8caf-a0499ee903ff", "time": "2026-01-01T09:00:00.000Z", "directory_id": DIRECTORY,
+        "tenant": "acme", "product": "crm", "version": 2, "resource": {"type": "User", "id": user},
+        "changed": ["title"], "data": {"id": user, "user_name": "u".repeat(200_000), "active": true},
+        "previous": {"title": "t".repeat(100_000)},
+    });
+    let mut image = event(&detail.to_string());
+    image["detailType"] = json!({"S": "user.updated"});
+    let failed = handle(&world, vec![record("1", "INSERT", PK, image)]).await;
+    assert_eq!(failed, Vec::<String>::new());
+    let events = world.cloud.bus().take_events();
+    let [notice] = events.as_slice() else {
+        panic!("{} events", events.len());
+    };
+    crate::events::check(notice);
+    let mut expected = detail.as_object().unwrap().clone();
+    expected.retain(|name, _| name != "data" && name != "previous");
+    expected.insert("truncated".to_owned(), json!(["data", "previous"]));
+    let location = format!("/v1/directories/{DIRECTORY}/users/{user}");
+    expected.insert("location".to_owned(), json!(location));
+    assert_eq!(notice["detail"], Value::Object(expected));
+    for wrong in ["truncated", "location"] {
+        let mut other = notice.clone();
+        other["detail"].as_object_mut().unwrap().remove(wrong);
+        assert!(!crate::events::fits(&other), "without {wrong}");
+    }
+}
+
+/// The publisher stops before its end, and says what is not done.
+#[tokio::test]
+async fn what_is_not_done_in_time_is_reported() {
+    let world = World::new().await;
+    put_events(&world, |_| {
+        Fault::Delay(std::time::Duration::from_secs(3_600))
+    });
+    let records: Vec<Value> = (1..=15)
+        .map(|n| record(&n.to_string(), "INSERT", PK, event(GOOD)))
+        .collect();
+    let begun = std::time::Instant::now();
+    let remaining = std::time::Duration::from_secs(4);
+    let failed = handle_within(&world, records, remaining).await;
+    assert!(begun.elapsed() < remaining, "{:?}", begun.elapsed());
+    let expected: Vec<String> = (1..=15).map(|n| n.to_string()).collect();
+    assert_eq!(failed, expected);
+}
+
+/// A directory that goes leaves nothing parked and nothing waiting, and its last events are published.
+#[tokio::test]
+async fn the_end_of_a_directory_is_the_end_of_what_waits_and_what_is_parked() {
+    let world = World::new().await;
+    let own = neighbour(&world).await;
+    let group = directory::ResourceId::random().to_string();
+    own.push(&group, 1, 1).await;
+    let whole = own.spoil_directory(|_| "no JSON".to_owned()).await;
+    world.events().await;
+    assert_eq!(own.parked(&own.directory).await.len(), 1);
+    own.spoil_directory(|_| whole.clone()).await;
+    own.push(&group, 2, 1_100).await;
+    world
+        .admin(http::Method::DELETE, &own.v1(""), Value::Null)
+        .await
+        .expect(202);
+    let events = world.events().await;
+    let types = types(&of(&events, &own));
+    assert_eq!(types.len(), 1_101);
+    assert_eq!(types.last().unwrap(), "directory.deleted");
+    assert_eq!(own.parked(&own.directory).await, vec![]);
+    let store = Store::from_config(world.cloud.config(), "rollcall-Table");
+    let backlog = store.backlog(own.directory.parse().unwrap(), 10).await;
+    assert_eq!(backlog.unwrap(), directory::Backlog::default());
 }

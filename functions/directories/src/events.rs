@@ -5,14 +5,16 @@ use std::str::FromStr;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use directory::{DetailType, EventId, EventPlace, EventsAsked};
-use gateway::{Gateway, Params, Problem, Reader};
-use serde_json::Value;
+use directory::{DetailType, EventId, EventPlace, EventsAsked, Parked};
+use gateway::{Gateway, Params, Problem, Reader, Writer};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::cursor::Page;
 use crate::directories::named;
 use crate::openapi::Failures;
-use crate::schema;
+use crate::{json, schema};
 
 /// A place in a log, as it stands in a cursor.
 struct Position(Option<EventPlace>);
@@ -86,4 +88,73 @@ pub async fn list(
     });
     let unreadable = found.unreadable.iter().map(|item| named(item, None));
     page.answer(events, unreadable.collect(), Some(Position(found.next)))
+}
+
+/// Lists the events of a directory that cannot be published
+///
+/// The oldest first, with the reasons: the bus refuses them for good, or they cannot be read. Each is in the event log
+/// all the same, if it can be read.
+#[utoipa::path(get, path = "/v1/directories/{directory}/events/parked", tag = "events",
+    params(("directory" = String, Path, description = "The directory's id"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the answer before"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 if nothing is said")),
+    responses((status = 200, body = schema::ParkedList), Failures))]
+pub async fn parked(
+    State(gateway): State<Gateway>,
+    Reader(admin): Reader,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response, Problem> {
+    let directory = admin.directory(&gateway, &id).await?.id;
+    let page = Page::read(&params, &[], format!("parked {directory}"))?;
+    let (store, after) = (gateway.store(), page.at.as_deref());
+    let found = store.parked(directory, after, page.limit).await?;
+    let shown = found.events.iter().map(|one| (one.name(), shown(one)));
+    page.answer(shown, vec![], found.next)
+}
+
+/// Publishes parked events once more
+///
+/// The oldest first, `limit` of them, under their own ids and before what else of the directory waits to be published.
+/// Each stays parked until it is published. Send it again with `next_cursor` until there is none.
+#[utoipa::path(post, path = "/v1/directories/{directory}/events/redrive", tag = "events",
+    params(("directory" = String, Path, description = "The directory's id"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the answer before"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many at most; 100 if nothing is said")),
+    responses((status = 202, body = schema::Redriven), Failures))]
+pub async fn redrive(
+    State(gateway): State<Gateway>,
+    Writer(admin): Writer,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Response, Problem> {
+    let directory = admin.directory(&gateway, &id).await?.id;
+    let page = Page::read(&params, &[], format!("redrive {directory}"))?;
+    let (store, after) = (gateway.store(), page.at.as_deref());
+    let found = store.parked(directory, after, page.limit).await?;
+    store.redrive(directory, &found.events).await?;
+    let next = found.next.map(|place| page.cursor(&place));
+    let body = json!({"events": found.events.len(), "next_cursor": next});
+    Ok(json(StatusCode::ACCEPTED, &body))
+}
+
+fn shown(parked: &Parked) -> Value {
+    let mut shown = json!({
+        "id": parked.id().map_or(parked.item.clone(), |id| id.to_string()),
+        "reason": parked.reason,
+        "attempts": parked.attempts,
+    });
+    let expires = parked
+        .expires
+        .and_then(|at| Timestamp::from_second(at).ok());
+    let more = [
+        ("member", parked.member.map(|member| json!(member))),
+        ("expires", expires.map(|at| json!(format!("{at:.3}")))),
+    ];
+    if let Value::Object(members) = &mut shown {
+        for (name, value) in more {
+            members.extend(value.map(|value| (name.to_owned(), value)));
+        }
+    }
+    shown
 }

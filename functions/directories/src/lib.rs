@@ -24,7 +24,7 @@ use serde_json::Value;
 pub use openapi::document;
 
 /// The routes of this function. `openapi.rs` names the same, and a test compares the two.
-pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 15] {
+pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 17] {
     [
         (
             "/v1/directories",
@@ -66,6 +66,14 @@ pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 15] {
             get(reading::members),
         ),
         ("/v1/directories/{directory}/events", get(events::list)),
+        (
+            "/v1/directories/{directory}/events/parked",
+            get(events::parked),
+        ),
+        (
+            "/v1/directories/{directory}/events/redrive",
+            post(events::redrive),
+        ),
         ("/v1/users", get(reading::all_users)),
         ("/v1/groups", get(reading::all_groups)),
         ("/v1/openapi.json", get(openapi::serve)),

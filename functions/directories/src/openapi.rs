@@ -54,6 +54,8 @@ impl IntoResponses for Failures {
         reading::all_users,
         reading::all_groups,
         events::list,
+        events::parked,
+        events::redrive,
         serve,
     ),
     components(schemas(schema::Problem))

@@ -475,6 +475,50 @@ pub struct EventList {
     pub unreadable: Option<Vec<Unreadable>>,
 }
 
+/// An event that cannot be published.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParkedEvent {
+    /// The id that the event has on the bus. If it is all the events of a request, the id of the first of them.
+    #[schema(format = "uuid")]
+    pub id: String,
+    /// The member, if it is the event of one membership.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uuid", nullable = false)]
+    pub member: Option<String>,
+    /// Why it cannot be published.
+    pub reason: String,
+    /// How many attempts there were to publish it.
+    #[schema(minimum = 1)]
+    pub attempts: u64,
+    /// When it is forgotten, which is not before its event is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, nullable = false)]
+    pub expires: Option<String>,
+}
+
+/// A page of parked events.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParkedList {
+    /// The oldest first.
+    pub data: Vec<ParkedEvent>,
+    /// The `cursor` of the next page, or `null` at the end.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
+/// What is published once more.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redriven {
+    /// How many parked events that are.
+    pub events: usize,
+    /// The `cursor` to go on with, or `null` when there are no more.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+}
+
 /// Problem details (RFC 9457).
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,81 +1,75 @@
 //! Moves event items from the table's stream to the bus.
 //!
-//! Every entry's result is read, and exactly the records that are not on the
-//! bus are reported, so that Lambda retries those. A record that failed for a
-//! reason that may pass holds back the ones after it, because events of one
-//! directory leave in the order in which they were written; a record that can
-//! never be sent holds back nothing. An event keeps its id however often it is sent.
+//! The events of one directory leave in the order in which they were written,
+//! and directories do not wait for each other: each has a share of an
+//! invocation, and what is left of its events is noted in the table
+//! ([`directory::Backlog`]), whose stream brings the publisher back to it. An
+//! event keeps its id however often it is sent.
+//!
+//! | what happens to an event | what follows |
+//! |---|---|
+//! | the bus takes it | it is done |
+//! | a call is refused as a whole | its entries are sent one by one |
+//! | the bus refuses it for what it is, or it cannot be read | it is parked with the reason ([`directory::Parked`]), the dead-letter queue is told, and it is done |
+//! | the bus does not take it now, but others | it waits in the backlog |
+//! | the bus takes nothing, or the table cannot be written | its record is reported, and Lambda brings it again |
 //!
 //! An event item that changed members becomes one event for each of them.
 
-use std::collections::BTreeSet;
+mod bus;
+mod lane;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use aws_sdk_eventbridge::Client;
-use aws_sdk_eventbridge::error::DisplayErrorContext;
-use aws_sdk_eventbridge::primitives::DateTime;
-use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
-use directory::{Announcement, EventItem, MEMBERS_AT_ONCE, SOURCE, Store};
+use directory::{DirectoryId, Parked, Published, Store, Waiting};
+use futures_util::stream::{self, Stream, StreamExt};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// The most entries of one call ("PutEvents", Amazon EventBridge API Reference).
-const MAX_ENTRIES: usize = 10;
-/// The most bytes of one call ("Amazon EventBridge quotas").
-const MAX_BYTES: usize = 256 * 1024;
-/// What EventBridge counts for an entry's time, in bytes ("Calculating Amazon EventBridge event entry size").
-const TIME_BYTES: usize = 14;
-/// How many entries are made before some are sent.
-const FLUSHED: usize = 500;
-/// How often the refused entries of a call are sent before Lambda is left to retry them.
-const ATTEMPTS: u32 = 3;
-/// The pause before the second attempt; it doubles.
-const PAUSE: Duration = Duration::from_millis(100);
+use bus::Bus;
+use lane::{Lane, READ_TIME, Ran, SHARE_TIME, Stop, Unreadable, Work};
+
+/// How long before its end an invocation stops, so that it can say what is done.
+const SPARE: Duration = Duration::from_secs(30);
+/// How long it may take to note what is left.
+const NOTING: Duration = Duration::from_secs(10);
+/// How many directories are handled side by side. Each holds some megabytes.
+const SIDE_BY_SIDE: usize = 16;
 
 /// The function, made once at cold start.
 pub struct Publisher {
-    client: Client,
-    bus: String,
-    /// For the data of members, whom event items name by their ids.
+    bus: Bus,
+    /// For what waits and what is parked, and for the data of members, whom event items name by their ids.
     store: Store,
+    dead_letters: DeadLetters,
 }
 
-/// Why a record was not made into entries.
-enum Unread {
-    /// It is none of ours.
-    Never(String),
-    /// What it needs cannot be had now, or the bus is down.
-    NotNow,
-}
-
-/// An event that is to be sent, and the record that it is from.
-struct Outgoing {
-    sequence: String,
-    entry: PutEventsRequestEntry,
-    bytes: usize,
-}
-
-/// What became of a chunk.
-struct Failed {
-    /// The records that are not on the bus.
-    sequences: Vec<String>,
-    /// Whether one of them may be accepted later.
-    may_pass: bool,
+/// The queue that is told what is parked.
+struct DeadLetters {
+    client: aws_sdk_sqs::Client,
+    url: String,
 }
 
 impl Publisher {
-    /// The publisher that sends to `bus`, a name or an ARN, what is in `store`.
+    /// The publisher that sends to `bus`, a name or an ARN, what is in `store`, and tells the queue at the URL
+    /// `dead_letters` what cannot be sent.
     #[must_use]
-    pub fn new(config: &SdkConfig, bus: String, store: Store) -> Self {
+    pub fn new(config: &SdkConfig, bus: String, dead_letters: String, store: Store) -> Self {
         Self {
-            client: Client::new(config),
-            bus,
+            bus: Bus::new(config, bus),
             store,
+            dead_letters: DeadLetters {
+                client: aws_sdk_sqs::Client::new(config),
+                url: dead_letters,
+            },
         }
     }
 
-    /// The publisher of this Lambda: reads `BUS_NAME` and `TABLE_NAME`.
+    /// The publisher of this Lambda: reads `BUS_NAME`, `TABLE_NAME` and `DEAD_LETTERS_URL`.
     ///
     /// # Errors
     ///
@@ -87,39 +81,36 @@ impl Publisher {
     pub async fn from_env() -> Result<Self, String> {
         let required = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
         let (bus, table) = (required("BUS_NAME")?, required("TABLE_NAME")?);
+        let dead_letters = required("DEAD_LETTERS_URL")?;
         let config = aws_config::load_from_env().await;
         let store = Store::from_config(&config, &table);
-        Ok(Self::new(&config, bus, store))
+        Ok(Self::new(&config, bus, dead_letters, store))
     }
 
-    /// Sends the event items of a batch in their order, and says which records Lambda must bring again.
-    pub async fn handle(&self, event: Event) -> DynamoDbEventResponse {
+    /// Sends the event items of a batch, and says which records Lambda must bring again. `remaining` is the time
+    /// until the end of the invocation; it stops 30 seconds before.
+    pub async fn handle(&self, event: Event, remaining: Duration) -> DynamoDbEventResponse {
+        let begin = Instant::now();
+        let stop = begin + remaining.saturating_sub(SPARE).max(remaining / 2);
         let order: Vec<String> = event.records.iter().map(sequence).collect();
-        let mut failed = BTreeSet::new();
-        let mut outgoing = vec![];
-        let mut records = event.records.into_iter();
-        let mut broken = false;
-        for record in records.by_ref() {
-            let sequence = sequence(&record);
-            match self.read(record, &mut outgoing, &mut failed).await {
-                Ok(()) => {}
-                Err(Unread::Never(reason)) => {
-                    tracing::error!(sequence, reason, "a record is no event item");
-                    failed.insert(sequence);
-                }
-                Err(Unread::NotNow) => {
-                    failed.insert(sequence);
-                    broken = true;
-                    break;
-                }
-            }
+        let lanes = lanes(event.records);
+        // Those of directories that are not through in time are brought again.
+        let mut failed: BTreeSet<String> = records(&lanes).collect();
+        let lanes = lanes.into_values().map(|lane| {
+            // In a box, so that the future of an invocation stays small.
+            Box::pin(self.run(lane, begin + SHARE_TIME, stop))
+        });
+        let lanes = stream::iter(lanes).buffer_unordered(SIDE_BY_SIDE);
+        let ran = until(stop + READ_TIME, lanes).await;
+        let bus_works = ran.iter().any(|ran| ran.accepted);
+        let noted = ran
+            .into_iter()
+            .map(|ran| Box::pin(self.note(ran, bus_works)));
+        let noted = stream::iter(noted).buffer_unordered(SIDE_BY_SIDE);
+        for (records, again) in until(stop + READ_TIME + NOTING, noted).await {
+            failed.retain(|record| !records.contains(record));
+            failed.extend(again);
         }
-        // What comes after a record that may pass later waits for it.
-        let held = records.map(|record| self::sequence(&record));
-        if broken {
-            failed.extend(held);
-        }
-        self.flush(outgoing, &mut failed).await;
         let mut response = DynamoDbEventResponse::default();
         let failed = order
             .into_iter()
@@ -128,169 +119,151 @@ impl Publisher {
         response
     }
 
-    /// Sends all that is waiting; false when something of it may be taken later.
-    async fn flush(&self, outgoing: Vec<Outgoing>, failed: &mut BTreeSet<String>) -> bool {
-        let mut chunks = chunks(outgoing).into_iter();
-        while let Some(chunk) = chunks.next() {
-            let lost = self.send(chunk).await;
-            failed.extend(lost.sequences);
-            if lost.may_pass {
-                failed.extend(chunks.by_ref().flatten().map(|unsent| unsent.sequence));
-                return false;
+    /// Notes what is left of a directory's events: all its records, and those that are to be brought again.
+    async fn note(&self, ran: Ran, bus_works: bool) -> (Vec<String>, Vec<String>) {
+        let (done, left): (Vec<_>, Vec<_>) = ran.works.iter().partition(|(_, work)| work.done);
+        let waits = ran.unread || ran.more || !left.is_empty();
+        if ran.stop == Some(Stop::Bus) && !bus_works {
+            // Lambda lets more and more time pass before it brings them, which a bus that is down is best met with.
+            let mut again: Vec<String> = left
+                .iter()
+                .filter_map(|(_, work)| work.record.clone())
+                .collect();
+            if ran.more || left.iter().any(|(_, work)| work.waited()) {
+                again.extend(ran.calls.iter().cloned());
+            }
+            return (ran.records, again);
+        }
+        let to_wait: Vec<Waiting> = left
+            .iter()
+            .filter_map(|(place, work)| work.to_wait(place))
+            .collect();
+        let published = done.iter().filter_map(|(_, work)| work.published());
+        let waited = done.iter().filter(|(_, work)| work.waited());
+        let waited: Vec<String> = waited.map(|(place, _)| place.clone()).collect();
+        let noted = async {
+            for attempt in published {
+                self.store.unpark(ran.directory, attempt).await?;
+            }
+            if !to_wait.is_empty() || !waited.is_empty() {
+                self.store.let_wait(ran.directory, to_wait, waited).await?;
+            }
+            match (waits, ran.version) {
+                (true, _) => self.store.call_again(ran.directory).await,
+                (false, Some(version)) => self.store.end_backlog(ran.directory, version).await,
+                (false, None) => Ok(()),
+            }
+        };
+        match noted.await {
+            Ok(()) => (ran.records, vec![]),
+            Err(error) => {
+                let directory: DirectoryId = ran.directory;
+                tracing::error!(directory.id = %directory, %error, "what waits cannot be noted");
+                (ran.records.clone(), ran.records)
             }
         }
-        true
     }
 
-    /// Makes entries of a record, which are none for a record that is not the
-    /// publisher's and many for one with many members. What is ready is sent in between.
-    async fn read(
-        &self,
-        record: EventRecord,
-        outgoing: &mut Vec<Outgoing>,
-        failed: &mut BTreeSet<String>,
-    ) -> Result<(), Unread> {
-        // The mapping's filter lets only new event items through.
-        if record.event_name != "INSERT" {
-            return Ok(());
+    /// Puts aside what can never be sent.
+    async fn park(&self, directory: DirectoryId, parked: &Parked) -> Result<(), ()> {
+        let (event, reason) = (&parked.item, &parked.reason);
+        if let Err(error) = self.store.park(directory, parked).await {
+            tracing::error!(directory.id = %directory, event.id = event, reason, %error, "an event cannot be parked");
+            return Err(());
         }
-        let sequence = sequence(&record);
-        let item: EventItem = serde_dynamo::from_item(record.change.new_image)
-            .map_err(|error| Unread::Never(error.to_string()))?;
-        // The error of serde_json would quote the event.
-        let unreadable = || Unread::Never("its detail is none of ours".to_owned());
-        let announcement = item.announcement().map_err(|_| unreadable())?;
-        let members = item.members().map_err(|_| unreadable())?;
-        outgoing.extend(announcement.map(|event| self.entry(&sequence, event)));
-        for members in members.chunks(MEMBERS_AT_ONCE) {
-            // In a box, so that the future of an invocation stays small.
-            let events = Box::pin(self.store.announcements(&item, members)).await;
-            let events = events.map_err(|error| {
-                tracing::error!(sequence, error = %error, "the members of an event cannot be read");
-                Unread::NotNow
-            })?;
-            outgoing.extend(events.into_iter().map(|event| self.entry(&sequence, event)));
-            if outgoing.len() >= FLUSHED && !self.flush(std::mem::take(outgoing), failed).await {
-                return Err(Unread::NotNow);
+        tracing::error!(directory.id = %directory, event.id = event, reason, "an event was parked");
+        let message = serde_json::json!({
+            "directory_id": directory,
+            "event": event,
+            "member": parked.member,
+            "reason": reason,
+        });
+        let queue = &self.dead_letters;
+        let sent = queue
+            .client
+            .send_message()
+            .queue_url(&queue.url)
+            .message_body(message.to_string())
+            .send();
+        // It is parked, and listed, which is what counts.
+        match timeout(READ_TIME, sent).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                let error = aws_sdk_sqs::error::DisplayErrorContext(&error);
+                tracing::error!(directory.id = %directory, event.id = event, %error, "the dead-letter queue was not told");
+            }
+            Err(_) => {
+                tracing::error!(directory.id = %directory, event.id = event, "the dead-letter queue did not answer");
             }
         }
         Ok(())
     }
+}
 
-    fn entry(&self, sequence: &str, event: Announcement) -> Outgoing {
-        let detail_type = event.detail_type.as_str();
-        let bytes = TIME_BYTES + SOURCE.len() + detail_type.len() + event.detail.len();
-        let entry = PutEventsRequestEntry::builder()
-            .event_bus_name(&self.bus)
-            .source(SOURCE)
-            .detail_type(detail_type)
-            .time(DateTime::from_millis(event.time.as_millisecond()))
-            .detail(event.detail)
-            .build();
-        Outgoing {
-            sequence: sequence.to_owned(),
-            entry,
-            bytes,
-        }
+/// The records by their directories, those of each in their order.
+fn lanes(records: Vec<EventRecord>) -> BTreeMap<DirectoryId, Lane> {
+    #[derive(Deserialize)]
+    struct Keys {
+        #[serde(rename = "PK")]
+        pk: String,
+        #[serde(rename = "SK")]
+        sk: String,
     }
-
-    /// Sends what one call takes.
-    async fn send(&self, mut chunk: Vec<Outgoing>) -> Failed {
-        let mut lost = Failed {
-            sequences: vec![],
-            may_pass: false,
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+    let mut lanes = BTreeMap::new();
+    for record in records {
+        let sequence = sequence(&record);
+        let keys: Option<Keys> = serde_dynamo::from_item(record.change.keys).ok();
+        let published = keys
+            .as_ref()
+            .and_then(|keys| Published::at(&keys.pk, &keys.sk));
+        let (Some(published), Some(Keys { sk, .. })) = (published, keys) else {
+            tracing::error!(sequence, "a record is of no directory's events");
+            continue;
         };
-        let mut pause = PAUSE;
-        for attempt in 1..=ATTEMPTS {
-            let entries = chunk
-                .iter()
-                .map(|outgoing| outgoing.entry.clone())
-                .collect();
-            let results = match self
-                .client
-                .put_events()
-                .set_entries(Some(entries))
-                .send()
-                .await
-            {
-                Ok(answer) => answer.entries.unwrap_or_default(),
-                Err(error) => {
-                    // The SDK has retried already.
-                    tracing::error!(error = %DisplayErrorContext(&error), entries = chunk.len(), "the bus took nothing");
-                    break;
-                }
-            };
-            let mut refused = vec![];
-            for (position, outgoing) in chunk.into_iter().enumerate() {
-                match results.get(position).map(outcome) {
-                    Some(Outcome::Accepted) => {}
-                    Some(Outcome::Never(code)) => {
-                        tracing::error!(
-                            sequence = outgoing.sequence,
-                            code,
-                            "the bus will never take an event"
-                        );
-                        lost.sequences.push(outgoing.sequence);
-                    }
-                    Some(Outcome::NotNow(code)) => {
-                        tracing::warn!(
-                            sequence = outgoing.sequence,
-                            code,
-                            attempt,
-                            "the bus refused an event"
-                        );
-                        refused.push(outgoing);
-                    }
-                    None => refused.push(outgoing),
-                }
+        // The mapping's filter lets only new event items through, and what calls the publisher back.
+        match (published, record.event_name.as_str()) {
+            (Published::Event(directory), "INSERT") => {
+                let lane = lanes
+                    .entry(directory)
+                    .or_insert_with(|| Lane::new(directory));
+                // The error could quote the event.
+                let read = serde_dynamo::from_item(record.change.new_image).map_err(|_| Unreadable);
+                let work = Work::of_record(sequence.clone(), sk, read);
+                lane.events.insert(Waiting::place(&sequence), work);
+                lane.records.push(sequence);
             }
-            chunk = refused;
-            if chunk.is_empty() {
-                return lost;
+            (Published::Backlog(directory), "INSERT" | "MODIFY") => {
+                let lane = lanes
+                    .entry(directory)
+                    .or_insert_with(|| Lane::new(directory));
+                let version: Option<Version> =
+                    serde_dynamo::from_item(record.change.new_image).ok();
+                lane.called = version.map(|of| of.version).or(lane.called);
+                lane.calls.push(sequence.clone());
+                lane.records.push(sequence);
             }
-            if attempt < ATTEMPTS {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-        }
-        lost.may_pass = true;
-        lost.sequences
-            .extend(chunk.into_iter().map(|outgoing| outgoing.sequence));
-        lost
-    }
-}
-
-enum Outcome<'a> {
-    Accepted,
-    /// Refused for a reason that may pass.
-    NotNow(&'a str),
-    /// Refused for what the event is.
-    Never(&'a str),
-}
-
-fn outcome(result: &PutEventsResultEntry) -> Outcome<'_> {
-    match result.error_code() {
-        None => Outcome::Accepted,
-        Some(code @ ("MalformedDetail" | "InvalidArgument")) => Outcome::Never(code),
-        Some(code) => Outcome::NotNow(code),
-    }
-}
-
-/// As few calls as the limits allow, in the same order.
-fn chunks(outgoing: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
-    let mut chunks: Vec<Vec<Outgoing>> = vec![];
-    let mut bytes = 0;
-    for next in outgoing {
-        bytes += next.bytes;
-        match chunks.last_mut() {
-            Some(chunk) if chunk.len() < MAX_ENTRIES && bytes <= MAX_BYTES => chunk.push(next),
-            _ => {
-                bytes = next.bytes;
-                chunks.push(vec![next]);
-            }
+            _ => {}
         }
     }
-    chunks
+    lanes
+}
+
+fn records(lanes: &BTreeMap<DirectoryId, Lane>) -> impl Iterator<Item = String> {
+    lanes.values().flat_map(|lane| lane.records.iter().cloned())
+}
+
+/// What a stream gives until it ends or the time is up.
+async fn until<T>(deadline: Instant, stream: impl Stream<Item = T>) -> Vec<T> {
+    let mut stream = std::pin::pin!(stream);
+    let mut all = vec![];
+    while let Ok(Some(next)) = timeout_at(deadline, stream.next()).await {
+        all.push(next);
+    }
+    all
 }
 
 fn sequence(record: &EventRecord) -> String {
@@ -301,34 +274,4 @@ fn failure(sequence: String) -> DynamoDbBatchItemFailure {
     let mut failure = DynamoDbBatchItemFailure::default();
     failure.item_identifier = Some(sequence);
     failure
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outgoing(bytes: &[usize]) -> Vec<Outgoing> {
-        let entry = PutEventsRequestEntry::builder().build();
-        bytes
-            .iter()
-            .map(|bytes| Outgoing {
-                sequence: String::new(),
-                entry: entry.clone(),
-                bytes: *bytes,
-            })
-            .collect()
-    }
-
-    fn sizes(bytes: &[usize]) -> Vec<usize> {
-        chunks(outgoing(bytes)).iter().map(Vec::len).collect()
-    }
-
-    #[test]
-    fn a_call_takes_ten_entries_and_256_kilobytes() {
-        assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&[1; 10]), [10]);
-        assert_eq!(sizes(&[1; 25]), [10, 10, 5]);
-        assert_eq!(sizes(&[MAX_BYTES, 1, MAX_BYTES - 1, 1]), [1, 2, 1]);
-        assert_eq!(sizes(&[MAX_BYTES / 2; 5]), [2, 2, 1]);
-    }
 }

@@ -121,10 +121,12 @@ impl Cloud {
             (None, None) if options.here => Tables::Embedded(Engine::in_memory_here()?),
             (None, None) => Tables::Embedded(Engine::in_memory()?),
         };
+        let queues = Arc::new(queues);
         let services = Arc::new(Services::new(
             tables,
             secrets,
             Bus::new(clock, options.history),
+            queues.clone(),
             Log::new(options.history),
         ));
         Ok(Cloud(Arc::new(Inner {
@@ -132,7 +134,7 @@ impl Cloud {
             services,
             options,
             dead_letters: Mutex::default(),
-            queues: Arc::new(queues),
+            queues,
             _lock: lock,
         })))
     }
@@ -199,6 +201,11 @@ impl Cloud {
     /// What functions were given up on with, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         lock(&self.0.dead_letters).clone()
+    }
+
+    /// The messages that are in a queue, the oldest first, each as JSON or as a text.
+    pub fn messages(&self, queue: &str) -> Result<Vec<Value>, Error> {
+        self.0.queues.messages(queue)
     }
 
     /// Deletes what has outlived its time to live and says how many items that were; AWS does so by itself.

@@ -26,6 +26,7 @@ use crate::bus::Bus;
 use crate::dynamodb::Engine;
 use crate::lock;
 use crate::network::{self, Lost, Passage, Past};
+use crate::queue::Queues;
 use crate::requests::{Log, Outcome, Service};
 use crate::secrets::{Refusal, Secrets};
 
@@ -98,6 +99,7 @@ pub(crate) struct Services {
     pub(crate) tables: Tables,
     pub(crate) secrets: Secrets,
     pub(crate) bus: Bus,
+    pub(crate) queues: Arc<Queues>,
     pub(crate) log: Log,
     faults: RwLock<Option<Faults>>,
     counts: Mutex<HashMap<(Service, String), usize>>,
@@ -106,11 +108,18 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    pub(crate) fn new(tables: Tables, secrets: Secrets, bus: Bus, log: Log) -> Self {
+    pub(crate) fn new(
+        tables: Tables,
+        secrets: Secrets,
+        bus: Bus,
+        queues: Arc<Queues>,
+        log: Log,
+    ) -> Self {
         Services {
             tables,
             secrets,
             bus,
+            queues,
             log,
             faults: RwLock::default(),
             counts: Mutex::default(),
@@ -393,6 +402,14 @@ impl Services {
                 "UnknownOperationException",
                 "The local event bus knows PutEvents only.",
             )),
+            Service::Sqs if operation == "SendMessage" => {
+                answered(json_answer(self.queues.send_message(&body)))
+            }
+            Service::Sqs => answered(error(
+                400,
+                "UnknownOperationException",
+                "The local queues know SendMessage only.",
+            )),
         }
     }
 }
@@ -458,7 +475,7 @@ pub(crate) fn real_client() -> Option<SharedHttpConnector> {
     default_connector(&settings, None)
 }
 
-/// Which operation of which service a request is for. All four services speak AWS's JSON protocol, whose requests carry
+/// Which operation of which service a request is for. All five services speak AWS's JSON protocol, whose requests carry
 /// this in a header.
 fn target(request: &HttpRequest) -> Option<(Service, String)> {
     let (service, operation) = request.headers().get("x-amz-target")?.split_once('.')?;
@@ -467,6 +484,7 @@ fn target(request: &HttpRequest) -> Option<(Service, String)> {
         "DynamoDBStreams_20120810" => Service::Streams,
         "secretsmanager" => Service::SecretsManager,
         "AWSEvents" => Service::EventBridge,
+        "AmazonSQS" => Service::Sqs,
         _ => return None,
     };
     Some((service, operation.to_owned()))

@@ -10,10 +10,12 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, params};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::cloud::{Cloud, DeadLetter};
+use crate::secrets::Refusal;
 use crate::stream::Pause;
 use crate::template::QueueMapping;
 use crate::{Error, lock};
@@ -78,6 +80,41 @@ impl Queues {
         self.change(sql, params![queue, body])?;
         self.sent.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// `SendMessage`, as a function asks for it.
+    pub(crate) fn send_message(&self, body: &[u8]) -> Result<Value, Refusal> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct SendMessage {
+            queue_url: String,
+            message_body: String,
+        }
+        let refused = |status, code, message: String| Refusal {
+            status,
+            code,
+            message,
+        };
+        let SendMessage {
+            queue_url,
+            message_body,
+        } = serde_json::from_slice(body)
+            .map_err(|error| refused(400, "ValidationException", error.to_string()))?;
+        // A queue is named by the last part of its URL; on this machine by its name alone.
+        let queue = queue_url.rsplit('/').next().unwrap_or_default();
+        self.send(queue, &message_body)
+            .map_err(|error| refused(500, "InternalError", error.to_string()))?;
+        Ok(json!({"MessageId": crate::random_id()}))
+    }
+
+    /// The messages in a queue, the oldest first.
+    pub(crate) fn messages(&self, queue: &str) -> Result<Vec<Value>, Error> {
+        let messages = self.visible(queue, i64::MAX, usize::MAX)?;
+        let body = |message: Message| {
+            let body = serde_json::from_str(&message.body);
+            body.unwrap_or_else(|_| json!(message.body))
+        };
+        Ok(messages.into_iter().map(body).collect())
     }
 
     /// What can be brought at a time in milliseconds, the oldest first.

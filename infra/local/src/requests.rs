@@ -20,6 +20,8 @@ pub enum Service {
     SecretsManager,
     /// EventBridge.
     EventBridge,
+    /// SQS, as far as functions send to it; Lambda's own reading is not among the requests.
+    Sqs,
 }
 
 /// One request a function made, as it arrived at the service; a retry of the SDK is a request of its own.

@@ -383,10 +383,14 @@ fn handler(
     match package(template, id)? {
         "publisher" => {
             let bus = template.environment(id, "BUS_NAME")?.to_owned();
-            let publisher = Arc::new(Publisher::new(cloud.config(), bus, store));
+            let dead_letters = template.environment(id, "DEAD_LETTERS_URL")?.to_owned();
+            let publisher = Publisher::new(cloud.config(), bus, dead_letters, store);
+            let publisher = Arc::new(publisher);
+            let function = template.functions.get(id);
+            let remaining = function.map(|of| of.timeout).unwrap_or_default();
             Ok(Arc::new(move |event| {
                 let publisher = publisher.clone();
-                Box::pin(async move { Ok(publisher.handle(event).await) })
+                Box::pin(async move { Ok(publisher.handle(event, remaining).await) })
             }))
         }
         "sweeper" => {

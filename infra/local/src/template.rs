@@ -5,6 +5,7 @@
 //! wrong here too, where a test sees it. Values that only CloudFormation knows are given their local names.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -41,6 +42,8 @@ pub struct Function {
     pub package: String,
     /// Its environment, with references resolved to local names.
     pub environment: BTreeMap<String, String>,
+    /// How long one invocation may take.
+    pub timeout: Duration,
 }
 
 /// The table, as `CreateTable` wants it.
@@ -439,9 +442,13 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+        let timeout = properties.get("Timeout").or(self.globals.get("Timeout"));
+        let timeout = timeout.map(|value| self.resolved(value));
         Ok(Function {
             package: package.to_owned(),
             environment,
+            // Lambda's own default.
+            timeout: Duration::from_secs(timeout.and_then(|value| value.as_u64()).unwrap_or(3)),
         })
     }
 

@@ -160,6 +160,7 @@ impl Store {
             key::uses(id),
             key::unfinished(id),
             key::limits(id),
+            key::parked(id),
         ]);
         // Members first: nothing but their groups leads to them.
         self.empty_groups(id, step).await?;

@@ -67,7 +67,24 @@ pub enum Error {
     Broken(#[source] Box<dyn StdError + Send + Sync>),
 }
 
+/// What DynamoDB did not answer, or answered with an error: another attempt may succeed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unanswered(Box<dyn StdError + Send + Sync>);
+
 impl Error {
+    /// Whether the same operation may succeed later although nothing is changed:
+    /// the table is busy or out of reach. What was read and is not understood
+    /// stays so.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Busy => true,
+            Self::Broken(source) => source.is::<Unanswered>(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn broken(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Broken(source.into())
     }
@@ -81,7 +98,7 @@ impl Error {
         if error.code().is_some_and(says_later) {
             Self::Busy
         } else {
-            Self::broken(error)
+            Self::broken(Unanswered(error.into()))
         }
     }
 }

@@ -25,8 +25,16 @@ pub const SOURCE: &str = "rollcall";
 /// How long an event item stays in the table, from which it can be sent again.
 const KEPT_DAYS: i64 = 30;
 
-/// The largest `detail` that is kept, in bytes. EventBridge takes entries of
-/// 256 KB ("Amazon EventBridge quotas"), which count a few names as well.
+/// The largest event that is announced, in bytes as EventBridge counts an entry
+/// ("Calculating Amazon EventBridge PutEvents event entry size"), and as many as
+/// one call takes. What is larger is shortened ([`Announcement`]).
+pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+
+/// What EventBridge counts for the time of an entry, in bytes.
+const TIME_BYTES: usize = 14;
+
+/// The largest `detail` that is kept, in bytes: with the members that it may
+/// name it stays below the 400 KB of an item.
 const MAX_DETAIL_BYTES: usize = 250 * 1024;
 
 /// How many members one event item names: with the event of the group it stays
@@ -493,9 +501,14 @@ pub struct EventItem {
     #[serde(default)]
     base_url: String,
     member: Option<String>,
+    expires: Option<i64>,
 }
 
-/// An event as the bus gets it.
+/// An event as the bus, the event log and webhooks show it.
+///
+/// One that is larger than [`MAX_EVENT_BYTES`] goes without `raw`, and if it
+/// still is, as a notice without `data` and `previous` that says where the
+/// resource can be read (`location`). `truncated` names what was left out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// What happened.
@@ -504,6 +517,71 @@ pub struct Announcement {
     pub time: Timestamp,
     /// The event's `detail`, as JSON.
     pub detail: String,
+}
+
+impl Announcement {
+    /// The size, in bytes as EventBridge counts it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        TIME_BYTES + SOURCE.len() + self.detail_type.as_str().len() + self.detail.len()
+    }
+
+    /// The event, shortened if it is too large.
+    fn fitting(self) -> Result<Self, serde_json::Error> {
+        if self.bytes() <= MAX_EVENT_BYTES {
+            return Ok(self);
+        }
+        let mut detail: Object = serde_json::from_str(&self.detail)?;
+        leave_out_raw(&mut detail);
+        let shorter = Self {
+            detail: Value::Object(detail.clone()).to_string(),
+            ..self
+        };
+        if shorter.bytes() <= MAX_EVENT_BYTES {
+            return Ok(shorter);
+        }
+        leave_out_data(&mut detail);
+        Ok(Self {
+            detail: Value::Object(detail).to_string(),
+            ..self
+        })
+    }
+}
+
+/// Takes the SCIM resources out of an event, and names them in `truncated`.
+fn leave_out_raw(detail: &mut Object) {
+    let mut left_out = vec![];
+    if let Some(Value::Object(data)) = detail.get_mut("data") {
+        if data.shift_remove("raw").is_some() {
+            left_out.push("data.raw".to_owned());
+        }
+        for (name, value) in data {
+            let raw = value.as_object_mut().and_then(|of| of.shift_remove("raw"));
+            if raw.is_some() {
+                left_out.push(format!("data.{name}.raw"));
+            }
+        }
+    }
+    detail.insert("truncated".to_owned(), json!(left_out));
+}
+
+/// Makes a notice of an event: what happened to which resource, and where that can be read in the admin API.
+fn leave_out_data(detail: &mut Object) {
+    let left_out: Vec<&str> = ["data", "previous"]
+        .into_iter()
+        .filter(|name| detail.shift_remove(*name).is_some())
+        .collect();
+    detail.insert("truncated".to_owned(), json!(left_out));
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let directory = text(detail.get("directory_id"));
+    let about = detail.get("resource").unwrap_or(&Value::Null);
+    let id = text(about.get("id"));
+    let location = match about.get("type").and_then(Value::as_str) {
+        Some("User") => format!("/v1/directories/{directory}/users/{id}"),
+        Some("Group") => format!("/v1/directories/{directory}/groups/{id}"),
+        _ => format!("/v1/directories/{directory}"),
+    };
+    detail.insert("location".to_owned(), json!(location));
 }
 
 /// A membership that an event item announces.
@@ -535,7 +613,14 @@ impl EventItem {
             added_groups: ids(item::ADDED_GROUPS),
             base_url: ids(item::BASE_URL),
             member: text(item::MEMBER),
+            expires: item::optional(item, item::EXPIRES)?,
         })
+    }
+
+    /// When the item may be deleted, in seconds since 1970.
+    #[must_use]
+    pub fn expires(&self) -> Option<i64> {
+        self.expires
     }
 
     /// What happened to the resource itself, if anything.
@@ -568,11 +653,16 @@ impl EventItem {
     /// When the detail is not one that this crate wrote.
     pub fn announcement(&self) -> Result<Option<Announcement>, serde_json::Error> {
         let time = self.time()?;
-        Ok(self.detail_type().map(|detail_type| Announcement {
-            detail_type,
-            time,
-            detail: self.detail.clone(),
-        }))
+        let announcement = self.detail_type().map(|detail_type| {
+            let detail = self.detail.clone();
+            Announcement {
+                detail_type,
+                time,
+                detail,
+            }
+            .fitting()
+        });
+        announcement.transpose()
     }
 
     /// The memberships that began and ended.
@@ -647,8 +737,10 @@ impl Store {
                 time: detail.time,
                 detail: Value::Object(own).to_string(),
             }
+            .fitting()
+            .map_err(Error::broken)
         });
-        Ok(announcements.collect())
+        announcements.collect()
     }
 
     async fn data_of(
@@ -697,7 +789,8 @@ impl MemberEvent {
     }
 
     /// Whose membership.
-    pub(crate) fn member(self) -> ResourceId {
+    #[must_use]
+    pub fn member(self) -> ResourceId {
         self.member
     }
 
@@ -706,5 +799,54 @@ impl MemberEvent {
             DetailType::GroupGroupAdded | DetailType::GroupGroupRemoved => &GROUP,
             _ => &USER,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announced(detail: &Value) -> Value {
+        let announcement = Announcement {
+            detail_type: DetailType::UserUpdated,
+            time: Timestamp::UNIX_EPOCH,
+            detail: detail.to_string(),
+        };
+        let shown = announcement.fitting().unwrap();
+        assert!(shown.bytes() <= MAX_EVENT_BYTES);
+        serde_json::from_str(&shown.detail).unwrap()
+    }
+
+    fn detail(data: usize, raw: usize, previous: usize) -> Value {
+        json!({
+            "id": "e", "directory_id": "d", "version": 2, "resource": {"type": "User", "id": "u"}, "changed": ["title"],
+            "data": {"id": "u", "title": "t".repeat(data), "raw": {"title": "t".repeat(raw)}},
+            "previous": {"title": "t".repeat(previous)},
+        })
+    }
+
+    #[test]
+    fn an_event_that_fits_stays_as_it_is() {
+        let empty = detail(0, 0, 0).to_string().len();
+        let names = TIME_BYTES + SOURCE.len() + "user.updated".len();
+        let most = MAX_EVENT_BYTES - empty - names;
+        let largest = detail(0, most, 0);
+        assert_eq!(announced(&largest), largest);
+        let shorter = announced(&detail(0, most + 1, 0));
+        assert_eq!(shorter["truncated"], json!(["data.raw"]));
+    }
+
+    #[test]
+    fn what_is_too_large_goes_without_raw_and_then_as_a_notice() {
+        let mut expected = detail(1_000, 0, 100_000);
+        let data = expected["data"].as_object_mut().unwrap();
+        data.shift_remove("raw");
+        expected["truncated"] = json!(["data.raw"]);
+        assert_eq!(announced(&detail(1_000, 200_000, 100_000)), expected);
+        let notice = json!({
+            "id": "e", "directory_id": "d", "version": 2, "resource": {"type": "User", "id": "u"}, "changed": ["title"],
+            "truncated": ["data", "previous"], "location": "/v1/directories/d/users/u",
+        });
+        assert_eq!(announced(&detail(200_000, 200_000, 100_000)), notice);
     }
 }

@@ -88,6 +88,16 @@ pub(crate) const DETAIL: &str = "detail";
 
 /// When a directory's bucket of work will be full again, in microseconds since 1970.
 pub(crate) const FULL: &str = "full";
+/// The event item that waits, or that is parked: its sort key.
+pub(crate) const EVENT: &str = "event";
+/// Before which of the events that an item holds a part of them ends.
+pub(crate) const TO: &str = "to";
+/// Which attempt to publish an event this is, or was.
+pub(crate) const ATTEMPT: &str = "attempt";
+/// Why an event cannot be published.
+pub(crate) const REASON: &str = "reason";
+/// The parked event that is tried once more: its sort key.
+pub(crate) const PARKED: &str = "parked";
 
 /// A directory, as JSON.
 pub(crate) const DIRECTORY: &str = "directory";
@@ -185,6 +195,14 @@ pub(crate) fn integer<N: std::str::FromStr>(item: &Item, name: &str) -> Result<N
         .ok_or_else(|| unreadable(item, &format!("number \"{name}\"")))
 }
 
+/// The number attribute `name`, if the item has it.
+pub(crate) fn optional<N: std::str::FromStr>(item: &Item, name: &str) -> Result<Option<N>, Error> {
+    match item.contains_key(name) {
+        true => integer(item, name).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// The id in the string attribute `name`.
 ///
 /// # Errors
@@ -237,12 +255,7 @@ pub(crate) fn from_stored(stored: &Stored) -> Item {
 }
 
 fn group_state(item: &Item) -> Result<GroupState, Error> {
-    let optional = |name: &str| -> Result<Option<u64>, Error> {
-        match item.contains_key(name) {
-            true => integer(item, name).map(Some),
-            false => Ok(None),
-        }
-    };
+    let optional = |name: &str| optional::<u64>(item, name);
     let staged = match item.contains_key(STAGED) {
         true => Some(Staged {
             by: text(item, STAGED)?.to_owned(),

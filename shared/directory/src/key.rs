@@ -20,6 +20,9 @@
 //! | work that takes several transactions: on a group, or after a user was deleted | `d#S` / id | GetItem, and the table's stream |
 //! | how often a group became a member of a group | `d#C` / `nesting` | GetItem |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
+//! | that events of a directory wait to be published | `d#E` / `~backlog` | the table's stream, and Query with those that wait |
+//! | which ones wait, in their order | `d#E` / `~backlog#` place | Query |
+//! | the events of a directory that cannot be published | `d#P` / event id, and `#` member or `#members` | Query |
 //! | when a token was last used | `d#T` / version of the secret | Query |
 //! | how much work a directory may still ask for | `d#L` / `work` | UpdateItem |
 //! | all directories | `DIRECTORIES` / `A#` id | Query, then the directories |
@@ -48,6 +51,11 @@ pub(crate) const SK: &str = "SK";
 /// How the partition key of every event item ends, and of no other: the
 /// stream mapping in `template.yaml` filters by it.
 const EVENTS: &str = "#E";
+
+/// The sort key of what says that events of a directory wait to be published.
+/// The ids of events begin with a digit of their time, so it comes after all of
+/// them, and the stream mapping in `template.yaml` tells the two apart.
+const BACKLOG: &str = "~backlog";
 
 /// The index of member rows by member. It is read for `user.groups` and for
 /// the ends of memberships, and by nothing that must be consistent at once.
@@ -174,6 +182,30 @@ impl Key {
         Self {
             pk: events(directory),
             sk: event.to_string(),
+        }
+    }
+
+    /// That events of a directory wait to be published.
+    pub(crate) fn backlog(directory: DirectoryId) -> Self {
+        Self {
+            pk: events(directory),
+            sk: BACKLOG.to_owned(),
+        }
+    }
+
+    /// An event item of a directory that waits at a place.
+    pub(crate) fn waiting(directory: DirectoryId, place: &str) -> Self {
+        Self {
+            pk: events(directory),
+            sk: format!("{BACKLOG}#{place}"),
+        }
+    }
+
+    /// An event of a directory that cannot be published.
+    pub(crate) fn parked(directory: DirectoryId, name: &str) -> Self {
+        Self {
+            pk: parked(directory),
+            sk: name.to_owned(),
         }
     }
 
@@ -324,6 +356,31 @@ pub(crate) fn events(directory: DirectoryId) -> String {
     format!("{directory}{EVENTS}")
 }
 
+/// The directory whose events are in a partition.
+pub(crate) fn directory_of_events(partition: &str) -> Option<DirectoryId> {
+    partition.strip_suffix(EVENTS)?.parse().ok()
+}
+
+/// The sort keys between which the backlog of a directory stands, itself first.
+pub(crate) fn backlog_range() -> (&'static str, &'static str) {
+    (BACKLOG, "~backlog~")
+}
+
+/// Where an event item waits that has this sort key in the backlog.
+pub(crate) fn place_of(sort_key: &str) -> Option<&str> {
+    sort_key.strip_prefix(BACKLOG)?.strip_prefix('#')
+}
+
+/// Whether this is the sort key of a directory's backlog itself.
+pub(crate) fn is_backlog(sort_key: &str) -> bool {
+    sort_key == BACKLOG
+}
+
+/// The partition of a directory's events that cannot be published.
+pub(crate) fn parked(directory: DirectoryId) -> String {
+    format!("{directory}#P")
+}
+
 /// The partition of a directory's resources of one kind.
 pub(crate) fn resources(directory: DirectoryId, letter: &str) -> String {
     format!("{directory}#{letter}")
@@ -427,6 +484,9 @@ mod tests {
             Key::deletion(d, g),
             Key::unfinished(d, g),
             Key::nesting(d),
+            Key::backlog(d),
+            Key::waiting(d, "7"),
+            Key::parked(d, &format!("{e}#{u}")),
             Key::used(d, "v"),
             Key::work(d),
             Key::repeat("ci", "1"),
@@ -463,6 +523,9 @@ mod tests {
                 "d#M#g / deleted",
                 "d#S / g",
                 "d#C / nesting",
+                "d#E / ~backlog",
+                "d#E / ~backlog#7",
+                "d#P / e#u",
                 "d#T / v",
                 "d#L / work",
                 "DIRECTORIES / R#request",

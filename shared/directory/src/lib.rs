@@ -7,6 +7,7 @@
 //! deletes what was in a directory that goes.
 //! It knows nothing of HTTP, and it reads no clock: the time is an argument.
 
+mod backlog;
 mod batch;
 mod change;
 mod cursor;
@@ -26,6 +27,7 @@ mod kind;
 mod known;
 mod members;
 mod memberships;
+mod parked;
 mod query;
 mod reading;
 mod resources;
@@ -38,6 +40,7 @@ mod user;
 mod webhook;
 mod work;
 
+pub use backlog::{Attempt, Backlog, Published, Span, Waiting};
 pub use cursor::CURSOR_TIMEOUT;
 pub use deletion::{QUIET, Swept};
 pub use directories::{Creation, Directories, Place, REPEATABLE, Repeatable, Scope};
@@ -47,7 +50,9 @@ pub use directory::{
     Status, Types, wrong_name,
 };
 pub use error::{Error, Invalid};
-pub use event::{Announcement, DetailType, EventItem, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
+pub use event::{
+    Announcement, DetailType, EventItem, MAX_EVENT_BYTES, MEMBERS_AT_ONCE, MemberEvent, SOURCE,
+};
 pub use event_log::{EventPage, EventPlace, EventsAsked, HELD_BACK};
 pub use group::{ACTIONS, Group};
 pub use id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
@@ -55,6 +60,7 @@ pub use item::Unreadable;
 pub use kind::MAX_POINTERS;
 pub use members::{Member, Members};
 pub use memberships::{Memberships, too_many_groups};
+pub use parked::{Parked, ParkedList};
 pub use query::{Found, Query};
 pub use reading::{Listed, MemberData, Part, Wanted};
 pub use resources::MAX_DOCUMENT_BYTES;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use serde_json::Value;
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::admin::{Access, Admin, path, string};
@@ -13,7 +14,10 @@ use super::output::{Output, error, note, plain};
 const EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Events {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The directory's id; may be left out if there is one directory only
     #[arg(value_name = "DIRECTORY")]
     directory: Option<String>,
@@ -33,6 +37,101 @@ pub(crate) struct Events {
     access: Access,
 }
 
+/// What is done about events that cannot be published.
+#[derive(Subcommand)]
+enum Command {
+    /// Show the events of a directory that cannot be published, with the reasons
+    Parked(Parked),
+    /// Publish the events once more that could not be published
+    Redrive(Redrive),
+}
+
+#[derive(Args)]
+struct Parked {
+    /// The directory's id; may be left out if there is one directory only
+    #[arg(value_name = "DIRECTORY")]
+    directory: Option<String>,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Args)]
+struct Redrive {
+    /// Those of this directory; may be left out if there is one directory only
+    #[arg(long, value_name = "ID")]
+    directory: Option<String>,
+    /// Those of all directories
+    #[arg(long, conflicts_with = "directory")]
+    all: bool,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// The columns of the list of parked events.
+const PARKED: [(&str, &str); 4] = [
+    ("EVENT", "/id"),
+    ("MEMBER", "/member"),
+    ("ATTEMPTS", "/attempts"),
+    ("REASON", "/reason"),
+];
+
+impl Parked {
+    async fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let admin = self.access.admin()?;
+        let directory = admin.directory(self.directory.as_deref()).await?;
+        let path = path(&["directories", &directory, "events", "parked"]);
+        admin
+            .list(&path, &[], &PARKED, self.access.json, output)
+            .await
+    }
+}
+
+impl Redrive {
+    async fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let admin = self.access.admin()?;
+        let mut after: Option<String> = None;
+        loop {
+            let (directories, next) = match self.all {
+                false => {
+                    let one = admin.directory(self.directory.as_deref()).await?;
+                    (vec![one], None)
+                }
+                true => {
+                    let page = admin.page("/directories", &[], after.as_deref()).await?;
+                    let ids = page.items.iter().filter_map(|of| string(of, "/id"));
+                    (ids.collect(), page.next)
+                }
+            };
+            for directory in directories {
+                let events = redriven(&admin, &directory).await?;
+                let line = match self.access.json {
+                    true => json!({"directory_id": directory, "events": events}).to_string(),
+                    false => format!("{directory}  {events} parked events are published once more"),
+                };
+                output.line(&line)?;
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Has all parked events of a directory published once more, and says how many.
+async fn redriven(admin: &Admin, directory: &str) -> Result<u64, Failure> {
+    let base = path(&["directories", directory, "events", "redrive"]);
+    let (mut events, mut address) = (0, format!("{base}?limit=200"));
+    loop {
+        let answer = admin.send(Method::POST, &address, &json!({})).await?;
+        events += answer.get("events").and_then(Value::as_u64).unwrap_or(0);
+        match string(&answer, "/next_cursor") {
+            Some(next) => address = format!("{base}?limit=200&cursor={next}"),
+            None => return Ok(events),
+        }
+    }
+}
+
 /// What is done with the events that are there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Past {
@@ -41,7 +140,12 @@ enum Past {
 }
 
 impl Events {
-    pub(super) async fn run(self, output: &mut Output) -> Result<(), Failure> {
+    pub(super) async fn run(mut self, output: &mut Output) -> Result<(), Failure> {
+        match self.command.take() {
+            Some(Command::Parked(parked)) => return parked.run(output).await,
+            Some(Command::Redrive(redrive)) => return redrive.run(output).await,
+            None => {}
+        }
         let admin = self.access.admin()?;
         let directory = admin.directory(self.directory.as_deref()).await?;
         let past = match self.new {
@@ -241,6 +345,51 @@ mod tests {
         );
         let deleted = json!({"id": "2", "type": "directory.deleted", "time": "t", "detail": {}});
         assert_eq!(line(&deleted), "t  directory.deleted   event 2");
+    }
+
+    #[tokio::test]
+    async fn parked_events_are_listed_and_redriven_to_the_last() {
+        let parked = async || {
+            Json(
+                json!({"data": [{"id": "e1", "member": "u1", "attempts": 2, "reason": "why"}], "next_cursor": null}),
+            )
+        };
+        let redrive = async |RawQuery(query): RawQuery| -> Json<Value> {
+            Json(match query.as_deref().unwrap() {
+                "limit=200" => json!({"events": 200, "next_cursor": "a"}),
+                "limit=200&cursor=a" => json!({"events": 3, "next_cursor": null}),
+                other => panic!("{other}"),
+            })
+        };
+        let all = async || Json(json!({"data": [{"id": "d1"}], "next_cursor": null}));
+        let router = Router::new()
+            .route("/v1/directories", get(all))
+            .route("/v1/directories/d1/events/parked", get(parked))
+            .route(
+                "/v1/directories/d1/events/redrive",
+                axum::routing::post(redrive),
+            );
+        let url = served(router).await;
+        let run = async |line: &[&str]| -> Vec<String> {
+            let line = [&["events"], line, &["--url", &url, "--key", "k"]].concat();
+            let written = Written::default();
+            let mut output = Output::to(written.clone());
+            let events = Line::try_parse_from(line).unwrap().events;
+            events.run(&mut output).await.unwrap();
+            written.lines()
+        };
+        let lines = run(&["parked", "d1"]).await;
+        assert!(
+            lines[1].contains("e1") && lines[1].contains("why"),
+            "{lines:?}"
+        );
+        let expected = [r#"{"directory_id":"d1","events":203}"#];
+        assert_eq!(
+            run(&["redrive", "--directory", "d1", "--json"]).await,
+            expected
+        );
+        assert_eq!(run(&["redrive", "--all", "--json"]).await, expected);
+        assert_eq!(run(&["redrive", "--json"]).await, expected);
     }
 
     #[tokio::test]
