@@ -901,30 +901,40 @@ Resources:
                 let statements = policy.pointer("/PolicyDocument/Statement");
                 for statement in statements.and_then(Value::as_array).unwrap() {
                     if statement["Action"].to_string().contains("secretsmanager") {
-                        let secrets = reader.text(&statement["Resource"]).unwrap();
-                        // What is referred to has its name here, and its ARN in the cloud.
-                        let name = secrets.split(":secret:").last().unwrap();
-                        let of_role: &mut Vec<String> = reached.entry(id.as_str()).or_default();
-                        of_role.push(name.to_owned());
+                        let secrets = match &statement["Resource"] {
+                            Value::Array(all) => all.clone(),
+                            one => vec![one.clone()],
+                        };
+                        for secret in &secrets {
+                            let secret = reader.text(secret).unwrap();
+                            // What is referred to has its name here, and its ARN in the cloud.
+                            let name = secret.split(":secret:").last().unwrap();
+                            let of_role: &mut Vec<String> = reached.entry(id.as_str()).or_default();
+                            of_role.push(name.to_owned());
+                        }
                     }
                 }
             }
         }
-        let of_directories = "rollcall/????????-????-????-????-????????????-??????".to_owned();
-        let scim = vec![of_directories.clone()];
+        // A secret that is not there is judged by its bare name.
+        let of_directories = ["-??????", ""]
+            .map(|suffix| format!("rollcall/????????-????-????-????-????????????{suffix}"));
+        let scim = of_directories.to_vec();
         let webhooks = |more: &str| format!("rollcall/webhooks{more}");
         let expected = BTreeMap::from([
             ("BulkRole", scim.clone()),
             (
                 "DirectoriesRole",
-                vec![
-                    of_directories,
-                    "rollcall/admin/*".to_owned(),
-                    webhooks("-??????"),
-                ],
+                of_directories
+                    .iter()
+                    .cloned()
+                    .chain(["rollcall/admin/*".to_owned(), webhooks("-??????")])
+                    .collect(),
             ),
             ("DiscoveryRole", scim.clone()),
             ("GroupsRole", scim.clone()),
+            // Those of directories that are deleted, which it deletes.
+            ("SweeperRole", scim.clone()),
             ("UsersRole", scim),
             ("WebhooksRole", vec![webhooks("")]),
         ]);
