@@ -282,7 +282,8 @@ async fn a_group_too_large_for_one_answer_is_read_in_pages() {
     // Adding one more is answered without them, and so is a rename.
     let rename = json!([{"op": "replace", "path": "displayName", "value": "larger"}]);
     world.patch(&large, rename).await.expect(204);
-    let page = "/Users?filter=groups.value%20eq%20%22{id}%22&startIndex=1&count=200&attributes=userName";
+    let page =
+        "/Users?filter=groups.value%20eq%20%22{id}%22&startIndex=1&count=200&attributes=userName";
     let page = world
         .get(&page.replace("{id}", id))
         .await
