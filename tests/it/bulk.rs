@@ -556,7 +556,7 @@ async fn b2_what_cannot_be_taken_back_is_said() {
         .await;
     world.cloud.clear_faults();
     assert_eq!(statuses(&outcomes), ["409", "409"]);
-    assert!(detail(&outcomes[0]).ends_with("could not be taken back: delete it."));
+    assert!(detail(&outcomes[0]).ends_with("is deleted within minutes."));
     let path = format!("/Users/{}", id(&outcomes[0]));
     world.delete(&path).await.expect(204);
 }

@@ -313,7 +313,7 @@ async fn a_group_too_large_for_one_answer_is_read_in_pages() {
     );
     world.get("/Groups?startIndex=2").await.expect(400);
     // A page of both types that has room for its users only leads on to the group.
-    let both = "/?filter=userName%20eq%20%22ann%22%20or%20displayName%20eq%20%22large%22&cursor=";
+    let both = "/?filter=userName%20eq%20%22ann%22%20or%20displayName%20eq%20%22larger%22&cursor=";
     let page = world.get(both).await.expect(200).json();
     assert_eq!(page["itemsPerPage"], 1);
     let next = page["nextCursor"].as_str().unwrap();

@@ -21,6 +21,7 @@ mod reading;
 mod runner;
 mod schemas;
 mod simulate;
+mod simulation;
 mod sizes;
 mod tokens;
 mod transcript;

@@ -83,6 +83,7 @@ impl Sender {
         operation: &BulkOperation,
         id: &str,
         data: Option<Value>,
+        ids: fn(ResourceId) -> Ids,
     ) -> Result<Call, Error> {
         let target = operation.target()?;
         let endpoint = target.endpoint();
@@ -90,7 +91,7 @@ impl Sender {
         let (gateway, below, location) = match target {
             Target::New { .. } => {
                 let id: ResourceId = id.parse().map_err(|_| no_address())?;
-                let gateway = self.gateway.with_ids(Ids::from_fn(move || id));
+                let gateway = self.gateway.with_ids(ids(id));
                 (gateway, endpoint.to_owned(), None)
             }
             Target::Resource { .. } => {

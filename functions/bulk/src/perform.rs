@@ -28,7 +28,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::Response;
-use directory::{Circle, ResourceId};
+use directory::{Circle, Ids, ResourceId};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gateway::{Error, Gateway, JsonBytes, Working, object, size};
 use http::StatusCode;
@@ -346,7 +346,12 @@ impl<'a> Bulk<'a> {
             },
         };
         let data = operation.resolve(&id_of)?;
-        self.sender.call(operation, &id, data)
+        // Only users of a circle may be there already, under the ids of the same request before.
+        let ids = match circle.contains(&index) {
+            true => Ids::repeated,
+            false => Ids::one,
+        };
+        self.sender.call(operation, &id, data, ids)
     }
 
     /// Performs operations that refer to each other, all of them or none.

@@ -147,16 +147,41 @@ impl ResourceId {
 
 /// Where the ids of new resources come from: random, unless a test wants them in an order.
 #[derive(Clone)]
-pub struct Ids(Arc<dyn Fn() -> ResourceId + Send + Sync>);
+pub struct Ids {
+    next: Arc<dyn Fn() -> ResourceId + Send + Sync>,
+    repeat: bool,
+}
 
 impl Ids {
     /// Ids that `next` gives, each once.
     pub fn from_fn(next: impl Fn() -> ResourceId + Send + Sync + 'static) -> Self {
-        Self(Arc::new(next))
+        Self {
+            next: Arc::new(next),
+            repeat: false,
+        }
+    }
+
+    /// This id.
+    #[must_use]
+    pub fn one(id: ResourceId) -> Self {
+        Self::from_fn(move || id)
+    }
+
+    /// This id, for what may be there already under it: the same request before has created it.
+    #[must_use]
+    pub fn repeated(id: ResourceId) -> Self {
+        Self {
+            next: Arc::new(move || id),
+            repeat: true,
+        }
+    }
+
+    pub(crate) fn repeat(&self) -> bool {
+        self.repeat
     }
 
     pub(crate) fn next(&self) -> ResourceId {
-        (self.0)()
+        (self.next)()
     }
 }
 

@@ -61,7 +61,7 @@ impl Store {
                     backoff.wait().await?;
                 }
                 // Its own pointers refuse a repeat of what was created already.
-                Err(refused @ Error::Uniqueness { .. }) => {
+                Err(refused @ Error::Uniqueness { .. }) if self.repeats_ids() => {
                     return self.created(caller, kind, &new).await?.ok_or(refused);
                 }
                 Err(error) => return Err(error),

@@ -158,6 +158,11 @@ impl Store {
         Self { ids, ..self }
     }
 
+    /// Whether a new resource may get the id of one that is there: that of the same request before.
+    pub(crate) fn repeats_ids(&self) -> bool {
+        self.ids.repeat()
+    }
+
     /// The same with transactions of at most so many actions: fewer than DynamoDB takes make a change of a small group
     /// go the way of a large one. At least 12 are needed.
     #[must_use]

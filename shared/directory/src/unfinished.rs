@@ -22,7 +22,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::change::{
-    Change, Condition, NotCommitted, Refused, patiently, patiently_updated, set_expression,
+    Backoff, Change, Condition, NotCommitted, Refused, patiently, patiently_updated, set_expression,
 };
 use crate::directory::{Caller, Status};
 use crate::error::Error;
@@ -185,13 +185,26 @@ impl Store {
 
     /// Deletes a note, unless it was written again since.
     async fn forget(&self, unfinished: Unfinished, due: i64) -> Result<(), Error> {
-        let mut change = Change::default();
         let condition = Condition::Due(due);
-        change.delete(unfinished.note(), condition, Refused::Changed);
-        match change.commit(self).await {
-            Ok(()) | Err(NotCommitted::Refused(_)) => Ok(()),
-            Err(NotCommitted::Contended) => Err(Error::Busy),
-            Err(NotCommitted::Broken(error)) => Err(error),
+        self.commit_note(|change| {
+            change.delete(unfinished.note(), condition.clone(), Refused::Changed);
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Commits a change of a note, again while others hinder it; false when its condition does not hold.
+    async fn commit_note(&self, write: impl Fn(&mut Change)) -> Result<bool, Error> {
+        let mut backoff = Backoff::new();
+        loop {
+            let mut change = Change::default();
+            write(&mut change);
+            match change.commit(self).await {
+                Ok(()) => return Ok(true),
+                Err(NotCommitted::Refused(_)) => return Ok(false),
+                Err(NotCommitted::Contended) => backoff.wait().await?,
+                Err(NotCommitted::Broken(error)) => return Err(error),
+            }
         }
     }
 
@@ -371,15 +384,10 @@ impl Store {
     ///
     /// [`Error::Busy`] and [`Error::Broken`].
     pub async fn end_circle(&self, circle: Circle) -> Result<bool, Error> {
-        let mut change = Change::default();
-        let condition = Condition::Standing;
-        change.delete(circle.0.note(), condition, Refused::Changed);
-        match change.commit(self).await {
-            Ok(()) => Ok(true),
-            Err(NotCommitted::Refused(_)) => Ok(false),
-            Err(NotCommitted::Contended) => Err(Error::Busy),
-            Err(NotCommitted::Broken(error)) => Err(error),
-        }
+        self.commit_note(|change| {
+            change.delete(circle.0.note(), Condition::Standing, Refused::Changed);
+        })
+        .await
     }
 
     /// Deletes those of a circle who were created, and then its note. Nobody else ends it from here on.
@@ -435,15 +443,13 @@ impl Store {
         note: &Item,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut change = Change::default();
         let mark = Item::from([(item::UNDOING.to_owned(), item::string("yes"))]);
-        change.set(unfinished.note(), mark, &[], Condition::Present);
-        match change.commit(self).await {
-            Ok(()) => {}
+        let marked = self.commit_note(|change| {
+            change.set(unfinished.note(), mark.clone(), &[], Condition::Present);
+        });
+        if !marked.await? {
             // It has come to its end.
-            Err(NotCommitted::Refused(_)) => return Ok(()),
-            Err(NotCommitted::Contended) => return Err(Error::Busy),
-            Err(NotCommitted::Broken(error)) => return Err(error),
+            return Ok(());
         }
         for id in item::parse_ids(item::text(note, item::CIRCLE)?)? {
             match self.delete_user(caller, id, &Precondition::None, now).await {
@@ -451,13 +457,9 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let mut change = Change::default();
-        change.remove(unfinished.note());
-        match change.commit(self).await {
-            Ok(()) => Ok(()),
-            Err(NotCommitted::Broken(error)) => Err(error),
-            Err(_) => Err(Error::Busy),
-        }
+        self.commit_note(|change| change.remove(unfinished.note()))
+            .await?;
+        Ok(())
     }
 }
 
