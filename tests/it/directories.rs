@@ -415,7 +415,7 @@ async fn a_creation_that_died_is_finished_by_the_next_request() {
             },
             _ => Fault::Pass,
         });
-    world.create("k", &new("acme", "crm")).await.expect(500);
+    world.create("k", &new("acme", "crm")).await.expect(503);
     world.cloud.clear_faults();
     let created = world
         .create("k", &new("acme", "crm"))

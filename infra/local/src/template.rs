@@ -881,7 +881,7 @@ Resources:
         assert!(template.mappings.iter().all(reported));
     }
 
-    /// Which secrets each role may read: the SCIM functions those of directories, and nobody but the admin API its keys.
+    /// Which secrets each role may reach: the SCIM functions and the sweeper those of directories, and nobody but the admin API its keys.
     #[test]
     fn no_role_but_that_of_the_admin_api_reaches_admin_keys() {
         let yaml = Yaml::load_from_str(DEPLOYED).unwrap();
@@ -894,30 +894,42 @@ Resources:
                 let statements = policy.pointer("/PolicyDocument/Statement");
                 for statement in statements.and_then(Value::as_array).unwrap() {
                     if statement["Action"].to_string().contains("secretsmanager") {
-                        let secrets = reader.text(&statement["Resource"]).unwrap();
-                        // What is referred to has its name here, and its ARN in the cloud.
-                        let name = secrets.split(":secret:").last().unwrap();
-                        let of_role: &mut Vec<String> = reached.entry(id.as_str()).or_default();
-                        of_role.push(name.to_owned());
+                        let resources = match &statement["Resource"] {
+                            Value::Array(resources) => resources.clone(),
+                            one => vec![one.clone()],
+                        };
+                        for resource in resources {
+                            let secrets = reader.text(&resource).unwrap();
+                            // What is referred to has its name here, and its ARN in the cloud.
+                            let name = secrets.split(":secret:").last().unwrap();
+                            let of_role: &mut Vec<String> = reached.entry(id.as_str()).or_default();
+                            of_role.push(name.to_owned());
+                        }
                     }
                 }
             }
         }
-        let of_directories = "rollcall/????????-????-????-????-????????????-??????".to_owned();
-        let scim = vec![of_directories.clone()];
+        // With what Secrets Manager puts after the name of a secret that is there. Names of admin keys have no hyphen.
+        let of_directories = "rollcall/????????-????-????-????-????????????";
+        let scim = vec![
+            format!("{of_directories}-??????"),
+            of_directories.to_owned(),
+        ];
         let webhooks = |more: &str| format!("rollcall/webhooks{more}");
         let expected = BTreeMap::from([
             ("BulkRole", scim.clone()),
             (
                 "DirectoriesRole",
                 vec![
-                    of_directories,
+                    format!("{of_directories}-??????"),
+                    of_directories.to_owned(),
                     "rollcall/admin/*".to_owned(),
                     webhooks("-??????"),
                 ],
             ),
             ("DiscoveryRole", scim.clone()),
             ("GroupsRole", scim.clone()),
+            ("SweeperRole", scim.clone()),
             ("UsersRole", scim),
             ("WebhooksRole", vec![webhooks("")]),
         ]);
