@@ -3,8 +3,8 @@
 
 use axum::response::{IntoResponse, Response};
 use directory::Invalid;
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -25,8 +25,8 @@ pub struct Problem {
     status: u16,
     detail: String,
     wrong: Vec<Wrong>,
-    /// A header that this problem calls for.
-    header: Option<(HeaderName, HeaderValue)>,
+    /// A header that this problem calls for, its name in lower case.
+    header: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
@@ -84,7 +84,7 @@ impl Problem {
             ),
         };
         Self {
-            header: Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge))),
+            header: Some(("www-authenticate", challenge)),
             ..Self::new(401, detail)
         }
     }
@@ -125,7 +125,7 @@ impl From<Error> for Problem {
                 Self::new(503, "Secrets cannot be read right now. Try again.")
             }
             Error::ContentCoding => Self {
-                header: Some((ACCEPT_ENCODING, ACCEPTED_CODING)),
+                header: Some(("accept-encoding", ACCEPTED_CODING)),
                 ..Self::new(415, CONTENT_CODING)
             },
             Error::Scim(error) => Self::new(error.status(), error.to_string()),
@@ -174,7 +174,7 @@ impl IntoResponse for Problem {
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(CONTENT_TYPE, media_type);
         if let Some((name, value)) = self.header {
-            headers.insert(name, value);
+            headers.insert(name, HeaderValue::from_static(value));
         }
         if matches!(self.status, 429 | 503) {
             headers.insert(RETRY_AFTER, RETRY_SECONDS.into());

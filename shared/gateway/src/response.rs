@@ -65,7 +65,7 @@ pub(crate) const CONTENT_CODING: &str =
     "The body is compressed, as its Content-Encoding says. Send it as it is, without that header.";
 
 /// The content codings that a body may have (RFC 9110 §15.5.16).
-pub(crate) const ACCEPTED_CODING: HeaderValue = HeaderValue::from_static("identity");
+pub(crate) const ACCEPTED_CODING: &str = "identity";
 
 impl Error {
     pub(crate) fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -221,7 +221,7 @@ impl IntoResponse for Error {
                 headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
             }
             Self::ContentCoding => {
-                headers.insert(ACCEPT_ENCODING, ACCEPTED_CODING);
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODING));
             }
             Self::TooFast { retry_after, .. } => {
                 headers.insert(RETRY_AFTER, (*retry_after).into());
