@@ -271,7 +271,7 @@ impl CustomSchema {
             Extends::Group => (&mut types.group, &types.user),
             Extends::Other(text) => {
                 return Err(scim::Error::invalid_value(
-                    &format!("{place}.resourceType"),
+                    format!("{place}.resourceType"),
                     format_args!("\"{text}\" is not known; it must be User or Group"),
                 ));
             }
