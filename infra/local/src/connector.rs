@@ -351,7 +351,7 @@ impl Services {
         if let Some((first, rest)) = halves {
             tokio::time::sleep(later).await;
             if let Some(second) = ask(&rest).await {
-                let joined = network::join(first, second).to_string();
+                let joined = network::join(&first, second).to_string();
                 return answered(response(200, joined.into_bytes()));
             }
         }

@@ -202,38 +202,45 @@ pub(crate) fn rest(input: &Value, answer: &Value) -> Option<(Vec<Value>, Value)>
     let items = answer.get("Items")?.as_array()?;
     let kept: Vec<Value> = items.iter().take(items.len() / 2).cloned().collect();
     let last = kept.last()?;
-    let mut rest = input.clone();
-    rest["ExclusiveStartKey"] = json!({"PK": last.get("PK")?, "SK": last.get("SK")?});
+    let mut rest = input.as_object()?.clone();
+    let start = json!({"PK": last.get("PK")?, "SK": last.get("SK")?});
+    rest.insert("ExclusiveStartKey".to_owned(), start);
     if let Some(limit) = input.get("Limit").and_then(Value::as_u64) {
-        rest["Limit"] = json!(limit.checked_sub(kept.len() as u64)?.max(1));
+        let left = limit.checked_sub(kept.len() as u64)?.max(1);
+        rest.insert("Limit".to_owned(), json!(left));
     }
-    Some((kept, rest))
+    Some((kept, Value::Object(rest)))
 }
 
 /// Two answers as one.
-pub(crate) fn join(first: Value, second: Value) -> Value {
-    let mut joined = second;
-    match (first.get("Items"), joined.get("Items")) {
-        (Some(Value::Array(one)), Some(Value::Array(other))) => {
-            let items: Vec<Value> = one.iter().chain(other).cloned().collect();
-            joined["Count"] = json!(items.len());
-            joined["ScannedCount"] = json!(items.len());
-            joined["Items"] = Value::Array(items);
+pub(crate) fn join(first: &Value, second: Value) -> Value {
+    let Value::Object(mut joined) = second else {
+        return second;
+    };
+    let both = |one: Option<&Value>, other: Option<&Value>| -> Vec<Value> {
+        elements(one).chain(elements(other)).cloned().collect()
+    };
+    if first.get("Items").is_some() {
+        let items = both(first.get("Items"), joined.get("Items"));
+        for (name, value) in [
+            ("Count", json!(items.len())),
+            ("ScannedCount", json!(items.len())),
+            ("Items", Value::Array(items)),
+        ] {
+            joined.insert(name.to_owned(), value);
         }
-        _ => {
-            let tables = first.get("Responses").and_then(Value::as_object);
-            for (table, items) in tables.into_iter().flatten() {
-                let all: Vec<Value> = elements(Some(items))
-                    .chain(elements(
-                        joined.pointer("/Responses").and_then(|all| all.get(table)),
-                    ))
-                    .cloned()
-                    .collect();
-                joined["Responses"][table] = Value::Array(all);
-            }
+    } else if let Some(Value::Object(tables)) = joined.get_mut("Responses") {
+        for (table, items) in first
+            .get("Responses")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            let all = both(Some(items), tables.get(table));
+            tables.insert(table.clone(), Value::Array(all));
         }
     }
-    joined
+    Value::Object(joined)
 }
 
 fn elements(list: Option<&Value>) -> impl Iterator<Item = &Value> {

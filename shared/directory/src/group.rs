@@ -275,6 +275,10 @@ impl Nesting {
 }
 
 /// What became of an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is made once and taken apart at once"
+)]
 pub(crate) enum Attempt {
     Done(Group),
     /// It is worth deciding again at once.
