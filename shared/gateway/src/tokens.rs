@@ -614,6 +614,9 @@ impl Tokens {
     async fn read(&self, id: DirectoryId) -> Result<Option<Known>, Error> {
         let directory = match self.store.directory(id).await {
             Err(directory::Error::Broken(error)) => return Err(Error::Unavailable(error)),
+            Err(error @ directory::Error::Unreadable(_)) => {
+                return Err(Error::Unavailable(error.into()));
+            }
             read => read?,
         };
         let standing = |directory: &Directory| directory.status != Status::Deleting;
