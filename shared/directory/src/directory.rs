@@ -859,6 +859,10 @@ mod tests {
             stored["settings"]["schemas"] = schemas;
             if let Ok(read) = Directory::from_stored(&stored.to_string(), 1) {
                 let kept = serde_json::to_value(&read).unwrap();
+                for schema in stored["settings"]["schemas"].as_array_mut().unwrap() {
+                    let schema = schema.as_object_mut().unwrap();
+                    schema.entry("required").or_insert(json!(false));
+                }
                 assert_eq!(kept["settings"], stored["settings"]);
             }
         }
