@@ -543,6 +543,32 @@ where
     }
 }
 
+impl Store {
+    /// Sets attributes of an item and removes others, on a condition; false when it does not hold. A repeat after a lost
+    /// answer is to be covered by the condition.
+    pub(crate) async fn set_attributes(
+        &self,
+        key: Key,
+        item: Item,
+        remove: &[&str],
+        condition: Condition,
+    ) -> Result<bool, Error> {
+        let condition = condition.expression();
+        let (mut names, mut values) = (condition.names, condition.values.unwrap_or_default());
+        let expression = set_expression(item, remove, &mut names, &mut values);
+        let request = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(key.attributes()))
+            .update_expression(expression)
+            .condition_expression(condition.text)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values));
+        patiently_updated(|| request.clone().send()).await
+    }
+}
+
 /// As [`patiently`], for an update on a condition; false when it does not hold.
 pub(crate) async fn patiently_updated<T, F>(send: impl Fn() -> F) -> Result<bool, Error>
 where

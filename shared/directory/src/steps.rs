@@ -11,7 +11,7 @@
 //! If the connection of a write breaks, which may then be carried out later, the mark stays until the lease is over, though
 //! the change is made: a row that came after a later change would be a member whom nobody added.
 //!
-//! Whoever dies on the way leaves the mark. When the lease is over the next one
+//! A writer that is interrupted leaves the mark. When the lease is over the next one
 //! who changes the group takes it over, or, if nobody does, the sweeper (`unfinished.rs`): up to step 3 the rows are deleted, so that no version is ever used
 //! for two changes; from step 4 on the deletions are finished. A group that is
 //! created with many members has no mark yet: see `Store::create_in_steps`.
@@ -22,9 +22,7 @@ use jiff::Timestamp;
 use scim::Resource;
 
 use crate::batch::{Attempts, Deadline};
-use crate::change::{
-    Backoff, Change, Condition, NotCommitted, Refused, patiently_updated, set_expression,
-};
+use crate::change::{Backoff, Change, Condition, NotCommitted, Refused};
 use crate::directory::Caller;
 use crate::error::Error;
 use crate::event::MEMBERS_OF_AN_ITEM;
@@ -337,8 +335,13 @@ impl Store {
             version: group.version,
             operation: operation.to_owned(),
         };
-        self.set(caller, group.id, mark_item(operation, now), condition)
-            .await
+        self.set_attributes(
+            Key::resource(caller.directory().id, GROUP.letter, group.id),
+            mark_item(operation, now),
+            &[],
+            condition,
+        )
+        .await
     }
 
     async fn is_marked(
@@ -417,31 +420,7 @@ impl Store {
         }
     }
 
-    /// Sets attributes of a group on a condition; false when it does not hold.
-    async fn set(
-        &self,
-        caller: &Caller,
-        group: ResourceId,
-        item: Item,
-        condition: Condition,
-    ) -> Result<bool, Error> {
-        let condition = condition.expression();
-        let (mut names, mut values) = (condition.names, condition.values.unwrap_or_default());
-        let expression = set_expression(item, &[], &mut names, &mut values);
-        let key = Key::resource(caller.directory().id, GROUP.letter, group);
-        let request = self
-            .client()
-            .update_item()
-            .table_name(self.table())
-            .set_key(Some(key.attributes()))
-            .update_expression(expression)
-            .condition_expression(condition.text)
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(Some(values));
-        patiently_updated(|| request.clone().send()).await
-    }
-
-    /// Ends an operation that somebody died in, if its lease is over; false while it is alive.
+    /// Ends an operation whose writer was interrupted, if its lease is over; false while the lease lasts.
     pub(crate) async fn take_over(
         &self,
         caller: &Caller,
@@ -461,7 +440,8 @@ impl Store {
             until: staged.until,
             own,
         };
-        if !self.set(caller, group.id, until, condition).await? {
+        let head = Key::resource(directory, GROUP.letter, group.id);
+        if !self.set_attributes(head, until, &[], condition).await? {
             return Ok(false);
         }
         let parts = usize::try_from(staged.removals).unwrap_or(usize::MAX);

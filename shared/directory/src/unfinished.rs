@@ -1,7 +1,7 @@
-//! Work that takes more than one transaction, and that nobody else comes to finish.
+//! Work that takes more than one transaction, and is left when a process is interrupted.
 //!
-//! Whoever changes a group next finishes what is found there, and until then nobody sees it. But nobody may come, and
-//! the memberships of a user who was deleted end after the user does. So there is a note of such work, an item of its own:
+//! The next change of a group finishes what is found there, and readers do not see it until then. But no change may follow,
+//! and the memberships of a user who was deleted end after the user does. So there is a note of such work, an item of its own:
 //!
 //! | work | the note is written by |
 //! |---|---|
@@ -21,9 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::change::{
-    Backoff, Change, Condition, NotCommitted, Refused, patiently, patiently_updated, set_expression,
-};
+use crate::change::{Backoff, Change, Condition, NotCommitted, Refused, patiently, set_expression};
 use crate::directory::{Caller, Status};
 use crate::error::Error;
 use crate::id::{DirectoryId, EventId, ResourceId};
@@ -208,7 +206,7 @@ impl Store {
         }
     }
 
-    /// Finishes work that is left, if nobody is at it any more.
+    /// Finishes work that is left, if its lease is over.
     ///
     /// # Errors
     ///
@@ -290,19 +288,9 @@ impl Store {
         }
         // The index may have shown too little: once more, when the note expires.
         let expires = now.as_second() + LAST_LOOK;
-        let condition = Condition::Present.expression();
-        let request = self
-            .client()
-            .update_item()
-            .table_name(self.table())
-            .set_key(Some(unfinished.note().attributes()))
-            .update_expression("SET #e = :e REMOVE #d")
-            .condition_expression(condition.text)
-            .set_expression_attribute_names(Some(condition.names))
-            .expression_attribute_names("#e", item::EXPIRES)
-            .expression_attribute_names("#d", item::DUE)
-            .expression_attribute_values(":e", item::number(expires));
-        patiently_updated(|| request.clone().send()).await?;
+        let item = Item::from([(item::EXPIRES.to_owned(), item::number(expires))]);
+        self.set_attributes(unfinished.note(), item, &[item::DUE], Condition::Present)
+            .await?;
         Ok(())
     }
 
@@ -378,7 +366,7 @@ impl Store {
         item::parse_ids(item::text(&note, item::CIRCLE)?)
     }
 
-    /// Ends a circle of which everybody was created; false if it is being taken back.
+    /// Ends a circle of which all users were created; false if it is being taken back.
     ///
     /// # Errors
     ///
@@ -409,7 +397,7 @@ impl Store {
         }
     }
 
-    /// Ends a circle that was left: as it is if everybody was created, and taken back if not.
+    /// Ends a circle that was left: as it is if all of its users were created, and taken back if not.
     async fn finish_circle(
         &self,
         caller: &Caller,
