@@ -705,19 +705,31 @@ impl Way {
     }
 }
 
-/// Somebody is deleted while a PATCH adds him, with every possible order of their requests: he is no member at the
-/// end, and every beginning that was announced has its end.
+/// A user or a group is deleted while a PATCH makes it a member, with every possible order of their requests: it is no
+/// member at the end, and every beginning that was announced has its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_deleted_while_he_is_added_is_no_member() {
     let world = Arc::new(World::new().await);
     let crowd = users(&world, 60).await;
-    let ways = [Way::Patch, Way::LargePatch, Way::LargePost];
-    let ways = ways.into_iter().flat_map(|way| [(way, false), (way, true)]);
-    for (way, paused_delete) in ways {
+    let ways = [
+        (Way::Patch, "/Users"),
+        (Way::LargePatch, "/Users"),
+        (Way::LargePost, "/Users"),
+        (Way::Patch, "/Groups"),
+        (Way::LargePatch, "/Groups"),
+    ];
+    let ways = ways
+        .into_iter()
+        .flat_map(|(way, kind)| [(way, kind, false), (way, kind, true)]);
+    for (way, kind, paused_delete) in ways {
         for point in 0..12 {
             let path = group(&world, "g", &[]).await;
-            let user = json!({"userName": format!("gone{way:?}{paused_delete}{point}")});
-            let gone = world.post("/Users", &user).await.expect(201).id();
+            let name = format!("gone{way:?}{paused_delete}{point}");
+            let gone = match kind {
+                "/Users" => json!({"userName": name}),
+                _ => json!({"displayName": name}),
+            };
+            let gone = world.post(kind, &gone).await.expect(201).id();
             let mut all = vec![gone.clone()];
             if !matches!(way, Way::Patch) {
                 all.extend(crowd.clone());
@@ -741,7 +753,7 @@ async fn who_is_deleted_while_he_is_added_is_no_member() {
                     false => Fault::Pass,
                 }
             });
-            let delete = format!("/Users/{gone}");
+            let delete = format!("{kind}/{gone}");
             let paused = {
                 let (path, delete, all, go) =
                     (path.clone(), delete.clone(), all.clone(), go.clone());
@@ -775,7 +787,7 @@ async fn who_is_deleted_while_he_is_added_is_no_member() {
                 _ => path,
             };
             let stored = shown(&world, &path).await;
-            let case = format!("{way:?}, delete paused {paused_delete}, after {point}");
+            let case = format!("{way:?} {kind}, delete paused {paused_delete}, after {point}");
             assert!(!stored.contains(&gone), "{case}");
             let expected = if status == 400 { 0 } else { all.len() - 1 };
             assert_eq!(stored.len(), expected, "{case}");

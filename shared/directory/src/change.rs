@@ -103,6 +103,8 @@ pub(crate) enum Condition {
         version: u64,
         staged: Option<String>,
     },
+    /// The group is in this version, no operation is under way, and it was never a member of a group.
+    NeverNested(u64),
     /// The note is due at this time.
     Due(i64),
     /// The note is there, and what it notes is not being taken back.
@@ -153,6 +155,18 @@ impl Condition {
                         ("#v = :v AND #op = :op", NAMES)
                     }
                 }
+            }
+            Self::NeverNested(version) => {
+                values.insert(":v".to_owned(), item::number(version));
+                const NAMES: &[(&str, &str)] = &[
+                    ("#v", item::VERSION),
+                    ("#op", item::STAGED),
+                    ("#n", item::NESTED),
+                ];
+                (
+                    "#v = :v AND attribute_not_exists(#op) AND attribute_not_exists(#n)",
+                    NAMES,
+                )
             }
             Self::Due(due) => {
                 values.insert(":d".to_owned(), item::number(due));

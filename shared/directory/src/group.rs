@@ -896,9 +896,13 @@ impl Store {
             }
             let mut change = Change::default();
             let key = Key::resource(directory, GROUP.letter, id);
-            let condition = Condition::Group {
-                version: old.version,
-                staged: None,
+            // To become a member of a group is no new version, and says whether there is a note to write.
+            let condition = match old.group.nested {
+                0 => Condition::NeverNested(old.version),
+                _ => Condition::Group {
+                    version: old.version,
+                    staged: None,
+                },
             };
             change.delete(key, condition, Refused::Changed);
             move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)?;
