@@ -316,8 +316,8 @@ impl Services {
             _ => {}
         }
         let performed = self.perform(service, operation, body, request, none).await;
-        let written = performed.1.status == Some(200) && service == Service::DynamoDb;
-        if written {
+        // A repeat of a transaction under its token writes nothing, and is not billed as a write.
+        if service == Service::DynamoDb && performed.1.write_units > 0.0 {
             self.past.write(operation, &input);
         }
         performed
