@@ -1,13 +1,13 @@
 //! Tokens: rotation without downtime, revocation within a minute, and what happens when Secrets Manager is down.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_secretsmanager::Client;
 use futures_util::future::{join, join_all};
 use http::Method;
-use local::{Fault, Service};
+use local::{Fault, Passage, Service};
 use serde_json::{Value, json};
 
 use crate::world::{HOST, World};
@@ -306,8 +306,29 @@ async fn a_new_token_is_good_at_once() {
 async fn a_new_token_is_good_at_once_though_secrets_manager_lags() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
-    for lag in [1, 3] {
-        world.cloud.lag_secrets(lag);
+    // So many reads after each change see what there was before it.
+    let lag = |reads: usize| {
+        let last = Mutex::new((Instant::now(), 0));
+        world.cloud.set_faults(move |request| {
+            let mut last = last.lock().unwrap();
+            match (request.service, request.operation.as_str()) {
+                (Service::SecretsManager, "GetSecretValue") if last.1 > 0 => {
+                    last.1 -= 1;
+                    Fault::Passage(Passage {
+                        stale: last.0.elapsed() + Duration::from_millis(1),
+                        ..Passage::default()
+                    })
+                }
+                (Service::SecretsManager, "PutSecretValue" | "UpdateSecretVersionStage") => {
+                    *last = (Instant::now(), reads);
+                    Fault::Pass
+                }
+                _ => Fault::Pass,
+            }
+        });
+    };
+    for reads in [1, 3] {
+        lag(reads);
         let cold = world.cold().await;
         let new = world.rotation(json!({})).await.expect(201).json();
         let new = new["token"].as_str().unwrap();
@@ -322,7 +343,7 @@ async fn a_new_token_is_good_at_once_though_secrets_manager_lags() {
             200
         );
     }
-    world.cloud.lag_secrets(1);
+    lag(1);
     world.rotate(json!({"token": "by-hand"})).await;
     assert_eq!(world.status_with("by-hand").await, 200);
 }

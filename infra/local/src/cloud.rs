@@ -193,11 +193,6 @@ impl Cloud {
         self.0.services.set_faults(None);
     }
 
-    /// Lets so many reads of secrets after each change see what there was before it, as Secrets Manager may for a moment.
-    pub fn lag_secrets(&self, reads: usize) {
-        self.0.services.secrets.lag(reads);
-    }
-
     /// What functions were given up on with, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         lock(&self.0.dead_letters).clone()

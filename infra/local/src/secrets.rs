@@ -73,17 +73,6 @@ pub(crate) struct Secrets {
     shelf: Mutex<Shelf>,
     /// What was on the shelf before each change, for readers of the past.
     past: Mutex<Vec<(Instant, Shelf)>>,
-    lag: Mutex<Lag>,
-}
-
-/// How Secrets Manager answers for a moment as it did before a change.
-#[derive(Default)]
-struct Lag {
-    /// For how many reads after each change.
-    reads: usize,
-    /// For how many reads from now on, and what there was before the last change.
-    left: usize,
-    before: Shelf,
 }
 
 #[derive(Deserialize)]
@@ -152,16 +141,7 @@ impl Secrets {
             clock,
             shelf: Mutex::default(),
             past: Mutex::default(),
-            lag: Mutex::default(),
         }
-    }
-
-    /// Lets so many reads after each change see what there was before it.
-    pub(crate) fn lag(&self, reads: usize) {
-        *lock(&self.lag) = Lag {
-            reads,
-            ..Lag::default()
-        };
     }
 
     pub(crate) fn open(file: PathBuf, clock: Clock) -> Result<Self, Error> {
@@ -179,7 +159,6 @@ impl Secrets {
             clock,
             shelf: Mutex::new(shelf),
             past: Mutex::default(),
-            lag: Mutex::default(),
         })
     }
 
@@ -187,17 +166,7 @@ impl Secrets {
     pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
         let mut shelf = lock(&self.shelf);
         match operation {
-            "GetSecretValue" => {
-                let request = input(body)?;
-                let mut lag = lock(&self.lag);
-                match lag.left.checked_sub(1) {
-                    None => self.get(&shelf, &request),
-                    Some(left) => {
-                        lag.left = left;
-                        self.get(&lag.before, &request)
-                    }
-                }
-            }
+            "GetSecretValue" => self.get(&shelf, &input(body)?),
             "DescribeSecret" => self.describe(&shelf, &input(body)?),
             "CreateSecret" => self.change(&mut shelf, input(body)?, Self::create),
             "PutSecretValue" => self.change(&mut shelf, input(body)?, Self::put),
@@ -256,11 +225,6 @@ impl Secrets {
             })?;
         }
         let before = std::mem::replace(shelf, changed);
-        let mut lag = lock(&self.lag);
-        if lag.reads > 0 {
-            lag.left = lag.reads;
-            lag.before = before.clone();
-        }
         let mut past = lock(&self.past);
         // As much as a reader of the past can want.
         past.retain(|(changed, _)| changed.elapsed() < PAST);
@@ -780,20 +744,20 @@ mod tests {
     }
 
     #[test]
-    fn reads_lag_behind_a_change_when_they_are_told_to() {
+    fn a_read_of_the_past_sees_what_there_was_before_a_change() {
         let secrets = secrets();
         let made = json!({"Name": "s", "SecretString": "one"});
         call(&secrets, "CreateSecret", made).unwrap();
-        secrets.lag(2);
-        call(
-            &secrets,
-            "PutSecretValue",
-            json!({"SecretId": "s", "SecretString": "two"}),
-        )
-        .unwrap();
-        assert_eq!(staged(&secrets, CURRENT), Ok("one".to_owned()));
-        assert_eq!(staged(&secrets, PREVIOUS), Err("ResourceNotFoundException"));
-        assert_eq!(staged(&secrets, CURRENT), Ok("two".to_owned()));
+        let put = json!({"SecretId": "s", "SecretString": "two"});
+        std::thread::sleep(Duration::from_millis(2));
+        let between = Instant::now();
+        std::thread::sleep(Duration::from_millis(2));
+        call(&secrets, "PutSecretValue", put).unwrap();
+        let read = json!({"SecretId": "s"}).to_string();
+        let then = secrets.call_as_of("GetSecretValue", read.as_bytes(), between.elapsed());
+        assert_eq!(then.unwrap()["SecretString"], "one");
+        let now = secrets.call_as_of("GetSecretValue", read.as_bytes(), Duration::ZERO);
+        assert_eq!(now.unwrap()["SecretString"], "two");
     }
 
     #[test]
