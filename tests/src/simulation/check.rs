@@ -202,7 +202,7 @@ impl Record {
     fn has_begun_before_the_end_of(&self, other: &Self) -> bool {
         other
             .responded
-            .is_none_or(|responded| self.invoked < responded)
+            .is_none_or(|responded| self.invoked <= responded)
     }
 
     /// Whether it may be what brought a resource to a version.
@@ -259,7 +259,6 @@ pub(super) fn check(records: &[Record], rotations: &[Rotation], last: &Final) ->
         users: &users,
         groups: &groups,
         explained: HashMap::new(),
-        used: HashSet::new(),
         found,
         lossy: last.lossy,
     };
@@ -405,12 +404,48 @@ struct Checker<'c> {
     records: &'c [Record],
     users: &'c BTreeMap<String, Timeline<UserState>>,
     groups: &'c BTreeMap<String, Timeline<GroupState>>,
-    /// When the request began that brought a resource to a version.
+    /// When the first request began that may have brought a resource to a version.
     explained: HashMap<(String, u64), Duration>,
-    /// Requests without an answer that have explained a version.
-    used: HashSet<usize>,
     found: Vec<Violation>,
     lossy: bool,
+}
+
+/// A version of a resource, and the requests that may have made it.
+struct Made<'c> {
+    resource: (&'c str, u64),
+    what: String,
+    /// The places of the requests.
+    by: Vec<usize>,
+    /// Whether it may be what follows the deletion of a member.
+    is_end_of_a_member: bool,
+}
+
+fn positions(records: &[Record], may: impl Fn(&Record) -> bool) -> Vec<usize> {
+    let all = records.iter().enumerate();
+    all.filter(|(_, record)| may(record))
+        .map(|(place, _)| place)
+        .collect()
+}
+
+/// Gives a change a request that made nothing else: a request without an answer made one change at most. `made` says which
+/// change each request made so far; those that have another choice take it.
+fn assign(
+    change: usize,
+    changes: &[Made<'_>],
+    made: &mut HashMap<usize, usize>,
+    tried: &mut HashSet<usize>,
+) -> bool {
+    changes[change].by.iter().any(|by| {
+        if !tried.insert(*by) {
+            return false;
+        }
+        let other = made.get(by).copied();
+        let free = other.is_none_or(|other| assign(other, changes, made, tried));
+        if free {
+            made.insert(*by, change);
+        }
+        free
+    })
 }
 
 impl Checker<'_> {
@@ -418,42 +453,36 @@ impl Checker<'_> {
         self.found.push(violation(kind, what));
     }
 
-    /// Finds for each version of each resource the request that made it.
+    /// Finds for each version of each resource the requests that may have made it.
     fn explain(&mut self) {
         let records = self.records;
+        let mut changes = vec![];
         for (id, timeline) in self.users {
             let of = Resource::User(id.clone());
             let mut before = None;
             for (version, state) in timeline {
-                let by = records.iter().position(|record| {
-                    let right = match (&before, state) {
-                        (None, Some(state)) => creates(record, &of, state),
-                        (Some(before), Some(state)) => {
-                            record.resource == of
-                                && record.may_explain(*version)
-                                && UserState::after(before, &record.operation) == *state
-                        }
-                        (_, None) => {
-                            let deletes = matches!(record.operation, Operation::DeleteUser(..));
-                            let deleted = record.status() == 204 || record.is_unknown();
-                            let undone = before
-                                .as_ref()
-                                .is_some_and(|before| in_circle(record, before));
-                            undone || record.resource == of && deletes && deleted
-                        }
-                    };
-                    right
-                        && (!record.is_unknown()
-                            || !self.used.contains(&record.number)
-                            || in_a_circle(record))
+                let may = |record: &Record| match (&before, state) {
+                    (None, Some(state)) => creates(record, &of, state),
+                    (Some(before), Some(state)) => {
+                        record.resource == of
+                            && record.may_explain(*version)
+                            && UserState::after(before, &record.operation) == *state
+                    }
+                    (_, None) => {
+                        let deletes = matches!(record.operation, Operation::DeleteUser(..));
+                        let deleted = record.status() == 204 || record.is_unknown();
+                        let undone = before
+                            .as_ref()
+                            .is_some_and(|before| in_circle(record, before));
+                        undone || record.resource == of && deletes && deleted
+                    }
+                };
+                changes.push(Made {
+                    resource: (id, *version),
+                    what: format!("User {id}: {before:?} to {state:?}"),
+                    by: positions(records, may),
+                    is_end_of_a_member: false,
                 });
-                self.note(
-                    by,
-                    "User",
-                    id,
-                    *version,
-                    &format!("{before:?} to {state:?}"),
-                );
                 before.clone_from(state);
             }
         }
@@ -461,70 +490,61 @@ impl Checker<'_> {
             let of = Resource::Group(id.clone());
             let mut before: Option<GroupState> = None;
             for (version, state) in timeline {
-                let by = records.iter().position(|record| {
-                    let right = match (&before, state) {
-                        (None, Some(state)) => {
-                            let Operation::CreateGroup(_, name, _) = &record.operation else {
-                                return false;
-                            };
-                            let new = record.resource == of || record.is_unknown();
-                            let members: BTreeSet<String> =
-                                record.mentioned.iter().cloned().collect();
-                            new && format!("g{name}") == state.name && members == state.members
-                        }
-                        (Some(before), Some(state)) => {
-                            record.resource == of
-                                && record.may_explain(*version)
-                                && before.after(record) == *state
-                        }
-                        (_, None) => {
-                            let deletes = matches!(record.operation, Operation::DeleteGroup(..));
-                            record.resource == of
-                                && deletes
-                                && (record.status() == 204 || record.is_unknown())
-                        }
-                    };
-                    right && (!record.is_unknown() || !self.used.contains(&record.number))
+                let may = |record: &Record| match (&before, state) {
+                    (None, Some(state)) => {
+                        let Operation::CreateGroup(_, name, _) = &record.operation else {
+                            return false;
+                        };
+                        let new = record.resource == of || record.is_unknown();
+                        let members: BTreeSet<String> = record.mentioned.iter().cloned().collect();
+                        new && format!("g{name}") == state.name && members == state.members
+                    }
+                    (Some(before), Some(state)) => {
+                        record.resource == of
+                            && record.may_explain(*version)
+                            && before.after(record) == *state
+                    }
+                    (_, None) => {
+                        let deletes = matches!(record.operation, Operation::DeleteGroup(..));
+                        record.resource == of
+                            && deletes
+                            && (record.status() == 204 || record.is_unknown())
+                    }
+                };
+                let is_end_of_a_member = match (&before, state) {
+                    (Some(before), Some(state)) => {
+                        let mut gone = before.members.difference(&state.members);
+                        before.name == state.name
+                            && state.members.is_subset(&before.members)
+                            && gone.all(|gone| self.is_deleted(gone))
+                    }
+                    _ => false,
+                };
+                changes.push(Made {
+                    resource: (id, *version),
+                    what: format!("Group {id}: {before:?} to {state:?}"),
+                    by: positions(records, may),
+                    is_end_of_a_member,
                 });
-                // The end of a member that was deleted.
-                if by.is_none()
-                    && let (Some(before), Some(state)) = (&before, state)
-                    && before.name == state.name
-                    && state.members.is_subset(&before.members)
-                    && before
-                        .members
-                        .difference(&state.members)
-                        .all(|gone| self.is_deleted(gone))
-                {
-                    self.explained
-                        .insert((id.clone(), *version), Duration::ZERO);
-                } else {
-                    self.note(
-                        by,
-                        "Group",
-                        id,
-                        *version,
-                        &format!("{before:?} to {state:?}"),
-                    );
-                }
                 before.clone_from(state);
             }
         }
-    }
-
-    fn note(&mut self, by: Option<usize>, kind: &str, id: &str, version: u64, change: &str) {
-        match by.and_then(|by| self.records.get(by)) {
-            Some(record) => {
-                if record.is_unknown() {
-                    self.used.insert(record.number);
-                }
-                self.explained
-                    .insert((id.to_owned(), version), record.invoked);
+        let mut made = HashMap::new();
+        for (place, change) in changes.iter().enumerate() {
+            let (id, version) = change.resource;
+            let begun = change.by.iter().map(|by| records[*by].invoked).min();
+            let begun = begun.filter(|_| !change.is_end_of_a_member);
+            self.explained
+                .insert((id.to_owned(), version), begun.unwrap_or_default());
+            let free = change.is_end_of_a_member
+                || change.by.iter().any(|by| {
+                    let record = &records[*by];
+                    !record.is_unknown() || in_a_circle(record)
+                });
+            if !free && !assign(place, &changes, &mut made, &mut HashSet::new()) {
+                let what = format!("no request made version {version} of {}", change.what);
+                self.wrong("unasked", what);
             }
-            None => self.wrong(
-                "unasked",
-                format!("{kind} {id} came to version {version} and no request did it: {change}"),
-            ),
         }
     }
 
@@ -596,7 +616,7 @@ impl Checker<'_> {
                 let other = versions.into_iter().flatten().any(|version| {
                     let begun = self.explained.get(&(id.clone(), version));
                     let before =
-                        begun.is_some_and(|begun| record.responded.is_none_or(|end| *begun < end));
+                        begun.is_some_and(|begun| record.responded.is_none_or(|end| *begun <= end));
                     version >= from && before && Some(version) != record.demanded
                 });
                 if !other {
@@ -948,7 +968,7 @@ impl Checker<'_> {
                     (Some(own), Some(responded)) => responded < own.invoked,
                     _ => false,
                 };
-                let begun = record.responded.is_none_or(|end| other.invoked < end);
+                let begun = record.responded.is_none_or(|end| other.invoked <= end);
                 !before && begun && !other.refused && other.token != Some(record.token)
             });
             if later.count() <= 1 {
@@ -959,15 +979,23 @@ impl Checker<'_> {
             let Some(token) = rotation.token else {
                 continue;
             };
+            // Of two that overlap either may be the later one.
             let superseded = rotations.iter().any(|other| {
-                let begun = rotation.responded.is_none_or(|end| other.invoked >= end);
-                begun && !other.refused && other.number != rotation.number
+                let before = other.responded.is_some_and(|end| end < rotation.invoked);
+                !before && !other.refused && other.number != rotation.number
             });
             if !superseded && last.tokens.get(token) != Some(&true) {
                 wrong.push(format!(
                     "token {token} is dead and no later rotation has begun: {rotations:?}"
                 ));
             }
+        }
+        // Whichever of them was the last one, its token is known if all of them were answered.
+        let answered = rotations
+            .iter()
+            .all(|rotation| rotation.refused || rotation.token.is_some());
+        if answered && !last.tokens.contains(&true) {
+            wrong.push(format!("no token is good: {rotations:?}"));
         }
         for what in wrong {
             self.wrong("token", what);
