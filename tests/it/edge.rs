@@ -749,34 +749,13 @@ fn encoded(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Sends bytes as they are, and gives what comes back until the connection is closed.
-async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+/// Sends bytes as they are, and gives what comes back until the server closes the connection, or for so long.
+async fn raw(address: SocketAddr, bytes: &[u8], patience: Duration) -> String {
     let mut connection = TcpStream::connect(address).await.unwrap();
     // The server may close it before it has read all.
     let _ = connection.write_all(bytes).await;
     let mut answer = vec![];
-    let mut buffer = [0; 4096];
-    let mut waits = 0;
-    // A client that closes its side before it has its answer gets none, so it does only if there is none to come: the
-    // request may be cut, and the server waits for the rest of it.
-    while waits < 100 {
-        let read = connection.read(&mut buffer);
-        match tokio::time::timeout(Duration::from_millis(100), read).await {
-            Ok(Ok(0) | Err(_)) => break,
-            Ok(Ok(count)) => answer.extend_from_slice(&buffer[..count]),
-            Err(_) if !answer.is_empty() => break,
-            Err(_) => {
-                waits += 1;
-                if waits == 3 {
-                    let _ = connection.shutdown().await;
-                }
-            }
-        }
-        // All answers are small: what has come with the head is all of it.
-        if answer.windows(4).any(|end| end == b"\r\n\r\n") {
-            break;
-        }
-    }
+    let _ = tokio::time::timeout(patience, connection.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -784,6 +763,7 @@ async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 /// build the process is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_ends_the_local_server() {
+    const ANSWERED: Duration = Duration::from_secs(30);
     let world = World::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -805,8 +785,8 @@ async fn no_request_ends_the_local_server() {
         "a?b",
         "a#b",
     ] {
-        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        let answer = raw(address, request.as_bytes()).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = raw(address, request.as_bytes(), ANSWERED).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{host}: {answer}");
     }
     for host in [
@@ -817,8 +797,8 @@ async fn no_request_ends_the_local_server() {
         "xn--a.example.com",
         "a_b",
     ] {
-        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-        let answer = raw(address, request.as_bytes()).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = raw(address, request.as_bytes(), ANSWERED).await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{host}: {answer}");
     }
     for target in [
@@ -833,13 +813,14 @@ async fn no_request_ends_the_local_server() {
         "/?\"",
         "/?%",
     ] {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        let answer = raw(address, request.as_bytes()).await;
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = raw(address, request.as_bytes(), ANSWERED).await;
         assert!(answer.starts_with("HTTP/1.1 4"), "{target}: {answer}");
     }
-    // A request of which some bytes are others.
+    // A request of which some bytes are others. It may be cut by that, and then the server waits for the rest.
     let bytes = format!(
-        "POST {}/Users?a=b HTTP/1.1\r\nHost: localhost:80\r\nX-Forwarded-Proto: https\r\nContent-Length: 2\r\n\r\n{{}}",
+        "POST {}/Users?a=b HTTP/1.1\r\nHost: localhost:80\r\nConnection: close\r\nX-Forwarded-Proto: https\r\nContent-Length: 2\r\n\r\n{{}}",
         world.base()
     );
     let changes = vec((0..bytes.len(), any::<u8>()), 0..6);
@@ -849,15 +830,15 @@ async fn no_request_ends_the_local_server() {
         for (at, byte) in changes.new_tree(&mut runner).unwrap().current() {
             bytes[at] = byte;
         }
-        let answer = raw(address, &bytes).await;
+        let answer = raw(address, &bytes, Duration::from_millis(300)).await;
         let status = answer.get(9..10).unwrap_or("none");
         assert!(
             ["2", "3", "4", "none"].contains(&status),
             "{bytes:?}: {answer}"
         );
     }
-    let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let answer = raw(address, request.as_bytes()).await;
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(address, request.as_bytes(), ANSWERED).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(!server.is_finished());
     server.abort();
