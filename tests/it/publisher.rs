@@ -629,6 +629,51 @@ async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
     }
 }
 
+/// F7 in simulated time, with a bus that takes 40 ms for each call and a table that takes 5 ms for each request.
+#[tokio::test(start_paused = true)]
+async fn f7_a_push_of_20_000_delays_another_directory_by_2_s_at_most() {
+    let world = World::here().await;
+    let other = neighbour(&world).await;
+    let group = directory::ResourceId::random().to_string();
+    for version in 1..=4 {
+        world.push(&group, version, 5_000).await;
+    }
+    world.cloud.set_faults(|request| {
+        Fault::Delay(std::time::Duration::from_millis(match request.service {
+            Service::EventBridge => 40,
+            _ => 5,
+        }))
+    });
+    let (sender, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let waiting = other.directory.clone();
+    world.cloud.bus().watch(move |event| {
+        if event["detail"]["directory_id"] == waiting.as_str() {
+            let _ = sender.send(());
+        }
+    });
+    let publishing = world.stack.publish();
+    let begun = tokio::time::Instant::now();
+    for number in 1..=6 {
+        // At different moments of the push.
+        tokio::time::sleep(std::time::Duration::from_millis(700 + 130 * number)).await;
+        let late = user(&format!("late{number}@example.com"));
+        other.post("/Users", &late).await.expect(201);
+        let changed = tokio::time::Instant::now();
+        arrived.recv().await.unwrap();
+        let late = changed.elapsed();
+        assert!(late.as_secs_f64() <= 2.0, "change {number} after {late:?}");
+    }
+    publishing.abort();
+    let _ = publishing.await;
+    world.cloud.clear_faults();
+    let pushed = of(&world.cloud.bus().take_events(), &world).len();
+    assert!(
+        pushed > 1_000 && pushed < 20_000,
+        "{pushed} in {:?}",
+        begun.elapsed()
+    );
+}
+
 /// Each event is there under one id, and of each resource an earlier version comes before a later one, repeats apart.
 fn check_order(own: &[&Value]) -> BTreeSet<String> {
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();

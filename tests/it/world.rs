@@ -78,7 +78,12 @@ impl Answer {
 
 impl World {
     pub async fn new() -> World {
-        World::with_ids(Ids::default()).await
+        World::made_with(Ids::default(), false).await
+    }
+
+    /// A world whose services answer on the thread of the test, so that no time passes meanwhile on a paused clock.
+    pub async fn here() -> World {
+        World::made_with(Ids::default(), true).await
     }
 
     /// A world in which resources get ids in the order in which they are created, so that lists have an order as well.
@@ -90,10 +95,10 @@ impl World {
                 .parse()
                 .unwrap()
         };
-        World::with_ids(Ids::from_fn(next)).await
+        World::made_with(Ids::from_fn(next), false).await
     }
 
-    async fn with_ids(ids: Ids) -> World {
+    async fn made_with(ids: Ids, here: bool) -> World {
         let seconds = Arc::new(AtomicI64::new(
             BEGINNING.parse::<Timestamp>().unwrap().as_second(),
         ));
@@ -102,6 +107,7 @@ impl World {
             Arc::new(move || Timestamp::from_second(now.load(Ordering::Relaxed)).unwrap());
         let cloud = Cloud::start(CloudOptions {
             clock,
+            here,
             ..CloudOptions::in_memory()
         })
         .unwrap();
