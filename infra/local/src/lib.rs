@@ -40,6 +40,11 @@ pub use template::{
     Stream, Table, Template, TimeToLive,
 };
 
+/// The allocator of the runner, the tests and the benchmarks: that of glibc takes longer the more memory is in use, so a
+/// creation took 1.3 times as long in a table of 100,000 users as in one of 1,000.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the time is, asked by whoever needs it.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
