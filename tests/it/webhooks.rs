@@ -168,12 +168,11 @@ impl World {
         let settings = Settings {
             table: self.stack.template().table.name.clone(),
             secret_prefix: "rollcall/".to_owned(),
-            reach,
-            patience,
+            post: webhooks::over_the_network(reach, patience).unwrap(),
             clock: self.cloud.clock(),
             rest: Arc::new(|_| Box::pin(async {})),
         };
-        Webhooks::new(self.cloud.config(), settings).unwrap()
+        Webhooks::new(self.cloud.config(), settings)
     }
 }
 

@@ -7,10 +7,10 @@
 //! dead letters. Deliveries come at least once and in no order: consumers drop
 //! repeats by `webhook-id`, and stale ones by `detail.version`, as on the bus.
 
+mod post;
 mod reach;
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,18 +21,16 @@ use directory::{DetailType, Directory, DirectoryId, Reach, Store, Webhook};
 use futures_util::future::{BoxFuture, join_all};
 use gateway::{SigningSecret, WebhookKey};
 use jiff::{SignedDuration, Timestamp};
-use reqwest::redirect::Policy;
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use reach::{OutOfReach, Resolver};
+pub use post::{NoAnswer, Post, over_the_network};
 
 /// How long an endpoint may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// How many bytes of an answer are read.
-const MOST_READ: usize = 64 * 1024;
 /// The pauses before an event that is new in the queue is sent again. With the answers that are waited for they fit
 /// into the time limit of the function, which the template states.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
@@ -56,10 +54,8 @@ pub struct Settings {
     pub table: String,
     /// What stands before the names of secrets, such as `rollcall/`.
     pub secret_prefix: String,
-    /// Where it may send to.
-    pub reach: Reach,
-    /// How long an endpoint may take to answer.
-    pub patience: Duration,
+    /// How it sends.
+    pub post: Post,
     /// The time.
     pub clock: Clock,
     /// How it lets time pass.
@@ -68,17 +64,16 @@ pub struct Settings {
 
 impl Settings {
     /// Those of a deployed function, for which only the names are missing.
-    fn deployed(table: String, secret_prefix: String) -> Self {
+    fn deployed(table: String, secret_prefix: String) -> Result<Self, String> {
         #[expect(clippy::disallowed_methods, reason = "this is where time comes in")]
         let clock = Arc::new(Timestamp::now);
-        Self {
+        Ok(Self {
             table,
             secret_prefix,
-            reach: Reach::Internet,
-            patience: PATIENCE,
+            post: over_the_network(Reach::Internet, PATIENCE)?,
             clock,
             rest: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
-        }
+        })
     }
 }
 
@@ -86,8 +81,7 @@ impl Settings {
 pub struct Webhooks {
     store: Store,
     key: WebhookKey,
-    client: reqwest::Client,
-    reach: Reach,
+    post: Post,
     clock: Clock,
     rest: Rest,
     /// Until when endpoints that did not answer are left alone, by their directories.
@@ -161,6 +155,15 @@ enum Failure {
     Refused(u16),
 }
 
+impl From<NoAnswer> for Failure {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::TimedOut => Self::TimedOut,
+            NoAnswer::Unreachable(reason) => Self::Unreachable(reason),
+        }
+    }
+}
+
 impl From<gateway::Error> for Failure {
     fn from(error: gateway::Error) -> Self {
         Self::Unavailable(error.source_chain())
@@ -185,42 +188,28 @@ impl Webhooks {
     ///
     /// # Errors
     ///
-    /// Names the variable that is missing.
+    /// Names the variable that is missing, or says that TLS cannot be set up.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is where configuration is read"
     )]
     pub async fn from_env() -> Result<Self, String> {
         let required = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
-        let settings = Settings::deployed(required("TABLE_NAME")?, required("SECRET_PREFIX")?);
-        Self::new(&aws_config::load_from_env().await, settings)
+        let settings = Settings::deployed(required("TABLE_NAME")?, required("SECRET_PREFIX")?)?;
+        Ok(Self::new(&aws_config::load_from_env().await, settings))
     }
 
     /// The function that runs with these settings.
-    ///
-    /// # Errors
-    ///
-    /// When TLS cannot be set up.
-    pub fn new(config: &SdkConfig, settings: Settings) -> Result<Self, String> {
-        let client = reqwest::Client::builder()
-            .user_agent("Rollcall")
-            // Where a redirect leads is not what was set, and a proxy would do its own name resolution.
-            .redirect(Policy::none())
-            .no_proxy()
-            .https_only(settings.reach == Reach::Internet)
-            .dns_resolver(Arc::new(Resolver(settings.reach)))
-            .timeout(settings.patience)
-            .build()
-            .map_err(|error| innermost(&error))?;
-        Ok(Self {
+    #[must_use]
+    pub fn new(config: &SdkConfig, settings: Settings) -> Self {
+        Self {
             store: Store::from_config(config, &settings.table),
             key: WebhookKey::new(config, &settings.secret_prefix, settings.rest.clone()),
-            client,
-            reach: settings.reach,
+            post: settings.post,
             clock: settings.clock,
             rest: settings.rest,
             resting: Mutex::default(),
-        })
+        }
     }
 
     /// Delivers the events, side by side, and names those that are to be brought again.
@@ -313,36 +302,22 @@ impl Webhooks {
             .and_then(|signer| signer.sign(&event.id, now, event.body.as_bytes()))
             .map_err(|error| Failure::Unavailable(error.to_string()))?;
         let url = Url::parse(webhook.url.as_str()).map_err(|_| Failure::Unreadable)?;
-        // Names are checked as they are resolved, addresses never are.
-        if !self.reach.admits(&url) {
-            return Err(Failure::Unreachable(OutOfReach.to_string()));
+        let mut request = reqwest::Request::new(reqwest::Method::POST, url);
+        let timestamp = now.to_string();
+        for (name, value) in [
+            ("content-type", "application/json"),
+            (standardwebhooks::HEADER_WEBHOOK_ID, &event.id),
+            (standardwebhooks::HEADER_WEBHOOK_TIMESTAMP, &timestamp),
+            (standardwebhooks::HEADER_WEBHOOK_SIGNATURE, &signature),
+        ] {
+            let value = HeaderValue::from_str(value).map_err(|_| Failure::Unreadable)?;
+            let name = HeaderName::from_static(name);
+            request.headers_mut().insert(name, value);
         }
-        let request = self
-            .client
-            .post(url)
-            .header("content-type", "application/json")
-            .header(standardwebhooks::HEADER_WEBHOOK_ID, &event.id)
-            .header(standardwebhooks::HEADER_WEBHOOK_TIMESTAMP, now)
-            .header(standardwebhooks::HEADER_WEBHOOK_SIGNATURE, signature)
-            .body(event.body.clone());
-        let mut answer = request
-            .send()
-            .await
-            .map_err(|error| match error.is_timeout() {
-                true => Failure::TimedOut,
-                false => Failure::Unreachable(innermost(&error)),
-            })?;
-        // Nobody wants the body, but a connection on which it was read can be used again.
-        let mut left = MOST_READ;
-        while let Ok(Some(part)) = answer.chunk().await {
-            left = left.saturating_sub(part.len());
-            if left == 0 {
-                break;
-            }
-        }
-        match answer.status() {
-            status if status.is_success() => Ok(()),
-            status => Err(Failure::Refused(status.as_u16())),
+        *request.body_mut() = Some(event.body.clone().into());
+        match (self.post)(request).await? {
+            200..300 => Ok(()),
+            status => Err(Failure::Refused(status)),
         }
     }
 
@@ -359,17 +334,5 @@ impl Webhooks {
         }
         let until = (self.clock)().saturating_add(REST);
         resting.insert(directory, until.unwrap_or(Timestamp::MAX));
-    }
-}
-
-/// What an error of the client comes from. The outer ones hold the address.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match error.source() {
-        Some(_) => innermost.to_string(),
-        None => "the request could not be made".to_owned(),
     }
 }

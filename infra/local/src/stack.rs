@@ -26,7 +26,7 @@ use serde_json::Value;
 use sweeper::{Rest, Sweeper};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use webhooks::Webhooks;
+use webhooks::{Post, Webhooks};
 
 use crate::api::Api;
 use crate::cloud::Cloud;
@@ -71,6 +71,8 @@ pub struct StackOptions {
     pub rest: Rest,
     /// What stands between the table's stream and the functions, if not nothing.
     pub courier: Option<Courier>,
+    /// How webhooks are sent, if not over the network.
+    pub post: Option<Post>,
     /// How those let it pass that answer requests.
     pub pace: gateway::Rest,
 }
@@ -89,6 +91,7 @@ impl Default for StackOptions {
             pause: Pause::NONE,
             rest: gateway::sleep(),
             courier: None,
+            post: None,
             pace: gateway::sleep(),
         }
     }
@@ -195,7 +198,8 @@ impl Stack {
         }
         let mut queues = vec![];
         for mapping in &template.queues {
-            let invoke = receiver(&template, mapping, &cloud, &clock, &options.rest)?;
+            let post = options.post.as_ref();
+            let invoke = receiver(&template, mapping, &cloud, &clock, &options.rest, post)?;
             let filter = Filter::new(&mapping.patterns)?;
             let (of_cloud, queue) = (cloud.queues().clone(), mapping.queue.clone());
             cloud.bus().rule(&mapping.queue, move |event| {
@@ -302,9 +306,13 @@ impl Stack {
         tokio::spawn(async move {
             // Side by side: a function that takes long keeps no other one waiting.
             let streams = (0..stack.0.streams.len()).map(|index| stack.follow(index));
-            let queues = stack.0.queues.iter().map(QueueReader::follow);
-            join3(join_all(streams), join_all(queues), stack.expire()).await;
+            join3(join_all(streams), stack.follow_queues(), stack.expire()).await;
         })
+    }
+
+    /// Hands what comes into the queues to the functions, for ever.
+    pub async fn follow_queues(&self) {
+        join_all(self.0.queues.iter().map(QueueReader::follow)).await;
     }
 
     /// Deletes what has outlived its time.
@@ -415,20 +423,24 @@ fn receiver(
     cloud: &Cloud,
     clock: &Clock,
     rest: &Rest,
+    post: Option<&Post>,
 ) -> Result<InvokeQueue, Error> {
     let id = &mapping.function;
     match package(template, id)? {
         "webhooks" => {
+            let post = match post {
+                Some(post) => post.clone(),
+                None => webhooks::over_the_network(Reach::Anywhere, webhooks::PATIENCE)
+                    .map_err(Error::Tls)?,
+            };
             let settings = webhooks::Settings {
                 table: template.environment(id, "TABLE_NAME")?.to_owned(),
                 secret_prefix: template.environment(id, "SECRET_PREFIX")?.to_owned(),
-                reach: Reach::Anywhere,
-                patience: webhooks::PATIENCE,
+                post,
                 clock: clock.clone(),
                 rest: rest.clone(),
             };
-            let webhooks = Webhooks::new(cloud.config(), settings).map_err(Error::Tls)?;
-            let webhooks = Arc::new(webhooks);
+            let webhooks = Arc::new(Webhooks::new(cloud.config(), settings));
             Ok(Arc::new(move |event| {
                 let webhooks = webhooks.clone();
                 Box::pin(async move { webhooks.handle(event).await })

@@ -72,6 +72,16 @@ pub(super) struct Rotation {
     pub(super) refused: bool,
 }
 
+/// What the endpoint of a webhook was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Delivered {
+    /// The path of the address: `/one` for the first directory.
+    pub(super) to: String,
+    /// The header `webhook-id`.
+    pub(super) id: String,
+    pub(super) body: Value,
+}
+
 /// What is there at the end.
 #[derive(Default)]
 pub(super) struct Final {
@@ -79,6 +89,8 @@ pub(super) struct Final {
     pub(super) is_elsewhere: String,
     pub(super) events: Vec<Value>,
     pub(super) log: Vec<(String, String)>,
+    /// What the webhooks got.
+    pub(super) delivered: Vec<Delivered>,
     pub(super) users: BTreeMap<String, Value>,
     pub(super) groups: BTreeMap<String, Value>,
     /// Which tokens are good.
@@ -269,6 +281,7 @@ pub(super) fn check(records: &[Record], rotations: &[Rotation], last: &Final) ->
     checker.at_the_end(last);
     checker.circles();
     checker.tokens(rotations, last);
+    checker.webhooks(last);
     checker.found
 }
 
@@ -947,6 +960,46 @@ impl Checker<'_> {
         }
         for what in wrong {
             self.wrong("bulk-circle", what);
+        }
+    }
+
+    /// Each event of the first directory, and the end of the second one, came to its own webhook, and nothing else did. What
+    /// waits for the webhook of a directory when that ends is not sent any more.
+    fn webhooks(&mut self, last: &Final) {
+        // A member is described as the event is published, so what is published twice may describe somebody anew.
+        let mut published: HashMap<&str, (&str, Vec<&Value>)> = HashMap::new();
+        for event in &last.events {
+            let of = match event["detail"]["directory_id"] == last.directory.as_str() {
+                true => "/one",
+                false => "/two",
+            };
+            if let Some(id) = event["detail"]["id"].as_str() {
+                published.entry(id).or_insert((of, vec![])).1.push(event);
+            }
+        }
+        let mut missing: HashMap<&str, &Value> = published
+            .iter()
+            .map(|(id, (of, events))| (*id, *of, &events[0]["detail-type"]))
+            .filter(|(_, of, kind)| *of == "/one" || *kind == "directory.deleted")
+            .map(|(id, _, kind)| (id, kind))
+            .collect();
+        for delivered in &last.delivered {
+            let id = delivered.id.as_str();
+            missing.remove(id);
+            let right = published.get(id).is_some_and(|(of, events)| {
+                let same = |event: &&Value| {
+                    delivered.body["type"] == event["detail-type"]
+                        && delivered.body["detail"] == event["detail"]
+                };
+                delivered.to == *of && delivered.body["id"] == id && events.iter().any(same)
+            });
+            if !right {
+                let what = format!("no such event is on the bus: {delivered:?}");
+                self.wrong("webhook", what);
+            }
+        }
+        for (id, kind) in missing {
+            self.wrong("webhook", format!("{kind} {id} was not delivered"));
         }
     }
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use directory::{DirectoryId, EventsAsked, Ids, NewDirectory, Precondition, Provider, Settings};
+use directory::{
+    DirectoryId, EventsAsked, Ids, NewDirectory, Precondition, Provider, Reach, Settings,
+    WebhookUrl,
+};
 use gateway::Gateway;
 use http::{Method, Request};
 use http_body_util::BodyExt;
@@ -17,8 +20,9 @@ use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tower::ServiceExt;
+use webhooks::{NoAnswer, Post};
 
-use super::check::{self, Answer, Final, Record, Resource, Rotation};
+use super::check::{self, Answer, Delivered, Final, Record, Resource, Rotation};
 use super::disorder::Layer;
 use super::history::{Demand, GROUPS, Operation, USERS, User};
 use super::{Disorder, History, Outcome};
@@ -65,11 +69,21 @@ struct Stage {
     records: Mutex<Vec<Record>>,
     rotations: Mutex<Vec<Rotation>>,
     deletions: Mutex<Vec<bool>>,
+    delivered: Arc<Mutex<Vec<Delivered>>>,
 }
 
 /// The name of a user by its number: callers mean the same one in upper case.
 pub(super) fn user_name(number: usize) -> String {
     format!("n{number}@example.com")
+}
+
+/// The address of the webhook of a tenant's directory.
+fn hook(tenant: &str) -> WebhookUrl {
+    WebhookUrl::parse(
+        &format!("https://hooks.example.com/{tenant}"),
+        Reach::Internet,
+    )
+    .unwrap()
 }
 
 fn template() -> Template {
@@ -92,9 +106,11 @@ fn beginning() -> Timestamp {
 pub(super) async fn perform(history: &History) -> Outcome {
     let stage = Arc::new(Stage::new(history).await);
     stage.set_up(history).await;
-    let followers: Vec<_> = ["publisher", "sweeper"]
+    let mut followers: Vec<_> = ["publisher", "sweeper"]
         .map(|package| tokio::spawn(follow(stage.clone(), package)))
         .into();
+    let stack = stage.stack.clone();
+    followers.push(tokio::spawn(async move { stack.follow_queues().await }));
     stage.layer.set_active(true);
     let mut callers: BTreeMap<usize, Vec<_>> = BTreeMap::new();
     for step in &history.steps {
@@ -132,6 +148,7 @@ pub(super) async fn perform(history: &History) -> Outcome {
         follower.abort();
     }
     stage.stack.drain().await.unwrap();
+    stage.stack.deliver().await.unwrap();
     stage.judge(history).await
 }
 
@@ -153,6 +170,46 @@ async fn follow(stage: Arc<Stage>, package: &'static str) {
         };
         tokio::time::sleep(Duration::from_millis(most)).await;
     }
+}
+
+/// The endpoint of both directories' webhooks: it is told apart by the path who is meant.
+fn endpoint(layer: Layer, disorder: Disorder, delivered: Arc<Mutex<Vec<Delivered>>>) -> Post {
+    Arc::new(move |request| {
+        let body = request.body().and_then(|body| body.as_bytes());
+        let body: Value = serde_json::from_slice(body.unwrap_or_default()).unwrap_or_default();
+        let got = Delivered {
+            to: request.url().path().to_owned(),
+            id: request.headers()["webhook-id"].to_str().unwrap().to_owned(),
+            body,
+        };
+        let detail = &got.body["detail"];
+        let about = format!(
+            "webhook {} {} {}",
+            got.body["type"], detail["resource"]["id"], detail["member"]["id"]
+        );
+        let (layer, delivered) = (layer.clone(), delivered.clone());
+        Box::pin(async move {
+            let mut random = layer.random(&about).0;
+            if layer.is_active() {
+                tokio::time::sleep(Duration::from_millis(random.u64(0..40))).await;
+                match random.u8(0..15) {
+                    0 if disorder.has(Disorder::THROTTLING) => return Ok(503),
+                    1 if disorder.has(Disorder::LATE_REQUESTS) => {
+                        let why = "the simulation takes no connection".to_owned();
+                        return Err(NoAnswer::Unreachable(why));
+                    }
+                    2 if disorder.has(Disorder::LOST_ANSWERS) => {
+                        lock(&delivered).push(got);
+                        tokio::time::sleep(webhooks::PATIENCE).await;
+                        return Err(NoAnswer::TimedOut);
+                    }
+                    _ => {}
+                }
+            }
+            lock(&delivered).push(got);
+            Ok(200)
+        })
+    })
 }
 
 /// Batches of the stream as a disordered world hands them on.
@@ -232,6 +289,7 @@ impl Stage {
             text.parse().unwrap()
         });
         let layer = Layer::new(history.seed, history.disorder);
+        let delivered = Arc::default();
         let stack = Stack::start(
             cloud.clone(),
             StackOptions {
@@ -239,6 +297,11 @@ impl Stage {
                 ids: ids.clone(),
                 actions: ACTIONS,
                 courier: Some(courier(layer.clone(), history.disorder)),
+                post: Some(endpoint(
+                    layer.clone(),
+                    history.disorder,
+                    Arc::clone(&delivered),
+                )),
                 pause: Pause {
                     first: Duration::from_millis(100),
                     longest: Duration::from_secs(5),
@@ -254,7 +317,7 @@ impl Stage {
             name: "Simulated".to_owned(),
             provider: Provider::Okta,
             settings: Settings::default(),
-            webhook: None,
+            webhook: Some(hook(tenant)),
         };
         let (first, token) = stack
             .gateway()
@@ -287,6 +350,7 @@ impl Stage {
             records: Mutex::default(),
             rotations: Mutex::default(),
             deletions: Mutex::default(),
+            delivered,
         };
         stage.processes = (0..history.processes)
             .map(|_| Mutex::new(stage.process()))
@@ -801,6 +865,7 @@ impl Stage {
         }
         last.deletion = lock(&self.deletions).clone();
         last.is_elsewhere = self.elsewhere.0.to_string();
+        last.delivered = std::mem::take(&mut *lock(&self.delivered));
         let asked = EventsAsked::default();
         let later = self.base + SignedDuration::from_hours(24 * 10);
         let events = self.stack.gateway().store();
