@@ -244,13 +244,11 @@ fn the_examples_fit_and_what_differs_does_not() {
             tried += 1;
             assert!(!validator.is_valid(&other), "{detail_type} {pointer}");
         }
-        // A later version may know more providers and states.
-        for pointer in ["/detail/data/provider", "/detail/data/status"] {
-            let mut later = example.clone();
-            if let Some(place) = later.pointer_mut(pointer) {
-                *place = json!("later");
-                assert!(validator.is_valid(&later), "{detail_type} {pointer}");
-            }
+        // A later version may know more providers.
+        let mut later = example.clone();
+        if let Some(provider) = later.pointer_mut("/detail/data/provider") {
+            *provider = json!("later");
+            assert!(validator.is_valid(&later), "{detail_type}");
         }
         assert!(tried >= 5, "{detail_type}");
         for pointer in ["/detail", "/detail/data", "/detail/resource", ""] {
