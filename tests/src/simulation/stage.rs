@@ -880,11 +880,10 @@ impl Stage {
                 event.detail_type.as_str().to_owned(),
             ));
         }
-        // Nothing is locked: every group can still be changed, and a user, of whom nothing is ever kept for another request.
+        // Nothing is locked: everything can still be changed.
         for (path, name) in last
             .users
             .keys()
-            .take(1)
             .map(|id| (format!("/Users/{id}"), "nickName"))
             .chain(
                 last.groups
