@@ -558,8 +558,8 @@ where
 }
 
 impl Store {
-    /// Sets attributes of an item and removes others, on a condition; false when it does not hold. A repeat after a lost
-    /// answer is to be covered by the condition.
+    /// Sets attributes of an item and removes others, on a condition; false when it does not hold. The SDK sends a request
+    /// again whose answer was lost, so the condition must hold after the change too, or false must do no harm.
     pub(crate) async fn set_attributes(
         &self,
         key: Key,

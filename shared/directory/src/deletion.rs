@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::batch::Deadline;
-use crate::change::{Condition, NotCommitted, patiently, patiently_updated};
+use crate::change::{Condition, NotCommitted, patiently};
 use crate::directory::{Directory, Status};
 use crate::error::Error;
 use crate::id::DirectoryId;
@@ -132,19 +132,11 @@ impl Store {
     ///
     /// [`Error::Busy`] and [`Error::Broken`].
     async fn next_step(&self, directory: &Directory) -> Result<(), Error> {
-        let condition = Condition::Version(directory.version).expression();
-        let mut values = condition.values.unwrap_or_default();
-        values.insert(":next".to_owned(), item::number(directory.version + 1));
-        let request = self
-            .client()
-            .update_item()
-            .table_name(self.table())
-            .set_key(Some(Key::directory(directory.id).attributes()))
-            .update_expression("SET #v = :next")
-            .condition_expression(condition.text)
-            .set_expression_attribute_names(Some(condition.names))
-            .set_expression_attribute_values(Some(values));
-        patiently_updated(|| request.clone().send()).await?;
+        let next = item::number(directory.version + 1);
+        let item = Item::from([(item::VERSION.to_owned(), next)]);
+        let condition = Condition::Version(directory.version);
+        self.set_attributes(Key::directory(directory.id), item, &[], condition)
+            .await?;
         Ok(())
     }
 
