@@ -896,7 +896,7 @@ impl Store {
             }
             let mut change = Change::default();
             let key = Key::resource(directory, GROUP.letter, id);
-            // To become a member of a group is no new version, and says whether there is a note to write.
+            // A group that becomes a member of another one gets no new version, and its deletion needs a note from then on.
             let condition = match old.group.nested {
                 0 => Condition::NeverNested(old.version),
                 _ => Condition::Group {

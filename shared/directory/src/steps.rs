@@ -11,10 +11,10 @@
 //! If the connection of a write breaks, which may then be carried out later, the mark stays until the lease is over, though
 //! the change is made: a row that came after a later change would be a member whom nobody added.
 //!
-//! A writer that is interrupted leaves the mark. When the lease is over the next one
-//! who changes the group takes it over, or, if nobody does, the sweeper (`unfinished.rs`): up to step 3 the rows are deleted, so that no version is ever used
-//! for two changes; from step 4 on the deletions are finished. A group that is
-//! created with many members has no mark yet: see `Store::create_in_steps`.
+//! A writer that is interrupted leaves the mark. When the lease is over the next writer takes the group over, or the
+//! sweeper does if there is none (`unfinished.rs`): up to step 3 the rows are deleted, so that no version is ever used for
+//! two changes; from step 4 on the deletions are finished. A group that is created with many members has no mark yet: see
+//! `Store::create_in_steps`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
