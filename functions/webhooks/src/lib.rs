@@ -54,7 +54,7 @@ pub struct Settings {
     pub table: String,
     /// What stands before the names of secrets, such as `rollcall/`.
     pub secret_prefix: String,
-    /// How it sends.
+    /// How requests are sent to endpoints.
     pub post: Post,
     /// The time.
     pub clock: Clock,
@@ -147,20 +147,15 @@ enum Failure {
     Unavailable(String),
     /// The endpoint did not answer a moment ago.
     Resting,
-    /// The endpoint did not answer in time.
-    TimedOut,
-    /// There was no connection, or it broke.
-    Unreachable(String),
+    /// The endpoint gave no answer.
+    NoAnswer(NoAnswer),
     /// The endpoint answered, but not with 2xx.
     Refused(u16),
 }
 
 impl From<NoAnswer> for Failure {
     fn from(none: NoAnswer) -> Self {
-        match none {
-            NoAnswer::TimedOut => Self::TimedOut,
-            NoAnswer::Unreachable(reason) => Self::Unreachable(reason),
-        }
+        Self::NoAnswer(none)
     }
 }
 
@@ -176,8 +171,7 @@ impl fmt::Display for Failure {
             Self::Unreadable => f.write_str("the message holds no event"),
             Self::Unavailable(reason) => f.write_str(reason),
             Self::Resting => f.write_str("the endpoint did not answer a moment ago"),
-            Self::TimedOut => f.write_str("the endpoint did not answer in time"),
-            Self::Unreachable(reason) => write!(f, "the endpoint was not reached: {reason}"),
+            Self::NoAnswer(none) => none.fmt(f),
             Self::Refused(status) => write!(f, "the endpoint answered {status}"),
         }
     }
@@ -257,7 +251,7 @@ impl Webhooks {
             (self.rest)(pause).await;
             outcome = self.send(event, &webhook, &secret).await;
         }
-        if let Err(Failure::TimedOut | Failure::Unreachable(_)) = outcome {
+        if let Err(Failure::NoAnswer(_)) = outcome {
             self.let_rest(directory);
         }
         outcome

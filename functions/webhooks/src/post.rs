@@ -1,6 +1,7 @@
 //! How an event is sent to an endpoint.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,15 @@ pub enum NoAnswer {
     TimedOut,
     /// There was no connection, or it broke.
     Unreachable(String),
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("the endpoint did not answer in time"),
+            Self::Unreachable(reason) => write!(f, "the endpoint was not reached: {reason}"),
+        }
+    }
 }
 
 /// Sends over the network, to where `reach` leads, and waits for an answer for as long as `patience`.
@@ -52,7 +62,7 @@ async fn send(
     reach: Reach,
     request: reqwest::Request,
 ) -> Result<u16, NoAnswer> {
-    // Names are checked as they are resolved, addresses never are.
+    // The resolver checks what a name leads to. An address is never resolved, so it is checked here.
     if !reach.admits(request.url()) {
         return Err(NoAnswer::Unreachable(OutOfReach.to_string()));
     }
@@ -61,7 +71,7 @@ async fn send(
         true => NoAnswer::TimedOut,
         false => NoAnswer::Unreachable(innermost(&error)),
     })?;
-    // Nobody wants the body, but a connection on which it was read can be used again.
+    // The body is not used. A connection whose answer was read to the end can be used again.
     let mut left = MOST_READ;
     while let Ok(Some(part)) = answer.chunk().await {
         left = left.saturating_sub(part.len());
