@@ -69,12 +69,12 @@ pub struct StackOptions {
     pub pause: Pause,
     /// How the functions let time pass that work in the background.
     pub rest: Rest,
-    /// What stands between the table's stream and the functions, if not nothing.
-    pub courier: Option<Courier>,
-    /// How webhooks are sent, if not over the network.
-    pub post: Option<Post>,
-    /// How those let it pass that answer requests.
+    /// How the functions let time pass that answer requests.
     pub pace: gateway::Rest,
+    /// What stands between the table's stream and the functions, if anything does.
+    pub courier: Option<Courier>,
+    /// How webhooks are sent; over the network unless a test has its own way.
+    pub post: Option<Post>,
 }
 
 impl Default for StackOptions {
@@ -90,9 +90,9 @@ impl Default for StackOptions {
             patience: Duration::from_secs(30),
             pause: Pause::NONE,
             rest: gateway::sleep(),
+            pace: gateway::sleep(),
             courier: None,
             post: None,
-            pace: gateway::sleep(),
         }
     }
 }
