@@ -749,13 +749,19 @@ fn encoded(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Sends bytes as they are, and gives what comes back until the server closes the connection, or for so long.
+/// Sends bytes as they are, and gives what comes back until the server closes the connection. After `patience` the client
+/// closes its side, as the request may be cut and the server waits for the rest, and waits a little longer.
 async fn raw(address: SocketAddr, bytes: &[u8], patience: Duration) -> String {
+    const LONGER: Duration = Duration::from_secs(10);
     let mut connection = TcpStream::connect(address).await.unwrap();
     // The server may close it before it has read all.
     let _ = connection.write_all(bytes).await;
     let mut answer = vec![];
-    let _ = tokio::time::timeout(patience, connection.read_to_end(&mut answer)).await;
+    let read = tokio::time::timeout(patience, connection.read_to_end(&mut answer)).await;
+    if read.is_err() {
+        let _ = connection.shutdown().await;
+        let _ = tokio::time::timeout(LONGER, connection.read_to_end(&mut answer)).await;
+    }
     String::from_utf8_lossy(&answer).into_owned()
 }
 
