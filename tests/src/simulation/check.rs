@@ -440,8 +440,8 @@ fn positions(records: &[Record], may: impl Fn(&Record) -> bool) -> Vec<usize> {
         .collect()
 }
 
-/// Gives a change a request that made nothing else: a request without an answer made one change at most. `made` says which
-/// change each request made so far; those that have another choice take it.
+/// Assigns a request to a change (Kuhn's algorithm for bipartite matching): a request without an answer made one change at
+/// most. `made` is the assignment so far. A change that has another request to choose from gives its own up.
 fn assign(
     change: usize,
     changes: &[Made<'_>],
@@ -528,6 +528,7 @@ impl Checker<'_> {
                     (Some(before), Some(state)) => {
                         let mut gone = before.members.difference(&state.members);
                         before.name == state.name
+                            && before.members != state.members
                             && state.members.is_subset(&before.members)
                             && gone.all(|gone| self.is_deleted(gone))
                     }
@@ -963,10 +964,10 @@ impl Checker<'_> {
         }
     }
 
-    /// Each event of the first directory, and the end of the second one, came to its own webhook, and nothing else did. What
-    /// waits for the webhook of a directory when that ends is not sent any more.
+    /// Each event of the first directory, and `directory.deleted` of the second one, was delivered to the webhook of its
+    /// directory, and nothing else was. Other events that wait when a directory is deleted are not delivered any more.
     fn webhooks(&mut self, last: &Final) {
-        // A member is described as the event is published, so what is published twice may describe somebody anew.
+        // The member is read when the event is published, so a repeated event may hold newer data.
         let mut published: HashMap<&str, (&str, Vec<&Value>)> = HashMap::new();
         for event in &last.events {
             let of = match event["detail"]["directory_id"] == last.directory.as_str() {
@@ -1043,7 +1044,7 @@ impl Checker<'_> {
                 ));
             }
         }
-        // Whichever of them was the last one, its token is known if all of them were answered.
+        // One of them was the last one, and its token is known if all of them were answered.
         let answered = rotations
             .iter()
             .all(|rotation| rotation.refused || rotation.token.is_some());

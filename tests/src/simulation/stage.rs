@@ -172,7 +172,7 @@ async fn follow(stage: Arc<Stage>, package: &'static str) {
     }
 }
 
-/// The endpoint of both directories' webhooks: it is told apart by the path who is meant.
+/// The endpoint of both directories' webhooks. The path of the request says which one is meant.
 fn endpoint(layer: Layer, disorder: Disorder, delivered: Arc<Mutex<Vec<Delivered>>>) -> Post {
     Arc::new(move |request| {
         let body = request.body().and_then(|body| body.as_bytes());
