@@ -708,7 +708,7 @@ impl Way {
 /// A user or a group is deleted while a PATCH makes it a member, with every possible order of their requests: it is no
 /// member at the end, and every beginning that was announced has its end.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_deleted_while_he_is_added_is_no_member() {
+async fn a_user_or_group_that_is_deleted_while_it_is_added_is_no_member() {
     let world = Arc::new(World::new().await);
     let crowd = users(&world, 60).await;
     let ways = [

@@ -538,6 +538,14 @@ async fn f2_a_call_that_is_refused_as_a_whole_is_sent_entry_by_entry() {
 }
 
 impl World {
+    /// The event items of a group that 20,000 users joined in four changes.
+    async fn push_20_000(&self) {
+        let group = directory::ResourceId::random().to_string();
+        for version in 1..=4 {
+            self.push(&group, version, 5_000).await;
+        }
+    }
+
     /// An event item of a group that so many users joined, as the table keeps it.
     async fn push(&self, group: &str, version: usize, members: usize) {
         use base64::Engine;
@@ -580,10 +588,7 @@ const SHARES: usize = 2 * 1_000;
 async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
     let world = World::new().await;
     let other = neighbour(&world).await;
-    let group = directory::ResourceId::random().to_string();
-    for version in 1..=4 {
-        world.push(&group, version, 5_000).await;
-    }
+    world.push_20_000().await;
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = seen.clone();
     let (sender, mut arrived) = tokio::sync::mpsc::unbounded_channel();
@@ -634,10 +639,7 @@ async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
 async fn f7_a_push_of_20_000_delays_another_directory_by_2_s_at_most() {
     let world = World::here().await;
     let other = neighbour(&world).await;
-    let group = directory::ResourceId::random().to_string();
-    for version in 1..=4 {
-        world.push(&group, version, 5_000).await;
-    }
+    world.push_20_000().await;
     world.cloud.set_faults(|request| {
         Fault::Delay(std::time::Duration::from_millis(match request.service {
             Service::EventBridge => 40,
