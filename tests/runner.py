@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import signal
 import subprocess
 import tempfile
 import threading
@@ -43,7 +42,7 @@ class Runner:
 
     def _read(self):
         for line in self.process.stdout:
-            # The last line of a process that is killed may be cut.
+            # The last line of a process that was killed may be incomplete.
             if line.endswith("\n"):
                 self.events.append(json.loads(line))
 
@@ -52,10 +51,9 @@ class Runner:
         self.log.seek(0)
         return self.log.read().decode(errors="replace")
 
-    def stop(self, how=signal.SIGKILL):
-        """Ends the process and waits until everything that it printed has been read."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
+    def stop(self):
+        """Kills the process and waits until everything that it printed has been read."""
+        self.process.kill()
         self.process.wait(timeout=30)
         self.reader.join(timeout=30)
         self.log.close()
