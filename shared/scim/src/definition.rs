@@ -522,8 +522,9 @@ mod tests {
             let shown = crate::discovery::schema(schema, "https://example.com");
             let mut read = Schema::parse(shown).unwrap();
             for (read, attribute) in read.attributes.iter_mut().zip(&schema.attributes) {
-                // A service provider's default is no part of the form.
+                // A service provider's default is no part of the form, and neither is what is a name to it.
                 read.default.clone_from(&attribute.default);
+                read.is_name = attribute.is_name;
             }
             assert_eq!(&read, schema);
         }

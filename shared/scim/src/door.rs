@@ -11,10 +11,12 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::Object;
-use crate::error::{Error, describe, quote};
+use crate::error::{Error, describe, quote_name};
+use crate::patch::PatchOp;
 use crate::quirks;
 use crate::resource::Resource;
 use crate::schema::{Attribute, Mutability, Place, Profile, ResourceType};
+use crate::unfold::Unfolded;
 use crate::value::{comparison_key, is_unassigned, read_simple, unexpected};
 
 impl ResourceType {
@@ -23,18 +25,19 @@ impl ResourceType {
     ///
     /// | row | rule |
     /// |---|---|
-    /// | C1, C2 | `schemas` may be missing; a URI that is not of this type is refused; extension data counts without its URI |
-    /// | C6 | null, `[]` and `""` mean: not there |
+    /// | C1, C2 | `schemas` may be missing; one URI of this type is enough, and others are ignored; extension data counts without its URI |
+    /// | C6 | null, `[]` and `""` mean: not there; an element or a complex value that holds only what no schema names is refused |
     /// | C7, C8, X19 | values are read in the type of their attribute, or refused |
     /// | C9 | a required attribute that is missing is refused |
     /// | C10 | what is readOnly is ignored |
     /// | C11 | an immutable attribute keeps its stored value; a different one is refused |
     /// | C12, U7 | what is writeOnly is checked and dropped |
-    /// | C17 | two primary values in one attribute are refused |
+    /// | C17 | of several primary values in one attribute the first stays primary |
     /// | C18 | a repeated `(type, value)` is dropped |
     /// | C21 | what no schema names is ignored |
+    /// | H6, F6 | a name may be short, have the URI of its schema, stand in an object under that URI, or have a sub-attribute after a dot |
     /// | U2 | an attribute with a default has it after POST, and stays as it is stored when a PUT leaves it out |
-    /// | X20 | one value for a list is a list of one |
+    /// | X20 | one value for a list is a list of one, and a list of one is one value |
     ///
     /// What [`Profile::Strict`](crate::Profile::Strict) refuses beyond that, it
     /// refuses first.
@@ -63,11 +66,23 @@ impl ResourceType {
             self.check_resource(&body)?;
         }
         self.check_schemas(take(&mut body, "schemas"))?;
+        let Unfolded {
+            base: mut document,
+            extensions,
+            parts,
+        } = self.unfold(body)?;
+        for (uri, extension) in extensions {
+            document.insert(uri.to_owned(), Value::Object(extension));
+        }
         let origin = match keep {
             None => Origin::New,
             Some(_) => Origin::Replacement,
         };
-        self.admit(body, keep, origin)
+        let resource = self.admit(document, keep, origin)?;
+        match parts.is_empty() {
+            true => Ok(resource),
+            false => PatchOp::adding(self, parts)?.apply(self, &resource, ""),
+        }
     }
 
     /// Reads the document that a PATCH made of a stored one.
@@ -106,12 +121,6 @@ impl ResourceType {
             let required = extension.required && (origin != Origin::Patch || stored.is_some());
             let mut given = match take(&mut body, &schema.id) {
                 Some(Value::Object(given)) => given,
-                Some(value) if !is_unassigned(&value) => {
-                    return Err(Error::invalid_value(
-                        &schema.id,
-                        format_args!("expected an object, got {}", describe(&value)),
-                    ));
-                }
                 _ => Object::new(),
             };
             // What an absent extension requires is not missing.
@@ -148,11 +157,14 @@ impl ResourceType {
         Ok(Resource::from_door(resource))
     }
 
-    /// C1, H7: known URIs in any case, or nothing at all.
+    /// C1, H7: a known URI in any case, or nothing at all. Attributes of other schemas are ignored, so their URIs are as
+    /// well: an administrator who adds one attribute in the identity provider adds its URI to every request.
     fn check_schemas(&self, schemas: Option<Value>) -> Result<(), Error> {
         let Some(schemas) = schemas.filter(|schemas| !is_unassigned(schemas)) else {
             return Ok(());
         };
+        let mut unknown = vec![];
+        let mut is_known = false;
         for uri in quirks::single_value_for_list(schemas) {
             let Value::String(uri) = &uri else {
                 return Err(Error::invalid_value(
@@ -160,14 +172,23 @@ impl ResourceType {
                     format_args!("expected a URI, got {}", describe(&uri)),
                 ));
             };
-            if !uri.eq_ignore_ascii_case(&self.schema.id) && self.extension(uri).is_none() {
-                return Err(Error::invalid_value(
-                    "schemas",
-                    format_args!("{} is no schema of {}", quote(uri), self.name),
-                ));
+            match self.schema_of(uri) {
+                Some(_) => is_known = true,
+                None => unknown.push(quote_name(uri)),
             }
         }
-        Ok(())
+        match is_known {
+            true => Ok(()),
+            false => Err(Error::invalid_value(
+                "schemas",
+                format_args!(
+                    "{} is no schema of {}; send {}",
+                    unknown.join(", "),
+                    self.name,
+                    self.schema.id
+                ),
+            )),
+        }
     }
 }
 
@@ -339,13 +360,14 @@ pub(crate) fn read_value(
     value: Value,
     reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
+    let value = quirks::wrapped_in_its_own_name(attribute, place, value);
     if is_unassigned(&value) {
         return Ok(None);
     }
     if attribute.multi_valued {
         let elements = read_elements(attribute, place, value)?;
-        let elements = without_repeats(attribute, elements);
-        at_most_one_primary(attribute, place, &elements)?;
+        let mut elements = without_repeats(attribute, elements);
+        quirks::several_primaries(attribute, &mut elements);
         return Ok((!elements.is_empty()).then_some(Value::Array(elements)));
     }
     read_one(attribute, place, value, reading)
@@ -359,9 +381,25 @@ pub(crate) fn read_elements(
 ) -> Result<Vec<Value>, Error> {
     let mut elements = Vec::new();
     for element in quirks::single_value_for_list(value) {
-        elements.extend(read_one(attribute, place, element, Reading::NEW)?);
+        let read = read_one(attribute, place, element, Reading::NEW)?;
+        let is_named = || {
+            read.as_ref()
+                .is_some_and(|read| read.get("value").is_some())
+        };
+        if attribute.names_resources() && !is_named() {
+            return Err(is_unnamed(place));
+        }
+        elements.extend(read);
     }
     Ok(elements)
+}
+
+/// The error for an element that names no resource. To leave it out would be to remove what it was meant to name.
+pub(crate) fn is_unnamed(place: Place<'_>) -> Error {
+    Error::invalid_value(
+        place.sub("value"),
+        "is missing: a member is named by its id",
+    )
 }
 
 /// Reads one value: of a single-valued attribute, or one element.
@@ -371,19 +409,30 @@ pub(crate) fn read_one(
     value: Value,
     reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
+    let value = match attribute.multi_valued {
+        true => value,
+        false => quirks::list_of_one(value),
+    };
     if is_unassigned(&value) {
         return Ok(None);
     }
     if !attribute.is_complex() {
-        return read_simple(attribute, place, value).map(Some);
+        let value = quirks::object_for_simple(value);
+        return match is_unassigned(&value) {
+            true => Ok(None),
+            false => read_simple(attribute, place, value).map(Some),
+        };
     }
     let mut given = match quirks::bare_string_for_complex(attribute, value) {
         Value::Object(given) => given,
         value => return Err(unexpected(attribute, place, &value)),
     };
+    quirks::manager_id(attribute, &mut given);
     if given.values().all(is_unassigned) {
         return Ok(None);
     }
+    check_known(attribute, place, &given)?;
+    let without_value = attribute.multi_valued && says_no_value(attribute, &given);
     let stored = reading.stored.and_then(Value::as_object);
     let mut object = Object::new();
     for sub in &attribute.sub_attributes {
@@ -393,7 +442,55 @@ pub(crate) fn read_one(
             object.insert(sub.name.clone(), value);
         }
     }
+    // An element whose value is cleared is removed, with what described the value.
+    if without_value
+        && object
+            .keys()
+            .all(|name| name == "type" || name == "primary")
+    {
+        return Ok(None);
+    }
     Ok((!object.is_empty()).then_some(Value::Object(object)))
+}
+
+/// Refuses a complex value that is not empty, but has none of the sub-attributes: without what is unknown it would be
+/// taken for an empty one.
+pub(crate) fn check_known(
+    attribute: &Attribute,
+    place: Place<'_>,
+    given: &Object,
+) -> Result<(), Error> {
+    let mut unknown = None;
+    for (name, _) in given.iter().filter(|(_, value)| !is_unassigned(value)) {
+        match attribute.sub_attribute(name) {
+            Some(_) => return Ok(()),
+            None => unknown = unknown.or(Some(name)),
+        }
+    }
+    let Some(name) = unknown else {
+        return Ok(());
+    };
+    let known: Vec<&str> = attribute
+        .sub_attributes
+        .iter()
+        .map(|sub| sub.name.as_str())
+        .collect();
+    Err(Error::invalid_value(
+        place,
+        format_args!(
+            "has no sub-attribute {}, and nothing else is there; it has {}",
+            quote_name(name),
+            known.join(", ")
+        ),
+    ))
+}
+
+/// Whether an element has a `value` that is empty.
+fn says_no_value(attribute: &Attribute, given: &Object) -> bool {
+    attribute.sub_attribute("value").is_some()
+        && given
+            .iter()
+            .any(|(name, value)| name.eq_ignore_ascii_case("value") && is_unassigned(value))
 }
 
 /// The text under which two elements are the same value (C18): `(type, value)`
@@ -451,24 +548,7 @@ pub(crate) fn is_primary(element: &Value) -> bool {
     element.get("primary") == Some(&Value::Bool(true))
 }
 
-/// C17: at most one.
-fn at_most_one_primary(
-    attribute: &Attribute,
-    place: Place<'_>,
-    elements: &[Value],
-) -> Result<(), Error> {
-    if attribute.sub_attribute("primary").is_some()
-        && elements
-            .iter()
-            .filter(|element| is_primary(element))
-            .count()
-            > 1
-    {
-        return Err(two_primaries(place));
-    }
-    Ok(())
-}
-
+/// The error for an operation that makes several elements primary.
 pub(crate) fn two_primaries(place: Place<'_>) -> Error {
     Error::invalid_value(
         place.sub("primary"),
@@ -535,6 +615,16 @@ mod tests {
         for schemas in [
             json!(["urn:ietf:params:scim:schemas:core:2.0:User"]),
             json!(["URN:ietf:params:scim:schemas:core:2.0:user", ENTERPRISE]),
+            json!([ENTERPRISE]),
+            // An administrator has added an attribute to the profile in the identity provider.
+            json!(["urn:x", "urn:ietf:params:scim:schemas:core:2.0:User"]),
+            // OneLogin.
+            json!([
+                "urn:scim:schemas:core:1.0",
+                "urn:scim:schemas:extension:enterprise:1.0"
+            ]),
+            json!("urn:scim:schemas:core:2.0"),
+            json!(["urn:scim:schemas:core:2.0:User"]),
             json!(null),
             json!([]),
         ] {
@@ -544,7 +634,13 @@ mod tests {
         refused(
             json!({"schemas": ["urn:x"], "userName": "ann"}),
             ScimType::InvalidValue,
-            "schemas: \"urn:x\" is no schema of User",
+            "schemas: \"urn:x\" is no schema of User; send urn:ietf:params:scim:schemas:core:2.0:User",
+        );
+        refused(
+            json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group", "urn:scim:schemas:core:2.0:Group"], "userName": "ann"}),
+            ScimType::InvalidValue,
+            "schemas: \"urn:ietf:params:scim:schemas:core:2.0:Group\", \"urn:scim:schemas:core:2.0:Group\" is no schema of User; \
+             send urn:ietf:params:scim:schemas:core:2.0:User",
         );
         refused(
             json!({"schemas": [7], "userName": "ann"}),
@@ -593,10 +689,23 @@ mod tests {
             "userName: expected a string, got an object",
         );
         refused(
-            json!({"userName": "a", "name": ["x"]}),
+            json!({"userName": "a", "name": ["x", "y"]}),
             ScimType::InvalidValue,
             "name: expected an object, got a list",
         );
+        refused(
+            json!({"userName": "a", "name": "x"}),
+            ScimType::InvalidValue,
+            "name: expected an object, got the string \"x\"",
+        );
+        let text = json!({"value": "b"}).to_string();
+        for attribute in ["emails", "roles"] {
+            refused(
+                json!({"userName": "a", attribute: text}),
+                ScimType::InvalidValue,
+                &format!("{attribute}: expected an object, got the string \"{text}\""),
+            );
+        }
         refused(
             json!({"userName": "a", "emails": [{"primary": 1}]}),
             ScimType::InvalidValue,
@@ -626,7 +735,7 @@ mod tests {
             json!({"userName": "ann", "active": true}),
         );
         refused(
-            json!({"userName": "ann", "password": ["t1meMa$heen"]}),
+            json!({"userName": "ann", "password": ["t1meMa$heen", "x"]}),
             ScimType::InvalidValue,
             "password: expected a string",
         );
@@ -635,10 +744,9 @@ mod tests {
     #[test]
     fn c17_c18_one_primary_and_no_repeats() {
         let email = |value: &str, primary: bool| json!({"value": value, "type": "work", "primary": primary});
-        refused(
+        gives(
             json!({"userName": "ann", "emails": [email("a", true), email("b", true)]}),
-            ScimType::InvalidValue,
-            "emails.primary: is true for more than one value; one at most can be primary",
+            json!({"userName": "ann", "active": true, "emails": [email("a", true), email("b", false)]}),
         );
         gives(
             json!({"userName": "ann", "emails": [{"type": "work", "value": "a"}, email("b", false), email("A", true)]}),
@@ -651,6 +759,135 @@ mod tests {
         gives(
             json!({"USERNAME": "ann", "shoeSize": 44, "Emails": [{"VALUE": "a", "Type": "boat", "shoe": 1}]}),
             json!({"userName": "ann", "active": true, "emails": [{"value": "a", "type": "boat"}]}),
+        );
+    }
+
+    const USER: &str = crate::USER_SCHEMA;
+
+    #[test]
+    fn f6_a_name_has_the_forms_of_a_path() {
+        let lead = json!({"userName": "ann", "title": "Lead", "active": false, "name": {"givenName": "Ann", "familyName": "Archer"},
+            "emails": [{"value": "a", "type": "work"}], ENTERPRISE: {"department": "d", "manager": {"value": "m"}}});
+        let name = |of: &str| format!("{USER}:{of}");
+        let of_enterprise = |of: &str| format!("{ENTERPRISE}:{of}");
+        for body in [
+            json!({"userName": "ann", USER: {"title": "Lead", "active": false, "name": {"givenName": "Ann", "familyName": "Archer"}},
+                of_enterprise("department"): "d", of_enterprise("manager.value"): "m"}),
+            json!({name("userName"): "ann", name("TITLE"): "Lead", name("active"): "False", "name.givenName": "Ann", name("name.familyName"): "Archer",
+                ENTERPRISE: {"department": "d", "manager.value": "m"}}),
+            json!({USER.to_uppercase(): {"userName": "ann", "title": "Lead", "name": {"givenName": "Ann"}, USER: {"active": false}, ENTERPRISE: {"manager": "m"}},
+                "name": {"familyName": "Archer", "GIVENNAME": "Ann"}, ENTERPRISE.to_lowercase(): {of_enterprise("department"): "d"}}),
+        ] {
+            let mut body = object(body);
+            body.insert("emails[type eq \"work\"].value".to_owned(), json!("a"));
+            gives(Value::Object(body), lead.clone());
+        }
+        let emails = |name: &str, value: Value| json!({"userName": "ann", "emails": [{"value": "a", "type": "work"}], name: value});
+        gives(
+            emails("emails[type eq \"home\"]", json!({"value": "b"})),
+            json!({"userName": "ann", "active": true, "emails": [{"value": "a", "type": "work"}, {"value": "b", "type": "home"}]}),
+        );
+        for (body, what) in [
+            (
+                json!({"userName": "ann", "title": "a", name("title"): "b"}),
+                "title",
+            ),
+            (
+                json!({"userName": "ann", "name": {"givenName": "a"}, "name.givenName": "b"}),
+                "name.givenName",
+            ),
+            (
+                json!({"userName": "ann", "name.givenName": "b", USER: {"name": {"givenName": "a"}}}),
+                "name",
+            ),
+            (
+                json!({"userName": "ann", "active": true, USER: {"active": false}}),
+                "active",
+            ),
+        ] {
+            refused(
+                body,
+                ScimType::InvalidValue,
+                &format!("{what}: is there twice, with different values; send it once"),
+            );
+        }
+        gives(
+            json!({"userName": "ann", "title": "a", name("title"): "a", "name.nope": 1, "urn:acme:User:hat": 60, "urn:acme:User": {"hat": 60}}),
+            json!({"userName": "ann", "title": "a", "active": true}),
+        );
+        refused(
+            json!({"userName": "ann", USER: "x"}),
+            ScimType::InvalidValue,
+            &format!("{USER}: expected an object, got the string \"x\""),
+        );
+    }
+
+    #[test]
+    fn c6_what_is_unknown_as_a_whole_is_refused_and_not_taken_for_empty() {
+        let known = "value, display, type, primary";
+        refused(
+            json!({"userName": "ann", "emails": [{"mail": "a"}]}),
+            ScimType::InvalidValue,
+            &format!(
+                "emails: has no sub-attribute \"mail\", and nothing else is there; it has {known}"
+            ),
+        );
+        refused(
+            json!({"userName": "ann", "roles": [{"value": "r"}, {"id": "s", "value": ""}]}),
+            ScimType::InvalidValue,
+            &format!(
+                "roles: has no sub-attribute \"id\", and nothing else is there; it has {known}"
+            ),
+        );
+        refused(
+            json!({"userName": "ann", "name": {"first": "Ann"}}),
+            ScimType::InvalidValue,
+            "name: has no sub-attribute \"first\", and nothing else is there; it has formatted, familyName, givenName, middleName, \
+             honorificPrefix, honorificSuffix",
+        );
+        refused(
+            json!({"userName": "ann", ENTERPRISE: {"dept": "d", "division": null}}),
+            ScimType::InvalidValue,
+            &format!(
+                "{ENTERPRISE}: has no attribute \"dept\", and nothing else is there; see /Schemas for the attributes that it has"
+            ),
+        );
+        // What is readOnly is known, and one unknown name beside a known one is ignored.
+        gives(
+            json!({"userName": "ann", "name": {"first": "A", "givenName": "Ann"}, ENTERPRISE: {"dept": "d", "division": "x", "manager": {"displayName": "B"}}}),
+            json!({"userName": "ann", "active": true, "name": {"givenName": "Ann"}, ENTERPRISE: {"division": "x"}}),
+        );
+        gives(
+            json!({"userName": "ann", "emails": {"emails": [{"value": "a"}]}, "title": {"title": "x"}, "nickName": [{"$ref": null, "value": "n"}],
+                "phoneNumbers": [{"value": "", "type": "work", "primary": true}, {"value": "1"}], ENTERPRISE: {"manager": [{"value": "m"}]}}),
+            json!({"userName": "ann", "title": "x", "nickName": "n", "active": true, "emails": [{"value": "a"}], "phoneNumbers": [{"value": "1"}],
+                ENTERPRISE: {"manager": {"value": "m"}}}),
+        );
+        refused(
+            json!({"userName": "ann", "nickName": [{"value": "n", "type": "x"}]}),
+            ScimType::InvalidValue,
+            "nickName: expected a string, got an object",
+        );
+    }
+
+    #[test]
+    fn h7_old_uris_and_names_mean_the_new_ones() {
+        for old in [
+            "urn:scim:schemas:extension:enterprise:1.0",
+            "URN:scim:schemas:extension:enterprise:2.0",
+        ] {
+            gives(
+                json!({"schemas": ["urn:scim:schemas:core:1.0", old], "userName": "ann", old: {"department": "d", "manager": {"managerId": "m", "displayName": "B"}}}),
+                json!({"userName": "ann", "active": true, ENTERPRISE: {"department": "d", "manager": {"value": "m"}}}),
+            );
+            gives(
+                json!({"userName": "ann", format!("{old}:manager.managerId"): "m"}),
+                json!({"userName": "ann", "active": true, ENTERPRISE: {"manager": {"value": "m"}}}),
+            );
+        }
+        gives(
+            json!({"userName": "ann", ENTERPRISE: {"manager": {"managerId": "old", "value": "m"}}}),
+            json!({"userName": "ann", "active": true, ENTERPRISE: {"manager": {"value": "m"}}}),
         );
     }
 

@@ -17,6 +17,10 @@ pub const ERROR_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 /// How much of a client's value an error quotes.
 const QUOTED_CHARS: usize = 60;
 
+/// How much of a name an error quotes: an administrator has to find it among the mappings of attributes, so it is not
+/// cut off unless it is longer than any of them.
+const QUOTED_NAME_CHARS: usize = 512;
+
 /// The detail keyword of an error (RFC 7644 §3.12 table 9, RFC 9865 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScimType {
@@ -125,11 +129,11 @@ impl Error {
         Error::bad_request(ScimType::InvalidFilter, format!("filter: {what}"))
     }
 
-    /// 400 `invalidPath`: `path` is quoted, shortened.
+    /// 400 `invalidPath`: `path` is quoted.
     pub fn invalid_path(path: &str, what: impl fmt::Display) -> Self {
         Error::bad_request(
             ScimType::InvalidPath,
-            format!("path {}: {what}", quote(path)),
+            format!("path {}: {what}", quote_name(path)),
         )
     }
 
@@ -224,9 +228,18 @@ impl std::error::Error for Error {}
 
 /// The text in quotation marks, shortened to what an error may quote.
 pub(crate) fn quote(text: &str) -> String {
+    shortened(text, QUOTED_CHARS)
+}
+
+/// The name of an attribute or of a schema in quotation marks.
+pub(crate) fn quote_name(name: &str) -> String {
+    shortened(name, QUOTED_NAME_CHARS)
+}
+
+fn shortened(text: &str, most: usize) -> String {
     let mut chars = text.chars();
     let mut quoted = String::from("\"");
-    quoted.extend(chars.by_ref().take(QUOTED_CHARS));
+    quoted.extend(chars.by_ref().take(most));
     if chars.next().is_some() {
         quoted.push('…');
     }

@@ -23,7 +23,7 @@ use serde_json::{Number, Value};
 
 use crate::Object;
 use crate::columns::{ColumnId, Columns, Form, Look, Seen, Source, has_value};
-use crate::error::{Error, quote};
+use crate::error::{Error, quote, quote_name};
 use crate::fold::fold;
 use crate::quirks;
 use crate::schema::{Attribute, Kind, Located, Place, ResourceType, Returned, Target};
@@ -648,6 +648,8 @@ enum Test {
         /// What the values are compared with: folded unless case counts.
         wanted: String,
         case_exact: bool,
+        /// Whether blanks at the ends of a value do not count.
+        trimmed: bool,
         /// What the client wrote, for [`ResolvedFilter::demands`].
         written: String,
     },
@@ -728,7 +730,11 @@ fn resolve<'a>(
 
 fn locate<'a>(path: &str, ty: &'a ResourceType) -> Result<Located<'a>, Error> {
     let located = ty.locate(path).ok_or_else(|| {
-        Error::invalid_filter(format_args!("{} has no attribute {}", ty.name, quote(path)))
+        Error::invalid_filter(format_args!(
+            "{} has no attribute {}",
+            ty.name,
+            quote_name(path)
+        ))
     })?;
     if let Located::Attribute(target) = located {
         allowed(target.attribute, target.place())?;
@@ -752,7 +758,7 @@ fn allowed(attribute: &Attribute, place: Place<'_>) -> Result<(), Error> {
 fn not_comparable(path: &str) -> Error {
     Error::invalid_filter(format_args!(
         "{} is a schema; name one of its attributes",
-        quote(path)
+        quote_name(path)
     ))
 }
 
@@ -790,7 +796,7 @@ fn resolve_element<'a>(
             None if !attribute.is_complex() && path.eq_ignore_ascii_case("value") => Ok(None),
             None => Err(Error::invalid_filter(format_args!(
                 "{place} has no sub-attribute {}",
-                quote(path)
+                quote_name(path)
             ))),
         }
     };
@@ -861,10 +867,12 @@ impl Test {
                 return Err(unfit("compare it with a text in double quotes"));
             };
             let case_exact = attribute.case_exact;
-            let wanted = if case_exact {
-                written.clone()
-            } else {
-                fold(written)
+            // A part of a name may begin or end with a blank.
+            let trimmed = attribute.is_name && !matches!(operator, Co | Sw | Ew);
+            let wanted = match (trimmed, case_exact) {
+                (true, _) => attribute.prepare(written),
+                (false, true) => written.clone(),
+                (false, false) => fold(written),
             };
             if operator == Co {
                 let wanted = Box::new(Finder::new(&wanted).into_owned());
@@ -874,6 +882,7 @@ impl Test {
                 operator,
                 wanted,
                 case_exact,
+                trimmed,
                 written: written.clone(),
             })
         };
@@ -944,13 +953,22 @@ impl Test {
             (Test::Part { .. }, _) => return false,
             (
                 Test::Text {
-                    operator, wanted, ..
+                    operator,
+                    wanted,
+                    trimmed,
+                    ..
                 },
                 Seen::Text(is),
             ) => match operator {
                 Operator::Sw => return is.starts_with(wanted.as_str()),
                 Operator::Ew => return is.ends_with(wanted.as_str()),
-                operator => (*operator, Some((**is).cmp(wanted.as_str()))),
+                operator => {
+                    let is = match trimmed {
+                        true => is.trim(),
+                        false => is,
+                    };
+                    (*operator, Some(is.cmp(wanted.as_str())))
+                }
             },
             (Test::Time(operator, wanted), Seen::Time(is)) => (*operator, Some(is.cmp(wanted))),
             (Test::Boolean(operator, wanted), Seen::Value(Value::Bool(is))) => {

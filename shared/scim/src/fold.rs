@@ -15,6 +15,8 @@ use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_compatible;
 
+use crate::schema::Attribute;
+
 /// The form in which two texts are equal when they differ in width, case or
 /// composition only. Folding twice is folding once.
 pub fn fold(text: &str) -> String {
@@ -40,6 +42,21 @@ pub(crate) fn folded(text: &str) -> Cow<'_, str> {
         });
     }
     Cow::Owned(mapped.nfc().collect())
+}
+
+impl Attribute {
+    /// A text of this attribute in the form in which equal ones are the same: folded unless case counts, and of a name
+    /// without blanks at its ends ([`Attribute::is_name`]). Preparing twice is preparing once.
+    pub fn prepare(&self, text: &str) -> String {
+        let prepared = match self.case_exact {
+            true => Cow::Borrowed(text),
+            false => folded(text),
+        };
+        match self.is_name {
+            true => prepared.trim().to_owned(),
+            false => prepared.into_owned(),
+        }
+    }
 }
 
 /// The units of [`Work`](crate::Work) that it takes to fold a text.
@@ -97,6 +114,18 @@ mod tests {
         same("ΟΔΥΣΣΕΥΣ", "Οδυσσευς");
         same("ｶﾞ", "ガ");
         same("Ann\u{3000}B", "ann b");
+    }
+
+    #[test]
+    fn c16_blanks_at_the_ends_of_a_name_do_not_count() {
+        let name = Attribute::text("userName", "").as_name();
+        for text in ["Ann B", " ann b", "ann b\u{a0}", "\u{3000}ANN B \t"] {
+            assert_eq!(name.prepare(text), "ann b", "{text:?}");
+        }
+        assert_eq!(name.prepare(" \u{3000}"), "");
+        let exact = Attribute::text("externalId", "").case_exact().as_name();
+        assert_eq!(exact.prepare(" X 1 "), "X 1");
+        assert_eq!(Attribute::text("title", "").prepare("Lead "), "lead ");
     }
 
     #[test]

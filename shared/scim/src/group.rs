@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crate::schema::{Attribute, Mutability, Profile, ResourceType, Schema};
+use crate::schema::{Attribute, Client, Mutability, Profile, ResourceType, Schema};
 
 /// The URI of the Group schema (RFC 7643 §4.2).
 pub const GROUP_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
@@ -23,6 +23,7 @@ static GROUP: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
     },
     extensions: Vec::new(),
     profile: Profile::Tolerant,
+    client: Client::Other,
 });
 
 impl ResourceType {
@@ -35,7 +36,9 @@ impl ResourceType {
 fn group_attributes() -> Vec<Attribute> {
     let text = Attribute::text;
     vec![
-        text("displayName", "The name of the group.").required(),
+        text("displayName", "The name of the group.")
+            .required()
+            .as_name(),
         Attribute::complex(
             "members",
             "Who belongs to the group.",

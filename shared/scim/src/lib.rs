@@ -117,6 +117,7 @@ mod hostile;
 mod list;
 mod members;
 mod patch;
+mod path;
 mod projection;
 mod quirks;
 mod resource;
@@ -124,6 +125,7 @@ mod schema;
 mod search;
 mod sort;
 mod strict;
+mod unfold;
 mod user;
 mod value;
 mod work;
@@ -147,8 +149,8 @@ pub use patch::{MAX_COMPARISONS, MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA,
 pub use projection::Projection;
 pub use resource::{ChangedAttribute, Meta, Resource};
 pub use schema::{
-    Attribute, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema, Uniqueness,
-    common_attributes,
+    Attribute, Client, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema,
+    Uniqueness, common_attributes,
 };
 pub use search::{SEARCH_REQUEST_SCHEMA, SearchRequest};
 pub use sort::{ResolvedSort, Sort, SortKey};

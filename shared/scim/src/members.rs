@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::Object;
+use crate::door::is_unnamed;
 use crate::error::Error;
 use crate::filter::{Expression, Filter, Literal, Operator};
 use crate::patch::{Op, Operation, PatchOp};
 use crate::resource::Resource;
+use crate::schema::{Place, ResourceType};
 
 /// The attribute that holds the members.
 const MEMBERS: &str = "members";
@@ -89,10 +91,11 @@ impl Resource {
         let mut members = BTreeMap::new();
         for element in self.elements(MEMBERS) {
             let Some(id) = id(element) else {
-                return Err(Error::invalid_value(
-                    "members.value",
-                    "is missing: a member is named by its id",
-                ));
+                return Err(is_unnamed(Place {
+                    extension: None,
+                    attribute: MEMBERS,
+                    sub: None,
+                }));
             };
             members
                 .entry(id.to_owned())
@@ -104,18 +107,19 @@ impl Resource {
 
 impl MemberChange {
     /// What a PUT does: it sets the members exactly when it has them, be it as
-    /// null or as an empty list (W6). `resource` is what was read from `body`.
+    /// null or as an empty list (W6). `resource` is what was read from `body` as
+    /// a resource of this type.
     ///
     /// # Errors
     ///
     /// Those of [`Resource::split_members`].
     pub fn of_replacement(
+        ty: &ResourceType,
         body: &Object,
         resource: &Resource,
     ) -> Result<(MemberChange, Resource), Error> {
         let (resource, members) = resource.split_members()?;
-        let named = body.keys().any(|name| name.eq_ignore_ascii_case(MEMBERS));
-        let change = match named {
+        let change = match ty.has(body, MEMBERS) {
             true => MemberChange::Exactly(members),
             false => MemberChange::Named {
                 added: members,
@@ -287,8 +291,8 @@ mod tests {
     fn w6_a_put_sets_the_members_only_if_it_has_them() {
         let put = |body: Value| {
             let body = body.as_object().unwrap().clone();
-            let resource = ResourceType::group().read(body.clone(), None).unwrap();
-            MemberChange::of_replacement(&body, &resource)
+            let resource = ResourceType::group().read(body.clone(), None)?;
+            MemberChange::of_replacement(ResourceType::group(), &body, &resource)
         };
         let (members, rest) = put(json!({"displayName": "g", "MEMBERS": [{"value": "a", "display": "A"}, {"value": "a"}]})).unwrap();
         let MemberChange::Exactly(members) = members else {
@@ -301,8 +305,27 @@ mod tests {
             assert_eq!(members, MemberChange::Exactly(BTreeMap::new()));
         }
         assert!(put(json!({"displayName": "g"})).unwrap().0.is_empty());
-        let error = put(json!({"displayName": "g", "members": [{"display": "A"}]})).unwrap_err();
-        assert_eq!(error.scim_type(), Some(crate::ScimType::InvalidValue));
+        for nobody in [
+            json!([{"display": "A"}]),
+            json!([{"value": null}]),
+            json!([null]),
+            json!([{"value": "a"}, ""]),
+        ] {
+            let error = put(json!({"displayName": "g", "members": nobody})).unwrap_err();
+            assert_eq!(
+                error.detail(),
+                "members.value: is missing: a member is named by its id",
+                "{nobody}"
+            );
+        }
+        // F6: the names of a PUT have the forms that those of a PATCH have.
+        let qualified = format!("{}:members", crate::GROUP_SCHEMA);
+        for body in [
+            json!({"displayName": "g", qualified: []}),
+            json!({"displayName": "g", crate::GROUP_SCHEMA: {"members": null}}),
+        ] {
+            assert_eq!(put(body).unwrap().0, MemberChange::Exactly(BTreeMap::new()));
+        }
     }
 
     #[test]

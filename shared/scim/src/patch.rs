@@ -17,14 +17,15 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::door::{
-    Reading, check_message, identity, in_schema_order, is_immutable, is_primary, is_same,
-    read_elements, read_one, read_value, stays, take, two_primaries, value_key,
+    Reading, check_known, check_message, identity, in_schema_order, is_immutable, is_primary,
+    is_same, read_elements, read_one, read_value, stays, take, two_primaries, value_key,
 };
-use crate::error::{Error, describe, quote};
-use crate::filter::{ElementFilter, Expression, Filter, MAX_FILTER_BYTES, Parser};
+use crate::error::{Error, describe, quote, quote_name};
+use crate::filter::{ElementFilter, Expression, Filter};
+use crate::path::Selected;
 use crate::quirks::{self, RemovedValues};
 use crate::resource::Resource;
-use crate::schema::{Attribute, Located, Mutability, Place, ResourceType, Schema, Target};
+use crate::schema::{Attribute, Client, Mutability, Place, ResourceType, Schema, Target};
 use crate::strict::{check_value, unknown};
 use crate::value::{comparison_key, is_unassigned};
 use crate::work::{Work, WorkSpent};
@@ -207,18 +208,26 @@ impl PatchOp {
             operations: reader.operations,
         })
     }
+
+    /// What adds parts of multi-valued attributes to a resource.
+    pub(crate) fn adding<'a>(
+        ty: &'a ResourceType,
+        parts: Vec<(Target<'a>, Option<Filter>, Value)>,
+    ) -> Result<PatchOp, Error> {
+        let operations = vec![];
+        let mut reader = Reader { ty, operations };
+        for (target, filter, value) in parts {
+            reader.attribute(Op::Add, target, filter, value)?;
+        }
+        Ok(PatchOp {
+            operations: reader.operations,
+        })
+    }
 }
 
 struct Reader<'a> {
     ty: &'a ResourceType,
     operations: Vec<Operation>,
-}
-
-/// What a path names.
-enum Selected<'a> {
-    Base,
-    Extension(&'a Schema),
-    Attribute(Target<'a>, Option<Filter>),
 }
 
 impl<'a> Reader<'a> {
@@ -263,7 +272,7 @@ impl<'a> Reader<'a> {
             return Err(Error::no_target("a remove operation needs a path"));
         }
         match value {
-            Some(Value::Object(object)) => self.members("", op, object),
+            Some(Value::Object(object)) => self.members(None, op, object),
             Some(value) => Err(Error::invalid_value(
                 "value",
                 format_args!(
@@ -278,22 +287,23 @@ impl<'a> Reader<'a> {
     /// The members of an object without path or under the URI of an extension.
     /// Keys may be dotted or have a URI (X6); unknown ones are ignored (C21),
     /// but under the strict profile.
-    fn members(&mut self, prefix: &str, op: Op, object: Object) -> Result<(), Error> {
+    fn members(&mut self, within: Option<&'a Schema>, op: Op, object: Object) -> Result<(), Error> {
         for (key, value) in object {
-            let selected = match self.select(&format!("{prefix}{key}")) {
+            let selected = match self.ty.select_within(within, &key) {
                 Ok(selected) => selected,
                 Err(_) if self.ty.is_strict() => {
-                    let owner = prefix.strip_suffix(':').unwrap_or(&self.ty.name);
+                    let owner = within.map_or(&self.ty.name, |schema| &schema.id);
                     return Err(unknown(owner, &key));
                 }
                 Err(_) => continue,
             };
             match selected {
+                Selected::Unregistered => {}
                 // A base URI as a key holds what could stand beside it. Deeper
                 // nesting than JSON lets through ends this recursion.
                 Selected::Base => {
                     if let Value::Object(object) = value {
-                        self.members("", op, object)?;
+                        self.members(None, op, object)?;
                     }
                 }
                 Selected::Extension(schema) => self.extension(op, schema, value)?,
@@ -309,17 +319,18 @@ impl<'a> Reader<'a> {
     }
 
     fn with_path(&mut self, op: Op, path: &str, value: Option<Value>) -> Result<(), Error> {
-        let selected = self.select(path)?;
+        let selected = self.ty.select(path)?;
         if op == Op::Remove {
             return self.remove(selected, value);
         }
         let Some(value) = value else {
             return Err(Error::invalid_value(
                 "value",
-                format_args!("is missing for path {}", quote(path)),
+                format_args!("is missing for path {}", quote_name(path)),
             ));
         };
         match selected {
+            Selected::Unregistered => Ok(()),
             Selected::Base => self.without_path(op, Some(value)),
             Selected::Extension(schema) => self.extension(op, schema, value),
             Selected::Attribute(target, filter) => {
@@ -337,6 +348,7 @@ impl<'a> Reader<'a> {
 
     fn remove(&mut self, selected: Selected<'a>, value: Option<Value>) -> Result<(), Error> {
         match selected {
+            Selected::Unregistered => Ok(()),
             Selected::Base => Err(Error::no_target("a remove operation needs an attribute")),
             // The whole extension (X8) is every attribute of it that can go.
             Selected::Extension(schema) => {
@@ -357,6 +369,9 @@ impl<'a> Reader<'a> {
                     self.push(Op::Remove, target, filter, Vec::new());
                     return Ok(());
                 }
+                let value = value.map(|value| {
+                    quirks::wrapped_in_its_own_name(target.attribute, target.place(), value)
+                });
                 match quirks::remove_with_value_list(target.attribute, value) {
                     RemovedValues::All => self.push(Op::Remove, target, None, Vec::new()),
                     RemovedValues::Named(values) => {
@@ -378,7 +393,12 @@ impl<'a> Reader<'a> {
     /// The object under the URI of an extension.
     fn extension(&mut self, op: Op, schema: &'a Schema, value: Value) -> Result<(), Error> {
         match value {
-            Value::Object(object) => self.members(&format!("{}:", schema.id), op, object),
+            Value::Object(object) => {
+                if !self.ty.is_strict() {
+                    self.ty.check_known(schema, &object)?;
+                }
+                self.members(Some(schema), op, object)
+            }
             value if is_unassigned(&value) => {
                 if op == Op::Replace {
                     self.remove(Selected::Extension(schema), None)?;
@@ -413,17 +433,31 @@ impl<'a> Reader<'a> {
             read_value(attribute, place, value, Reading::NEW)?;
             return Ok(());
         }
+        if self.ty.is_strict() {
+            check_value(attribute, place, &value)?;
+        }
+        let value = quirks::wrapped_in_its_own_name(attribute, place, value);
+        let value = match attribute.multi_valued {
+            true => value,
+            false => quirks::list_of_one(value),
+        };
         if is_unassigned(&value) {
             if op == Op::Replace {
                 self.push(op, target, filter, Vec::new());
             }
             return Ok(());
         }
-        if self.ty.is_strict() {
-            check_value(attribute, place, &value)?;
-        }
         let values = if attribute.multi_valued && filter.is_none() {
-            read_elements(attribute, place, value)?
+            let says_nothing = is_empty_list(&value);
+            let mut values = read_elements(attribute, place, value)?;
+            if values.is_empty() && says_nothing && op == Op::Replace {
+                return Err(Error::invalid_value(
+                    place,
+                    "all elements are empty; send null or [] in place of the list to empty it",
+                ));
+            }
+            quirks::several_primaries(attribute, &mut values);
+            values
         } else if attribute.is_complex() && !attribute.multi_valued {
             let object = match quirks::bare_string_for_complex(attribute, value) {
                 Value::Object(object) => object,
@@ -450,9 +484,6 @@ impl<'a> Reader<'a> {
                 ));
             }
             match only {
-                Some(value) if value.is_array() && !attribute.multi_valued => {
-                    return Err(crate::value::unexpected(attribute, place, &value));
-                }
                 Some(value) => read_one(attribute, place, value, Reading::NEW)?
                     .into_iter()
                     .collect(),
@@ -468,7 +499,9 @@ impl<'a> Reader<'a> {
 
     /// X10, X14: a complex value changes the sub-attributes it names. Those
     /// that are readOnly are echoes, as in PUT.
-    fn parts(&mut self, op: Op, target: Target<'a>, object: Object) -> Result<(), Error> {
+    fn parts(&mut self, op: Op, target: Target<'a>, mut object: Object) -> Result<(), Error> {
+        quirks::manager_id(target.attribute, &mut object);
+        check_known(target.attribute, target.place(), &object)?;
         for (name, value) in object {
             if let Some(sub) = target.attribute.sub_attribute(&name)
                 && sub.mutability != Mutability::ReadOnly
@@ -495,51 +528,17 @@ impl<'a> Reader<'a> {
             values,
         });
     }
+}
 
-    /// Reads a path (RFC 7644 §3.5.2 figure 7): `attr`, `attr.sub`,
-    /// `attr[filter]`, `attr[filter].sub`, each with or without URI, or a URI.
-    fn select(&self, text: &str) -> Result<Selected<'a>, Error> {
-        let unknown =
-            || Error::invalid_path(text, format_args!("{} has no such attribute", self.ty.name));
-        if text.len() >= MAX_FILTER_BYTES {
-            return Err(Error::invalid_path(text, "it is too long"));
-        }
-        let mut parser = Parser::new(text.trim_ascii());
-        let malformed = |_| Error::invalid_path(text, "it is malformed");
-        let word = parser.path().map_err(malformed)?;
-        let target = match self.ty.locate(word).ok_or_else(unknown)? {
-            Located::Attribute(target) => target,
-            other => {
-                parser.end().map_err(malformed)?;
-                return Ok(match other {
-                    Located::Extension(schema) => Selected::Extension(schema),
-                    _ => Selected::Base,
-                });
-            }
-        };
-        if !parser.at('[') {
-            parser.end().map_err(malformed)?;
-            return Ok(Selected::Attribute(target, None));
-        }
-        if target.sub.is_some() || !target.attribute.multi_valued {
-            return Err(Error::invalid_path(
-                text,
-                format_args!("{} has one value, so [ ] cannot follow it", target.place()),
-            ));
-        }
-        // What is wrong within the brackets is 400 `invalidFilter`: RFC 7644
-        // table 9 names the filter of a PATCH path there.
-        let expression = parser.element_filter(0)?;
-        ElementFilter::resolve(&expression, target)?;
-        let sub = if parser.eat('.') {
-            let name = parser.path().map_err(malformed)?;
-            Some(target.attribute.sub_attribute(name).ok_or_else(unknown)?)
-        } else {
-            None
-        };
-        parser.end().map_err(malformed)?;
-        let target = Target { sub, ..target };
-        Ok(Selected::Attribute(target, Some(Filter::of(expression))))
+/// Whether the elements of a list, of which there are some, all say nothing.
+fn is_empty_list(value: &Value) -> bool {
+    let says_nothing = |element: &Value| match element {
+        Value::Object(object) => object.values().all(is_unassigned),
+        element => is_unassigned(element),
+    };
+    match value {
+        Value::Array(elements) => elements.iter().all(says_nothing),
+        element => says_nothing(element),
     }
 }
 
@@ -558,12 +557,12 @@ impl PatchOp {
     /// | X5 | `id` may be set to the id the resource has; any other is 400 `mutability` |
     /// | X10 | adding an element that is there already changes nothing; adding parts of one (`primary`) merges them |
     /// | X11 | `add` to `attr[filter]` or `attr[filter].sub` without match creates the element from the `eq` terms, unless the result would not match: 400 `noTarget` |
-    /// | X12 | `replace` with a filter that selects nothing is 400 `noTarget` |
+    /// | X12 | `replace` with a filter that selects nothing is 400 `noTarget`; [`Client::Entra`] means `add` by it |
     /// | X13 | `replace` of what is not there adds it |
     /// | X14 | a complex value sets the sub-attributes it names (under the strict profile it is replaced as a whole); a selected *element* is replaced as a whole, but keeps what its filter's `eq` terms say |
-    /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone, and an element of which only what selected it is left |
+    /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone, and an element of which only what selected it is left; a sub-attribute that is set to nothing is removed |
     /// | X17 | `remove` with values takes away the elements with the same `value` (and `type`, where both have one) |
-    /// | X23, C17 | an operation that makes an element primary makes the others not primary; one that makes two primary is refused |
+    /// | X23, C17 | an operation that makes an element primary makes the others not primary; of several in one list the first is; a filter that makes two primary is refused |
     /// | X25 | any number of values in one operation; what would take more than [`MAX_COMPARISONS`] is 400 `tooMany` |
     /// | X15, U2 | an attribute with a default can be removed while it has that value, as nothing changes by it; else 400 `mutability`: removing `active: false` would let somebody in |
     pub fn apply(
@@ -640,13 +639,13 @@ impl Operation {
             }
         }
         match target.extension {
-            None => self.edit(target, document, work),
+            None => self.edit(ty, target, document, work),
             Some(schema) => {
                 let extension = document
                     .entry(schema.id.as_str())
                     .or_insert_with(|| Value::Object(Object::new()));
                 match extension {
-                    Value::Object(extension) => self.edit(target, extension, work),
+                    Value::Object(extension) => self.edit(ty, target, extension, work),
                     _ => Ok(()),
                 }
             }
@@ -681,7 +680,13 @@ impl Operation {
     }
 
     /// Edits the object that holds the attribute: the resource or an extension.
-    fn edit(&self, target: Target<'_>, holder: &mut Object, work: &Work) -> Result<(), Error> {
+    fn edit(
+        &self,
+        ty: &ResourceType,
+        target: Target<'_>,
+        holder: &mut Object,
+        work: &Work,
+    ) -> Result<(), Error> {
         let name = &target.attribute.name;
         if target.attribute.multi_valued {
             let mut elements = match holder.get_mut(name).map(Value::take) {
@@ -693,7 +698,7 @@ impl Operation {
                 let weight = weight(&elements).saturating_add(weight(&self.values));
                 work.spend(weight.saturating_mul(EACH)).map_err(too_many)?;
             }
-            let touched = self.edit_elements(target, &mut elements, work)?;
+            let touched = self.edit_elements(ty, target, &mut elements, work)?;
             settle_primary(target, &mut elements, &touched)?;
             holder.insert(name.clone(), Value::Array(elements));
             return Ok(());
@@ -744,6 +749,7 @@ impl Operation {
     /// the operation wrote.
     fn edit_elements(
         &self,
+        ty: &ResourceType,
         target: Target<'_>,
         elements: &mut Vec<Value>,
         work: &Work,
@@ -787,13 +793,14 @@ impl Operation {
             let before = elements.len();
             let mut selected = selected.into_iter();
             elements.retain(|_| selected.next() != Some(true));
-            if self.op == Op::Replace && elements.len() == before {
+            if self.op == Op::Replace && elements.len() == before && ty.client != Client::Entra {
                 return Err(nothing_selected(place));
             }
             return Ok(HashSet::new());
         }
 
-        if self.op == Op::Remove {
+        // What is set to nothing is removed (C6).
+        if self.values.is_empty() {
             self.remove_parts(target, elements, selected)?;
             return Ok(HashSet::new());
         }
@@ -805,9 +812,10 @@ impl Operation {
                 touched.insert(index);
             }
         }
-        if touched.is_empty() && !self.values.is_empty() {
+        if touched.is_empty() {
             // X12: a filter that selects nothing is no target of a replace.
-            if self.op == Op::Replace && filter.is_some() {
+            let creates = self.op == Op::Add || ty.client == Client::Entra;
+            if filter.is_some() && !creates {
                 return Err(nothing_selected(place));
             }
             let element = self.new_element(target, filter.as_ref(), work)?;
@@ -1435,6 +1443,233 @@ mod tests {
     }
 
     #[test]
+    fn x12_entra_creates_by_a_replace() {
+        let entra = ResourceType::user().clone().with_client(Client::Entra);
+        let patched = |operations: Value| {
+            let body = object(json!({"Operations": operations}));
+            PatchOp::parse(body, &entra)?.apply(&entra, &ann(), "2819")
+        };
+        let number = json!([{"value": "1", "type": "work"}]);
+        for operation in [
+            json!({"op": "Replace", "path": "phoneNumbers[type eq \"work\"].value", "value": "1"}),
+            json!({"op": "Replace", "path": "phoneNumbers[type eq \"work\"]", "value": {"value": "1"}}),
+            json!({"op": "Replace", "value": {"phoneNumbers[type eq \"work\"].value": "1"}}),
+        ] {
+            let patched = patched(json!([operation])).unwrap();
+            assert_eq!(patched.get("phoneNumbers"), Some(&number), "{operation}");
+        }
+        for nothing in [json!(""), json!(null)] {
+            for path in [
+                "phoneNumbers[type eq \"work\"].value",
+                "phoneNumbers[type eq \"work\"]",
+            ] {
+                let operation = json!({"op": "Replace", "path": path, "value": nothing});
+                assert_eq!(patched(json!([operation])).unwrap(), ann(), "{operation}");
+            }
+        }
+        let both = json!([
+            {"op": "Replace", "path": "addresses[type eq \"work\"].locality", "value": "Bern"},
+            {"op": "Replace", "path": "addresses[type eq \"work\"].country", "value": "CH"}
+        ]);
+        assert_eq!(
+            patched(both).unwrap().get("addresses"),
+            Some(&json!([{"locality": "Bern", "country": "CH", "type": "work"}]))
+        );
+        let unclear = json!([{"op": "Replace", "path": "phoneNumbers[type eq \"a\" or type eq \"b\"].value", "value": "1"}]);
+        assert_eq!(
+            patched(unclear).unwrap_err().scim_type(),
+            Some(ScimType::NoTarget)
+        );
+    }
+
+    #[test]
+    fn c6_what_is_not_understood_empties_nothing() {
+        let emails = "emails: has no sub-attribute \"id\", and nothing else is there; it has value, display, type, primary";
+        for op in ["add", "replace", "remove"] {
+            refused(
+                json!([{"op": op, "path": "emails", "value": [{"id": "x"}]}]),
+                ScimType::InvalidValue,
+                emails,
+            );
+        }
+        refused(
+            json!([{"op": "replace", "path": "emails[type eq \"work\"]", "value": {"id": "x"}}]),
+            ScimType::InvalidValue,
+            emails,
+        );
+        for empty in [
+            json!([null]),
+            json!([{}]),
+            json!([""]),
+            json!([{"value": null}]),
+            json!({"value": ""}),
+        ] {
+            refused(
+                json!([{"op": "replace", "path": "emails", "value": empty}]),
+                ScimType::InvalidValue,
+                "emails: all elements are empty; send null or [] in place of the list to empty it",
+            );
+        }
+        for path in [
+            json!({"op": "replace", "path": "name"}),
+            json!({"op": "add", "path": "name"}),
+        ] {
+            let mut operation = object(path);
+            operation.insert("value".to_owned(), json!({"first": "Ann"}));
+            let error = patched(json!([operation])).unwrap_err();
+            assert!(
+                error
+                    .detail()
+                    .starts_with("name: has no sub-attribute \"first\"")
+            );
+        }
+        refused(
+            json!([{"op": "replace", "path": ENTERPRISE, "value": {"dept": "d"}}]),
+            ScimType::InvalidValue,
+            &format!(
+                "{ENTERPRISE}: has no attribute \"dept\", and nothing else is there; see /Schemas for the attributes that it has"
+            ),
+        );
+        for text in ["{\"value\": \"x\"}", " [\"x\"]"] {
+            let error = patched(
+                json!([{"op": "replace", "path": "emails[type eq \"work\"]", "value": text}]),
+            )
+            .unwrap_err();
+            assert!(
+                error
+                    .detail()
+                    .starts_with("emails: expected an object, got the string")
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_in_an_object_of_its_own_name_is_that_value() {
+        let x = json!([{"value": "x"}]);
+        for (path, wrapped) in [
+            ("emails", json!({"emails": x})),
+            ("emails", json!({"EMAILS": {"value": "x"}})),
+            (
+                "emails",
+                json!({"urn:ietf:params:scim:schemas:core:2.0:User:emails": x}),
+            ),
+        ] {
+            gives(
+                json!([{"op": "replace", "path": path, "value": wrapped}]),
+                "emails",
+                x.clone(),
+            );
+        }
+        let (bare, dotted) = (json!({"givenName": "X"}), json!({"name.givenName": "X"}));
+        for value in [bare, dotted] {
+            gives(
+                json!([{"op": "replace", "path": "name.givenName", "value": value}]),
+                "name.givenName",
+                json!("X"),
+            );
+        }
+        gives(
+            json!([{"op": "add", "path": "name", "value": {"name": {"givenName": "X"}}}]),
+            "name.givenName",
+            json!("X"),
+        );
+        gives(
+            json!([{"op": "add", "path": ENTERPRISE, "value": {ENTERPRISE: {"department": "d"}}}]),
+            &format!("{ENTERPRISE}:department"),
+            json!("d"),
+        );
+        gives(
+            json!([{"op": "remove", "path": "emails", "value": {"emails": [{"value": "a@work"}]}}]),
+            "emails",
+            json!([{"value": "a@home", "type": "home"}]),
+        );
+        changes_nothing(json!([{"op": "remove", "path": "emails", "value": {"emails": []}}]));
+        gives(
+            json!([{"op": "replace", "path": "emails", "value": {"emails": []}}]),
+            "emails",
+            json!(null),
+        );
+    }
+
+    #[test]
+    fn c6_x15_a_value_that_is_cleared_takes_its_element_with_it() {
+        let home = json!([{"value": "a@home", "type": "home"}]);
+        for operation in [
+            json!({"op": "replace", "path": "emails[type eq \"work\"].value", "value": ""}),
+            json!({"op": "replace", "path": "emails[type eq \"work\"].value", "value": null}),
+            json!({"op": "replace", "path": "emails[type eq \"work\"]", "value": {"value": "", "type": "work"}}),
+            json!({"op": "replace", "value": {"emails[type eq \"work\"].value": ""}}),
+            json!({"op": "replace", "path": "emails", "value": [{"value": "", "type": "work", "primary": true}, {"value": "a@home", "type": "home"}]}),
+        ] {
+            gives(json!([operation]), "emails", home.clone());
+        }
+    }
+
+    #[test]
+    fn c21_an_attribute_of_an_extension_that_is_not_registered_is_ignored_with_a_path_as_well() {
+        let tag = "urn:ietf:params:scim:schemas:extension:CustomExtensionName:2.0:User";
+        for operation in [
+            json!({"op": "Add", "path": format!("{tag}:tag"), "value": "7"}),
+            json!({"op": "Replace", "path": format!("{tag}:tags[type eq \"a\"].value"), "value": "7"}),
+            json!({"op": "Remove", "path": format!("{tag}:tag.part")}),
+            json!({"op": "Add", "path": tag, "value": {"tag": "7"}}),
+            json!({"op": "Add", "value": {format!("{tag}:tag"): "7", tag: {"tag": "7"}}}),
+        ] {
+            changes_nothing(json!([operation]));
+            gives(
+                json!([operation, {"op": "replace", "path": "title", "value": "x"}]),
+                "title",
+                json!("x"),
+            );
+        }
+        let long = format!(
+            "urn:ietf:params:scim:schemas:core:2.0:User:{}",
+            "shoeSize".repeat(20)
+        );
+        for core in [
+            "shoeSize",
+            "x:shoeSize",
+            "urn:ietf:params:scim:schemas:core:2.0:Group:members",
+            &long,
+        ] {
+            refused(
+                json!([{"op": "add", "path": core, "value": "7"}]),
+                ScimType::InvalidPath,
+                &format!("path \"{core}\": User has no such attribute"),
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_of_one_is_one_value() {
+        gives(
+            json!([{"op": "Replace", "path": "title", "value": [{"$ref": null, "value": "x"}]}]),
+            "title",
+            json!("x"),
+        );
+        gives(
+            json!([{"op": "Replace", "value": {"active": ["False"]}}]),
+            "active",
+            json!(false),
+        );
+        gives(
+            json!([{"op": "Replace", "path": format!("{ENTERPRISE}:manager"), "value": [{"$ref": null, "value": "m"}]}]),
+            &format!("{ENTERPRISE}:manager.value"),
+            json!("m"),
+        );
+        gives(
+            json!([{"op": "Replace", "path": "emails[type eq \"work\"].value", "value": ["x"]}]),
+            "emails",
+            json!([{"value": "x", "type": "work", "primary": true}, {"value": "a@home", "type": "home"}]),
+        );
+        refused(
+            json!([{"op": "Replace", "path": "title", "value": [{"value": "x"}, {"value": "y"}]}]),
+            ScimType::InvalidValue,
+            "title: expected a string, got a list",
+        );
+    }
+
+    #[test]
     fn x13_x14_replace() {
         gives(
             json!([{"op": "replace", "path": "title", "value": "x"}]),
@@ -1582,7 +1817,7 @@ mod tests {
             json!([{"value": "r"}, {"value": "s"}]),
         );
         refused(
-            json!([{"op": "replace", "path": "title", "value": ["a"]}]),
+            json!([{"op": "replace", "path": "title", "value": ["a", "b"]}]),
             ScimType::InvalidValue,
             "title: expected a string, got a list",
         );
@@ -1627,8 +1862,15 @@ mod tests {
             ),
             [false, true]
         );
+        for op in ["add", "replace"] {
+            let primary = primaries(
+                json!([{"op": op, "path": "emails", "value": [{"value": "n", "primary": true}, {"value": "m", "primary": true}]}]),
+            );
+            let before = primary.len() - 2;
+            assert_eq!(primary[before..], [true, false], "{op}");
+        }
         refused(
-            json!([{"op": "add", "path": "emails", "value": [{"value": "n", "primary": true}, {"value": "m", "primary": true}]}]),
+            json!([{"op": "replace", "path": "emails[value pr].primary", "value": true}]),
             ScimType::InvalidValue,
             "emails.primary: is true for more than one value; one at most can be primary",
         );

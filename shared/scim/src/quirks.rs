@@ -8,8 +8,11 @@
 use serde_json::{Number, Value};
 
 use crate::Object;
+use crate::door::is_primary;
 use crate::filter::{Expression, Operator};
-use crate::schema::{Attribute, Mutability};
+use crate::schema::{Attribute, Mutability, Place};
+use crate::user::ENTERPRISE_USER_SCHEMA;
+use crate::value::is_unassigned;
 
 /// Entra ID, its default PATCH client, and scripts: `"active": "False"`, also
 /// in filters, `roles[primary eq "True"]` (C7, X19). Legal: `false`, `true`.
@@ -35,8 +38,15 @@ pub(crate) fn number_in_a_string(text: &str) -> Option<Number> {
 
 /// Entra ID: `"path": "urn:…:User:manager", "value": "26118915"` (U5), and
 /// `"emails": ["ann@example.com"]` from scripts. Legal: `{"value": "26118915"}`.
+///
+/// A text that is JSON is none: a client that means an object and sends its text would have the text as an address.
 pub(crate) fn bare_string_for_complex(attribute: &Attribute, value: Value) -> Value {
-    if value.is_string() && attribute.is_complex() && attribute.sub_attribute("value").is_some() {
+    let is_bare = |text: &str| {
+        let json = text.trim_start().starts_with(['{', '['])
+            && serde_json::from_str::<Value>(text).is_ok();
+        attribute.is_complex() && attribute.sub_attribute("value").is_some() && !json
+    };
+    if value.as_str().is_some_and(is_bare) {
         let mut object = Object::new();
         object.insert("value".to_owned(), value);
         return Value::Object(object);
@@ -50,6 +60,128 @@ pub(crate) fn single_value_for_list(value: Value) -> Vec<Value> {
     match value {
         Value::Array(values) => values,
         value => vec![value],
+    }
+}
+
+/// An old client of Microsoft's: `"path": "displayName", "value": [{"$ref": null, "value": "Sales"}]`. Legal: the one
+/// value. This is the list around it, [`object_for_simple`] the object.
+pub(crate) fn list_of_one(value: Value) -> Value {
+    match value {
+        Value::Array(mut values) if values.len() == 1 => values.pop().unwrap_or_default(),
+        value => value,
+    }
+}
+
+/// See [`list_of_one`]. An object that says more than its value stays what it is.
+pub(crate) fn object_for_simple(value: Value) -> Value {
+    match value {
+        Value::Object(mut object) => {
+            let only = object.iter().all(|(name, value)| {
+                ["value", "$ref"].contains(&name.as_str()) || is_unassigned(value)
+            });
+            match object.get_mut("value") {
+                Some(value) if only => value.take(),
+                _ => Value::Object(object),
+            }
+        }
+        value => value,
+    }
+}
+
+/// Salesforce and others: `"path": "members", "value": {"members": [{"value": "2819c223"}]}`, an attribute within an
+/// object of its own name. Legal: what stands in it.
+pub(crate) fn wrapped_in_its_own_name(
+    attribute: &Attribute,
+    place: Place<'_>,
+    value: Value,
+) -> Value {
+    let Value::Object(mut object) = value else {
+        return value;
+    };
+    let is_own = |name: &str| {
+        let name = match name.rsplit_once(':') {
+            None => name,
+            Some((_, name)) => name,
+        };
+        let whole = name
+            .split_once('.')
+            .filter(|(before, _)| before.eq_ignore_ascii_case(place.attribute))
+            .map_or(name, |(_, sub)| sub);
+        whole.eq_ignore_ascii_case(&attribute.name) && attribute.sub_attribute(name).is_none()
+    };
+    let is_alone = object.len() == 1;
+    match object.iter_mut().next() {
+        Some((name, value)) if is_alone && is_own(name) => value.take(),
+        _ => Value::Object(object),
+    }
+}
+
+/// OneLogin and other clients that were written for SCIM 1.1 or a draft of 2.0: `"schemas": ["urn:scim:schemas:core:1.0",
+/// "urn:scim:schemas:extension:enterprise:1.0"]`. Legal: the URIs of RFC 7643. `base` is the URI of the base schema of
+/// the resource type.
+pub(crate) fn old_uri<'u>(uri: &'u str, base: &'u str) -> &'u str {
+    const BEGIN: &str = "urn:scim:schemas:";
+    let old = uri
+        .get(..BEGIN.len())
+        .filter(|begin| begin.eq_ignore_ascii_case(BEGIN))
+        .and_then(|_| uri.get(BEGIN.len()..));
+    let Some(old) = old.map(str::to_ascii_lowercase) else {
+        return uri;
+    };
+    let name = base.rsplit(':').next().unwrap_or_default();
+    let of_type = |version: &str| {
+        let rest = old.strip_prefix("core:");
+        let rest = rest.and_then(|rest| rest.strip_prefix(version)?.strip_prefix(':'));
+        rest.is_some_and(|rest| rest.eq_ignore_ascii_case(name))
+    };
+    match old.as_str() {
+        "core:1.0" | "core:2.0" => base,
+        "extension:enterprise:1.0"
+        | "extension:enterprise:2.0"
+        | "extension:enterprise:1.0:user"
+        | "extension:enterprise:2.0:user" => ENTERPRISE_USER_SCHEMA,
+        _ if of_type("1.0") || of_type("2.0") => base,
+        _ => uri,
+    }
+}
+
+/// The same clients: `manager.managerId`, as SCIM 1.1 named it. Legal: `manager.value`.
+pub(crate) fn old_sub_attribute<'n>(attribute: &Attribute, name: &'n str) -> &'n str {
+    let is_old = name.eq_ignore_ascii_case("managerId")
+        && attribute.name == "manager"
+        && attribute.sub_attribute(name).is_none();
+    match is_old {
+        true => "value",
+        false => name,
+    }
+}
+
+/// See [`old_sub_attribute`]. A `value` beside it is what counts.
+pub(crate) fn manager_id(attribute: &Attribute, given: &mut Object) {
+    let old = given
+        .keys()
+        .find(|name| old_sub_attribute(attribute, name) != name.as_str());
+    let Some(old) = old.cloned() else { return };
+    let id = given.shift_remove(&old).unwrap_or_default();
+    let has_value = |(name, value): (&String, &Value)| {
+        name.eq_ignore_ascii_case("value") && !is_unassigned(value)
+    };
+    if !given.iter().any(has_value) {
+        given.retain(|name, _| !name.eq_ignore_ascii_case("value"));
+        given.insert("value".to_owned(), id);
+    }
+}
+
+/// PingOne, whose manual prints two e-mail addresses with `"primary": true`. Legal (RFC 7643 §2.4): one at most. The
+/// first one stays primary.
+pub(crate) fn several_primaries(attribute: &Attribute, elements: &mut [Value]) {
+    if attribute.sub_attribute("primary").is_none() {
+        return;
+    }
+    for element in elements.iter_mut().filter(|of| is_primary(of)).skip(1) {
+        if let Value::Object(element) = element {
+            element.insert("primary".to_owned(), Value::Bool(false));
+        }
     }
 }
 

@@ -98,12 +98,21 @@ impl Resource {
         Resource(object)
     }
 
-    /// The preferred element of a multi-valued attribute: the one marked
-    /// primary, else the first.
+    /// The preferred element of a multi-valued attribute: of those with a `value`
+    /// the one marked primary, else the first of type `work`, else the first.
     pub fn primary(&self, attribute: &str) -> Option<&Object> {
-        self.elements(attribute)
+        let valued = || {
+            self.elements(attribute)
+                .filter(|element| element.contains_key("value"))
+        };
+        let is_work = |element: &&Object| {
+            let of = element.get("type").and_then(Value::as_str);
+            of.is_some_and(|of| of.eq_ignore_ascii_case("work"))
+        };
+        valued()
             .find(|element| element.get("primary") == Some(&Value::Bool(true)))
-            .or_else(|| self.elements(attribute).next())
+            .or_else(|| valued().find(is_work))
+            .or_else(|| valued().next())
     }
 
     /// What is different in `other`, sorted by path, with the values of `self`.
@@ -354,6 +363,28 @@ mod tests {
         ] {
             assert_eq!(ann.get(nothing), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn the_preferred_element_has_a_value() {
+        let primary = |emails: Value| {
+            let user = user(json!({"userName": "ann", "emails": emails}));
+            user.primary("emails").map(|email| email["value"].clone())
+        };
+        let other = json!({"value": "o", "type": "other"});
+        let work = json!({"value": "w", "type": "Work"});
+        assert_eq!(primary(json!([other, work])), Some(json!("w")));
+        assert_eq!(primary(json!([other])), Some(json!("o")));
+        assert_eq!(
+            primary(json!([work, {"value": "h", "primary": true}])),
+            Some(json!("h"))
+        );
+        assert_eq!(
+            primary(json!([other, {"display": "d", "primary": true}, work])),
+            Some(json!("w"))
+        );
+        assert_eq!(primary(json!([{"type": "work"}, other])), Some(json!("o")));
+        assert_eq!(primary(json!([{"type": "work"}])), None);
     }
 
     #[test]

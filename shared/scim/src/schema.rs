@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::quirks;
+
 /// The data type of an attribute (RFC 7643 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -156,6 +158,9 @@ pub struct Attribute {
     /// forgets it must not change it (U2). It can be removed while it has this
     /// value, and else only be replaced (X15).
     pub default: Option<Value>,
+    /// Whether it is a name by which a resource is found. Blanks at the ends of a
+    /// name are kept, and left out when it is compared (RFC 8265 §3.3).
+    pub is_name: bool,
 }
 
 impl Attribute {
@@ -178,6 +183,7 @@ impl Attribute {
             reference_types: Vec::new(),
             sub_attributes: Vec::new(),
             default: None,
+            is_name: false,
         }
     }
 
@@ -249,6 +255,12 @@ impl Attribute {
         self
     }
 
+    /// Is a name by which a resource is found.
+    pub fn as_name(mut self) -> Self {
+        self.is_name = true;
+        self
+    }
+
     /// Sets the value of a resource created without one.
     pub fn default_value(mut self, value: Value) -> Self {
         self.default = Some(value);
@@ -258,6 +270,16 @@ impl Attribute {
     /// The sub-attribute of this name, in any case (H6).
     pub fn sub_attribute(&self, name: &str) -> Option<&Attribute> {
         named(&self.sub_attributes, name)
+    }
+
+    /// Whether each element stands for the resource whose id is its `value`, as the members of a group do.
+    pub(crate) fn names_resources(&self) -> bool {
+        let is_there = |name| self.sub_attribute(name).is_some();
+        self.multi_valued
+            && is_there("$ref")
+            && self
+                .sub_attribute("value")
+                .is_some_and(|value| value.mutability == Mutability::Immutable)
     }
 
     /// Whether values are objects.
@@ -316,6 +338,19 @@ pub struct ResourceType {
     pub extensions: Vec<Extension>,
     /// How narrowly requests are read.
     pub profile: Profile,
+    /// Which client sends them.
+    pub client: Client,
+}
+
+/// A client whose messages mean something else than RFC 7644 says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Client {
+    /// Any other one.
+    #[default]
+    Other,
+    /// Microsoft Entra ID. It sends `replace` with a filter also for an element that does not exist yet, and means that
+    /// it is created; RFC 7644 §3.5.2.3 has 400 `noTarget`.
+    Entra,
 }
 
 /// How a service provider reads what the RFCs leave open.
@@ -357,7 +392,8 @@ static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
             "externalId",
             "The identifier the client has for this resource.",
         )
-        .case_exact(),
+        .case_exact()
+        .as_name(),
         Attribute::complex(
             "meta",
             "What the service provider knows of this resource.",
@@ -466,6 +502,13 @@ impl ResourceType {
         self
     }
 
+    /// The type, for requests of this client.
+    #[must_use]
+    pub fn with_client(mut self, client: Client) -> ResourceType {
+        self.client = client;
+        self
+    }
+
     /// The extension with this URI, in any case (H7).
     pub fn extension(&self, uri: &str) -> Option<&Schema> {
         self.extensions
@@ -484,21 +527,30 @@ impl ResourceType {
         common_attributes().iter().chain(&self.schema.attributes)
     }
 
+    /// The schema that a URI stands for: `Some(None)` is the base schema.
+    pub(crate) fn schema_of(&self, uri: &str) -> Option<Option<&Schema>> {
+        let uri = match self.profile {
+            Profile::Strict => uri,
+            Profile::Tolerant => quirks::old_uri(uri, &self.schema.id),
+        };
+        match uri.eq_ignore_ascii_case(&self.schema.id) {
+            true => Some(None),
+            false => self.extension(uri).map(Some),
+        }
+    }
+
     /// Resolves `[URI ":"] name ["." sub]` or a URI alone (RFC 7644 §3.10, F6, X8).
     ///
     /// The last colon ends the URI. The dot of a version stands before it, so
     /// the first dot after it separates the sub-attribute.
     pub(crate) fn locate(&self, path: &str) -> Option<Located<'_>> {
-        if path.eq_ignore_ascii_case(&self.schema.id) {
-            return Some(Located::Base);
-        }
-        if let Some(schema) = self.extension(path) {
-            return Some(Located::Extension(schema));
-        }
         let (extension, name) = match path.rsplit_once(':') {
             None => (None, path),
-            Some((uri, name)) if uri.eq_ignore_ascii_case(&self.schema.id) => (None, name),
-            Some((uri, name)) => (Some(self.extension(uri)?), name),
+            Some((uri, name)) => match self.schema_of(path) {
+                Some(None) => return Some(Located::Base),
+                Some(Some(schema)) => return Some(Located::Extension(schema)),
+                None => (self.schema_of(uri)?, name),
+            },
         };
         let (name, sub) = match name.split_once('.') {
             None => (name, None),
@@ -510,13 +562,28 @@ impl ResourceType {
         };
         let sub = match sub {
             None => None,
-            Some(sub) => Some(attribute.sub_attribute(sub)?),
+            Some(sub) => Some(self.sub_attribute(attribute, sub)?),
         };
         Some(Located::Attribute(Target {
             extension,
             attribute,
             sub,
         }))
+    }
+}
+
+impl ResourceType {
+    /// The sub-attribute of this name, or of the name that it had before (B3).
+    pub(crate) fn sub_attribute<'a>(
+        &self,
+        attribute: &'a Attribute,
+        name: &str,
+    ) -> Option<&'a Attribute> {
+        let name = match self.profile {
+            Profile::Strict => name,
+            Profile::Tolerant => quirks::old_sub_attribute(attribute, name),
+        };
+        attribute.sub_attribute(name)
     }
 }
 

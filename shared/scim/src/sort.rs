@@ -13,9 +13,9 @@ use serde_json::{Number, Value};
 use crate::Object;
 use crate::columns::attribute_value;
 use crate::door::is_primary;
-use crate::error::{Error, quote};
+use crate::error::{Error, quote, quote_name};
 use crate::filter::with_value;
-use crate::fold::{cost_of_folding, fold};
+use crate::fold::cost_of_folding;
 use crate::schema::{Kind, Located, ResourceType, Returned, Target};
 use crate::value::{compare_numbers, date_time, is_unassigned};
 use crate::work::{Work, WorkSpent};
@@ -61,7 +61,7 @@ impl Sort {
     /// no `value` (S2); 403 `sensitive` for what is never returned.
     pub fn resolve<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedSort<'a>, Error> {
         let Some(Located::Attribute(target)) = ty.locate(&self.by) else {
-            let what = format_args!("{} has no attribute {}", ty.name, quote(&self.by));
+            let what = format_args!("{} has no attribute {}", ty.name, quote_name(&self.by));
             return Err(Error::invalid_value("sortBy", what));
         };
         let compared = target.sub.unwrap_or(target.attribute);
@@ -139,8 +139,7 @@ impl ResolvedSort<'_> {
                 Some(time) => Key::Time(time),
                 None => Key::Text(text.clone()),
             },
-            Value::String(text) if attribute.case_exact => Key::Text(text.clone()),
-            Value::String(text) => Key::Text(fold(text)),
+            Value::String(text) => Key::Text(attribute.prepare(text)),
             _ => Key::Missing,
         }))
     }

@@ -10,11 +10,11 @@
 //! |---|---|
 //! | C1 | a resource without `schemas`, without its base schema in it, with a URI twice or of another type |
 //! | C2 | data of an extension that `schemas` does not name: RFC 7643 §3 says it names what is present |
-//! | C21 | an attribute, sub-attribute or extension that no schema has, in a resource and in the value of a PATCH |
+//! | C21 | an attribute, sub-attribute or extension that no schema has, in a resource and in the value of a PATCH; a name in another form than the short one in a resource |
 //! | X1 | a PATCH without `schemas` |
 //! | X5 | a PATCH operation without `path` |
 //!
-//! A `path` that names no attribute stays 400 `invalidPath`, and a filter that
+//! Two primary values and a list in place of one value are 400 `invalidValue`. A `path` that names no attribute stays 400 `invalidPath`, and a filter that
 //! does stays `invalidFilter`: the RFC has words for them. What is readOnly is
 //! ignored with all that is in it, as RFC 7644 §3.5.1 wants it.
 
@@ -23,9 +23,11 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::Object;
-use crate::error::{Error, quote};
+use crate::door::two_primaries;
+use crate::error::{Error, quote_name};
+use crate::quirks;
 use crate::schema::{Attribute, Mutability, Place, Profile, ResourceType, Schema};
-use crate::value::is_unassigned;
+use crate::value::{is_unassigned, unexpected};
 
 impl ResourceType {
     /// Whether it is read as [`Profile::Strict`] has it.
@@ -90,14 +92,14 @@ impl ResourceType {
             if !uri.eq_ignore_ascii_case(&self.schema.id) && self.extension(uri).is_none() {
                 return Err(Error::invalid_syntax(format_args!(
                     "schemas: {} is no schema of {}",
-                    quote(uri),
+                    quote_name(uri),
                     self.name
                 )));
             }
             if !named.insert(uri.to_ascii_lowercase()) {
                 return Err(Error::invalid_syntax(format_args!(
                     "schemas: {} stands twice",
-                    quote(uri)
+                    quote_name(uri)
                 )));
             }
         }
@@ -113,7 +115,10 @@ impl ResourceType {
 
 /// The error for a name that a schema or a resource type does not have.
 pub(crate) fn unknown(owner: &str, name: &str) -> Error {
-    Error::invalid_syntax(format_args!("{owner} has no attribute {}", quote(name)))
+    Error::invalid_syntax(format_args!(
+        "{owner} has no attribute {}",
+        quote_name(name)
+    ))
 }
 
 /// The texts in `schemas`; what is none is refused where it is read.
@@ -125,14 +130,24 @@ fn uris(schemas: Option<&Value>) -> impl Iterator<Item = &str> {
     list.iter().chain(single).filter_map(Value::as_str)
 }
 
-/// Refuses a value with sub-attributes that its attribute does not have.
+/// Refuses a value with sub-attributes that its attribute does not have, a list in place of one value, and two primary
+/// values.
 pub(crate) fn check_value(
     attribute: &Attribute,
     place: Place<'_>,
     value: &Value,
 ) -> Result<(), Error> {
-    if attribute.mutability == Mutability::ReadOnly || !attribute.is_complex() {
+    if attribute.mutability == Mutability::ReadOnly {
         return Ok(());
+    }
+    if value.is_array() && !attribute.multi_valued && !is_unassigned(value) {
+        return Err(unexpected(attribute, place, value));
+    }
+    if !attribute.is_complex() {
+        return match value {
+            Value::Object(_) => Err(unexpected(attribute, place, value)),
+            _ => Ok(()),
+        };
     }
     let elements = match value {
         Value::Array(elements) => elements.as_slice(),
@@ -146,11 +161,26 @@ pub(crate) fn check_value(
         if attribute.sub_attribute(name).is_none() {
             return Err(Error::invalid_syntax(format_args!(
                 "{place} has no sub-attribute {}",
-                quote(name)
+                quote_name(name)
             )));
         }
     }
-    Ok(())
+    let is_primary = |element: &&Value| {
+        let members = element.as_object().into_iter().flatten();
+        let mut primary = members.filter(|(name, _)| name.eq_ignore_ascii_case("primary"));
+        primary.any(|(_, value)| is_true(value))
+    };
+    match attribute.sub_attribute("primary").is_some()
+        && elements.iter().filter(is_primary).count() > 1
+    {
+        true => Err(two_primaries(place)),
+        false => Ok(()),
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    let text = value.as_str().and_then(quirks::boolean_in_a_string);
+    value.as_bool().or(text) == Some(true)
 }
 
 #[cfg(test)]
@@ -222,7 +252,7 @@ mod tests {
         let upper = USER_SCHEMA.to_uppercase();
         refused(
             json!({"schemas": [USER_SCHEMA, upper], "userName": "ann"}),
-            &format!("schemas: \"{}\" stands twice", shortened(&upper)),
+            &format!("schemas: \"{upper}\" stands twice"),
         );
         refused(
             json!({"schemas": [USER_SCHEMA], "userName": "ann", ENTERPRISE_USER_SCHEMA: {"department": "d"}}),
@@ -236,13 +266,6 @@ mod tests {
             json!({"schemas": [USER_SCHEMA], "userName": "ann", ENTERPRISE_USER_SCHEMA: null}),
         ] {
             assert!(USER.read(object(fine.clone()), None).is_ok(), "{fine}");
-        }
-    }
-
-    fn shortened(text: &str) -> String {
-        match text.char_indices().nth(60) {
-            None => text.to_owned(),
-            Some((end, _)) => format!("{}…", &text[..end]),
         }
     }
 
@@ -374,6 +397,51 @@ mod tests {
             value("emails[shoe eq 1].value", json!("x")),
             ScimType::InvalidFilter,
             "filter: emails has no sub-attribute \"shoe\"",
+        );
+    }
+
+    #[test]
+    fn c17_x20_one_primary_and_no_list_for_one_value() {
+        let user = |more: Value| {
+            let mut user = object(json!({"schemas": [USER_SCHEMA], "userName": "ann"}));
+            user.extend(object(more));
+            USER.read(user, None).unwrap_err()
+        };
+        let primaries = json!([{"value": "a", "primary": true}, {"value": "b", "Primary": "True"}]);
+        for (error, detail) in [
+            (
+                user(json!({"emails": primaries})),
+                "emails.primary: is true for more than one value; one at most can be primary",
+            ),
+            (
+                user(json!({"title": ["x"]})),
+                "title: expected a string, got a list",
+            ),
+            (
+                user(json!({"title": {"value": "x"}})),
+                "title: expected a string, got an object",
+            ),
+        ] {
+            assert_eq!(
+                (error.scim_type(), error.detail()),
+                (Some(ScimType::InvalidValue), detail)
+            );
+        }
+        for (path, value) in [
+            ("emails", primaries),
+            ("title", json!(["x"])),
+            ("title", json!({"title": "x"})),
+        ] {
+            let operation = json!([{"op": "replace", "path": path, "value": value}]);
+            assert_eq!(
+                patch(operation).unwrap_err().scim_type(),
+                Some(ScimType::InvalidValue)
+            );
+        }
+        patch_refused(
+            json!([{"op": "add", "path": "urn:acme:User:tag", "value": "7"}]),
+            ScimType::InvalidPath,
+            "path \"urn:acme:User:tag\": User has no such attribute",
         );
     }
 

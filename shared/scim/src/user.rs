@@ -10,7 +10,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::schema::{
-    Attribute, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema, Uniqueness,
+    Attribute, Client, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema,
+    Uniqueness,
 };
 
 /// The URI of the User schema (RFC 7643 §4.1).
@@ -40,6 +41,7 @@ static USER: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
         required: false,
     }],
     profile: Profile::Tolerant,
+    client: Client::Other,
 });
 
 impl ResourceType {
@@ -57,7 +59,8 @@ fn user_attributes() -> Vec<Attribute> {
             "The name the user signs in with; unique within the directory.",
         )
         .required()
-        .unique(Uniqueness::Server),
+        .unique(Uniqueness::Server)
+        .as_name(),
         Attribute::complex(
             "name",
             "The parts of the user's name.",

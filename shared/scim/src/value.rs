@@ -7,11 +7,10 @@
 
 use std::cmp::Ordering;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Number, Value};
 
 use crate::error::{Error, describe};
-use crate::fold::fold;
 use crate::quirks;
 use crate::schema::{Attribute, Kind, Place, Returned};
 
@@ -69,7 +68,7 @@ pub(crate) fn unexpected(attribute: &Attribute, place: Place<'_>, value: &Value)
         Kind::Boolean => "a Boolean",
         Kind::Decimal => "a number",
         Kind::Integer => "an integer",
-        Kind::DateTime => "a dateTime with offset, as in 2026-01-31T09:30:00Z",
+        Kind::DateTime => "a dateTime, as in 2026-01-31T09:30:00Z",
         Kind::Binary => "binary data in base64",
         Kind::Reference => "a URI",
         Kind::Complex => "an object",
@@ -89,24 +88,51 @@ pub(crate) fn is_integer(number: &Number) -> bool {
     number.is_i64() || number.is_u64()
 }
 
-/// A point in time in the form of RFC 7643 §2.3.5, with its offset (C8).
+/// A point in time in the form of RFC 7643 §2.3.5, an xsd:dateTime ("XML Schema Part 2: Datatypes", §3.2.7) (C8).
+///
+/// A time without offset is in UTC. `24:00:00` is the beginning of the next day. Of a fraction nanoseconds count.
 pub(crate) fn date_time(text: &str) -> Option<Timestamp> {
-    // jiff reads more than xsd:dateTime (a blank for the T, week dates, zone
-    // names), so the shape is checked first.
-    let shape = b"dddd-dd-ddTdd:dd:dd";
-    let bytes = text.as_bytes();
-    let head = bytes.get(..shape.len())?;
-    let fits = head.iter().zip(shape).all(|(&byte, &wanted)| match wanted {
-        b'd' => byte.is_ascii_digit(),
-        wanted => byte == wanted,
-    });
-    let plain = bytes
-        .iter()
-        .all(|byte| byte.is_ascii_digit() || b"-+:.TZ".contains(byte));
-    if fits && plain {
-        text.parse().ok()
-    } else {
-        None
+    // jiff reads other forms as well (a blank for the T, week dates, zone names), so the shape is checked first.
+    let fits = |text: &str, shape: &str| {
+        let fits = |(byte, wanted): (u8, u8)| match wanted {
+            b'd' => byte.is_ascii_digit(),
+            wanted => byte == wanted,
+        };
+        text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+    };
+    let (date, time) = text.split_once('T')?;
+    let (clock, rest) = time.split_at_checked("dd:dd:dd".len())?;
+    if !fits(date, "dddd-dd-dd") || !fits(clock, "dd:dd:dd") {
+        return None;
+    }
+    let (fraction, offset) = match rest.strip_prefix('.') {
+        None => ("", rest),
+        Some(rest) => {
+            let end = rest.find(|c: char| !c.is_ascii_digit());
+            let (digits, offset) = rest.split_at(end.unwrap_or(rest.len()));
+            (Some(digits).filter(|digits| !digits.is_empty())?, offset)
+        }
+    };
+    if !matches!(offset, "" | "Z") && !fits(offset, "+dd:dd") && !fits(offset, "-dd:dd") {
+        return None;
+    }
+    let is_midnight = clock == "24:00:00" && fraction.bytes().all(|digit| digit == b'0');
+    let clock = match is_midnight {
+        true => "00:00:00",
+        false => clock,
+    };
+    let fraction = match fraction.get(..9).unwrap_or(fraction) {
+        "" => "0",
+        nanoseconds => nanoseconds,
+    };
+    let offset = match offset {
+        "" => "Z",
+        offset => offset,
+    };
+    let time: Timestamp = format!("{date}T{clock}.{fraction}{offset}").parse().ok()?;
+    match is_midnight {
+        true => time.checked_add(SignedDuration::from_hours(24)).ok(),
+        false => Some(time),
     }
 }
 
@@ -132,8 +158,7 @@ fn is_uri_reference(text: &str) -> bool {
 /// A value as a key under which equal values are the same text.
 pub(crate) fn comparison_key(attribute: &Attribute, value: &Value) -> String {
     match value {
-        Value::String(text) if attribute.case_exact => text.clone(),
-        Value::String(text) => fold(text),
+        Value::String(text) => attribute.prepare(text),
         // 1.0 is 1; beyond 2^53 a float does not say which integer it is.
         Value::Number(number) => match number.as_f64() {
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
@@ -216,12 +241,25 @@ mod tests {
             "2026-01-31T09:30:00Z",
             "2026-01-31T09:30:00.123456789+01:00",
             "2008-02-29T23:59:59-05:30",
+            "2026-01-31T09:30:00",
+            "2026-01-31T09:30:00.5",
+            "2026-01-31T09:30:00.1234567890123Z",
+            "2026-01-31T24:00:00Z",
+            "2026-12-31T24:00:00.000+14:00",
         ] {
             assert!(read(Kind::DateTime, json!(text)).is_ok(), "{text}");
         }
         for text in [
             "2026-01-31",
-            "2026-01-31T09:30:00",
+            "2026-01-31T09:30",
+            "2026-01-31T09:30:00.Z",
+            "2026-01-31T09:30:00,5Z",
+            "2026-01-31T09:30:00+0100",
+            "2026-01-31T24:00:01Z",
+            "2026-01-31T24:00:00.1Z",
+            "2026-01-31T25:00:00Z",
+            "2026-01-31t09:30:00z",
+            "9999-12-31T24:00:00Z",
             "2026-01-31 09:30:00Z",
             "2026-02-30T09:30:00Z",
             "20260131T093000Z",
@@ -230,6 +268,22 @@ mod tests {
         ] {
             assert!(read(Kind::DateTime, json!(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn c8_a_time_has_one_point_whatever_its_form() {
+        let same = |a: &str, b: &str| assert_eq!(date_time(a).unwrap(), date_time(b).unwrap());
+        same("2020-01-01T00:00:00", "2020-01-01T00:00:00Z");
+        same("2019-12-31T24:00:00", "2020-01-01T00:00:00.000Z");
+        same("2020-01-01T01:00:00+01:00", "2020-01-01T00:00:00");
+        same(
+            "2020-01-01T00:00:00.1234567899",
+            "2020-01-01T00:00:00.123456789Z",
+        );
+        assert_ne!(
+            date_time("2020-01-01T00:00:00.1"),
+            date_time("2020-01-01T00:00:00")
+        );
     }
 
     #[test]
