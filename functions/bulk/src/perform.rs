@@ -182,7 +182,7 @@ impl<'a> Touches<'a> {
                 let data = data.and_then(Value::as_object).into_iter().flatten();
                 let mut names = data.filter(|(key, _)| key.eq_ignore_ascii_case("userName"));
                 match names.next() {
-                    Some((_, Value::String(name))) => Self::Name(scim::fold(name)),
+                    Some((_, Value::String(name))) => Self::Name(scim::fold(name.trim())),
                     _ => Self::Anything,
                 }
             }

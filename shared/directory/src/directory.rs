@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use scim::{Extension, Object, Profile, ResourceType, Schema};
+use scim::{Client, Extension, Object, Profile, ResourceType, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -206,7 +206,7 @@ impl Settings {
     /// # Errors
     ///
     /// 400 `invalidValue`, with the path of what is wrong.
-    fn check(mut self) -> Result<(Self, Types), scim::Error> {
+    fn check(mut self, provider: &Provider) -> Result<(Self, Types), scim::Error> {
         if self.schemas.len() > MAX_CUSTOM_SCHEMAS {
             return Err(scim::Error::invalid_value(
                 "settings.schemas",
@@ -230,12 +230,12 @@ impl Settings {
                 ),
             ));
         }
-        let types = self.profiled(types);
+        let types = self.read_as_chosen(types, provider);
         Ok((self, types))
     }
 
     /// What follows from settings that are kept already. A schema that this version refuses is left out, and named.
-    fn understood(&self) -> (Types, Vec<Invalid>) {
+    fn understood(&self, provider: &Provider) -> (Types, Vec<Invalid>) {
         let mut types = Types::default();
         let mut refused = vec![];
         for (index, custom) in self.schemas.iter().enumerate() {
@@ -243,18 +243,26 @@ impl Settings {
                 refused.push(pointed_at(error.detail()));
             }
         }
-        (self.profiled(types), refused)
+        (self.read_as_chosen(types, provider), refused)
     }
 
-    /// The resource types in the profile that was chosen.
-    fn profiled(&self, types: Types) -> Types {
+    /// The resource types in the profile that was chosen, for requests of the provider.
+    fn read_as_chosen(&self, types: Types, provider: &Provider) -> Types {
         let profile = match self.strict {
             true => Profile::Strict,
             false => Profile::Tolerant,
         };
+        let client = match provider {
+            Provider::Azure => Client::Entra,
+            _ => Client::Other,
+        };
+        let read_as_chosen = |ty: Arc<ResourceType>| {
+            let ty = Arc::unwrap_or_clone(ty);
+            Arc::new(ty.with_profile(profile).with_client(client))
+        };
         Types {
-            user: Arc::new(Arc::unwrap_or_clone(types.user).with_profile(profile)),
-            group: Arc::new(Arc::unwrap_or_clone(types.group).with_profile(profile)),
+            user: read_as_chosen(types.user),
+            group: read_as_chosen(types.group),
         }
     }
 }
@@ -474,7 +482,7 @@ impl Directory {
     /// The one place that says what a directory may be.
     fn checked(self) -> Result<Self, Error> {
         let mut wrong = self.wrong_names();
-        match self.settings.clone().check() {
+        match self.settings.clone().check(&self.provider) {
             Ok((settings, types)) if wrong.is_empty() => Ok(Self {
                 settings,
                 types,
@@ -492,7 +500,7 @@ impl Directory {
     fn checked_but_for_schemas(self) -> Result<Self, Error> {
         match self.wrong_names() {
             wrong if wrong.is_empty() => Ok(Self {
-                types: self.settings.understood().0,
+                types: self.settings.understood(&self.provider).0,
                 ..self
             }),
             wrong => Err(Error::Invalid(wrong)),
@@ -547,7 +555,7 @@ impl Directory {
                 format!("\"{status}\" is not known: the directory is treated as an inactive one"),
             ));
         }
-        let (types, refused) = directory.settings.understood();
+        let (types, refused) = directory.settings.understood(&directory.provider);
         unreadable.extend(refused);
         Ok(Self {
             types,

@@ -31,7 +31,7 @@ use crate::key::{self, Key};
 use crate::kind::{GROUP, USER};
 use crate::known::Seen;
 use crate::members::{self, FEW, Member, Members, Wish, Wished, unknown_members, wished};
-use crate::resources::{Settled, item_of, move_pointers, settle, to_the_millisecond};
+use crate::resources::{Settled, item_of, settle, to_the_millisecond};
 use crate::steps::check_changes;
 use crate::store::{GroupState, Precondition, Store, Stored};
 use crate::unfinished::Unfinished;
@@ -212,7 +212,7 @@ enum Form<'a> {
 impl<'a> Request<'a> {
     fn replace(caller: &Caller, body: &'a Object) -> Result<Self, Error> {
         let resource = caller.types().group.read(body.clone(), None)?;
-        let (members, _) = MemberChange::of_replacement(body, &resource)?;
+        let (members, _) = MemberChange::of_replacement(&caller.types().group, body, &resource)?;
         Ok(Self {
             wish: Wish::new(members)?,
             form: Form::Replace(body),
@@ -326,14 +326,15 @@ impl Store {
             let key = Key::resource(directory, GROUP.letter, new.id);
             change.create(key, item_of(&GROUP, &new)?, Refused::Changed);
             let none = None;
-            move_pointers(
+            self.move_pointers(
                 &mut change,
                 caller,
                 &GROUP,
                 new.id,
                 none,
                 Some(&new.resource),
-            )?;
+            )
+            .await?;
             change.count(directory, GROUP.letter, new.id, 1);
             let event = Event::created(caller, &GROUP, &new, now)?;
             for event in event.with_members(caller, &step.moved()) {
@@ -721,7 +722,8 @@ impl Store {
             nesting.count(&mut change, caller);
         }
         let (before, after) = (Some(&old.resource), Some(&new.resource));
-        move_pointers(&mut change, caller, &GROUP, old.id, before, after)?;
+        self.move_pointers(&mut change, caller, &GROUP, old.id, before, after)
+            .await?;
         for (id, member) in &step.added {
             let key = Key::member(directory, old.id, *id);
             let row = members::row(caller, member, new.version);
@@ -905,7 +907,8 @@ impl Store {
                 },
             };
             change.delete(key, condition, Refused::Changed);
-            move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)?;
+            self.move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)
+                .await?;
             change.count(directory, GROUP.letter, id, -1);
             let mut step = Step::default();
             let large = old.group.members.unwrap_or(0) as usize > self.actions() - OTHER_ACTIONS;

@@ -446,6 +446,8 @@ fn digest(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use scim::ResourceType;
     use serde_json::json;
 
@@ -463,13 +465,17 @@ mod tests {
             .read(ann.as_object().unwrap().clone(), None)
             .unwrap();
         let caller = Caller::any(d);
-        let pointers = USER.pointers_to(&caller, u, &ann).unwrap();
+        let pointers = USER
+            .pointers_to(&caller, u, &ann, &BTreeMap::new())
+            .unwrap();
         let g: ResourceId = "b2000000-0000-4000-8000-000000000000".parse().unwrap();
         let sales = json!({"displayName": "Sales", "externalId": "00gS"});
         let sales = ResourceType::group()
             .read(sales.as_object().unwrap().clone(), None)
             .unwrap();
-        let group_pointers = GROUP.pointers_to(&caller, g, &sales).unwrap();
+        let group_pointers = GROUP
+            .pointers_to(&caller, g, &sales, &BTreeMap::new())
+            .unwrap();
         let keys: Vec<String> = [
             Key::directory(d),
             Key::ended(d),

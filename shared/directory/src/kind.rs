@@ -1,9 +1,9 @@
 //! The kinds of resources that a directory keeps, as data: under which keys, and
 //! by which values each is found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use scim::{Resource, ResourceType, ScimType};
+use scim::{Attribute, Resource, ResourceType, ScimType};
 
 use crate::directory::{Caller, Directory, Types};
 use crate::error::Error;
@@ -40,22 +40,22 @@ pub(crate) static USER: Kind = Kind {
     letter: "U",
     pointers: &[
         Pointer {
+            of: ResourceType::user,
             path: "userName",
             partition: "N",
-            case_exact: false,
             unique: |_| true,
         },
         // RFC 7643 §3.1.
         Pointer {
+            of: ResourceType::user,
             path: "externalId",
             partition: "X",
-            case_exact: true,
             unique: |_| false,
         },
         Pointer {
+            of: ResourceType::user,
             path: "emails.value",
             partition: "EM",
-            case_exact: false,
             unique: |_| false,
         },
     ],
@@ -71,15 +71,15 @@ pub(crate) static GROUP: Kind = Kind {
     letter: "G",
     pointers: &[
         Pointer {
+            of: ResourceType::group,
             path: "displayName",
             partition: "GN",
-            case_exact: false,
             unique: |directory| directory.settings.unique_group_names,
         },
         Pointer {
+            of: ResourceType::group,
             path: "externalId",
             partition: "GX",
-            case_exact: true,
             unique: |_| false,
         },
     ],
@@ -90,12 +90,12 @@ pub(crate) static GROUP: Kind = Kind {
 
 /// A value that leads to its resource.
 pub(crate) struct Pointer {
+    /// The type that has the attribute.
+    of: fn() -> &'static ResourceType,
     /// The attribute.
     pub(crate) path: &'static str,
     /// The partition.
     partition: &'static str,
-    /// Whether case counts.
-    case_exact: bool,
     /// Whether one resource of the directory at most has the value: then the pointer is the lock on it.
     unique: fn(&Directory) -> bool,
 }
@@ -115,12 +115,15 @@ impl Pointer {
     }
 
     /// What to read for the resources that have a value.
-    pub(crate) fn wanted(&self, caller: &Caller, value: &str) -> Wanted {
-        let owners = self.owners(caller.directory().id, value);
-        match self.is_unique(caller) {
-            true => Wanted::One(owners.only()),
-            false => Wanted::Any(owners),
-        }
+    pub(crate) fn wanted(&self, caller: &Caller, value: &str) -> impl Iterator<Item = Wanted> {
+        let (directory, is_unique) = (caller.directory().id, self.is_unique(caller));
+        let owners = self.forms(value).into_iter();
+        owners
+            .map(move |form| Owners::new(directory, self.partition, &form))
+            .map(move |owners| match is_unique {
+                true => Wanted::One(owners.only()),
+                false => Wanted::Any(owners),
+            })
     }
 
     /// The partition of a directory's pointers of this attribute.
@@ -128,22 +131,36 @@ impl Pointer {
         Owners::new(directory, self.partition, "").pk
     }
 
-    /// All pointers of a value.
-    fn owners(&self, directory: DirectoryId, value: &str) -> Owners {
-        let value = if self.case_exact {
-            value.to_owned()
-        } else {
-            scim::fold(value)
-        };
-        Owners::new(directory, self.partition, &value)
+    fn attribute(&self) -> Option<&'static Attribute> {
+        let ty = (self.of)();
+        match self.path.split_once('.') {
+            Some((list, sub)) => ty.attribute(list)?.sub_attribute(sub),
+            None => ty.attribute(self.path),
+        }
     }
 
-    /// The pointer from a value of the resource `id`.
-    fn key(&self, caller: &Caller, value: &str, id: ResourceId) -> Key {
-        match self.wanted(caller, value) {
+    /// The texts under which a value has a pointer: as it is compared, and with the blanks at its ends. Earlier
+    /// versions kept names with blanks at their ends under the second one only.
+    fn forms(&self, value: &str) -> BTreeSet<String> {
+        let Some(attribute) = self.attribute() else {
+            return BTreeSet::new();
+        };
+        let with_blanks = match attribute.case_exact {
+            true => value.to_owned(),
+            false => scim::fold(value),
+        };
+        let compared = attribute.prepare(value);
+        let forms = [compared, with_blanks].into_iter();
+        // No name is blank any more, and no key can be empty.
+        forms.filter(|form| !form.is_empty()).collect()
+    }
+
+    /// The pointers from a value of the resource `id`.
+    fn keys(&self, caller: &Caller, value: &str, id: ResourceId) -> impl Iterator<Item = Key> {
+        self.wanted(caller, value).map(move |wanted| match wanted {
             Wanted::One(key) => key,
             Wanted::Any(owners) => owners.of(id),
-        }
+        })
     }
 
     /// The values that a resource has.
@@ -159,8 +176,9 @@ impl Pointer {
 }
 
 impl Kind {
-    /// Refuses control characters in the values by which a resource is found, such as `userName` (RFC 7643 §4.1.1 has it
-    /// prepared by RFC 8265, whose §3.3 has none; and PostgreSQL takes no U+0000). Values that are kept already may stay.
+    /// Refuses control characters in the values by which a resource is found, and names that are blank, such as
+    /// `userName` (RFC 7643 §4.1.1 has it prepared by RFC 8265, whose §3.3 has neither; and PostgreSQL takes no U+0000).
+    /// Values that are kept already may stay.
     ///
     /// # Errors
     ///
@@ -172,12 +190,17 @@ impl Kind {
     ) -> Result<(), scim::Error> {
         for pointer in self.pointers {
             let kept = old.map_or(vec![], |old| pointer.values(old));
+            let is_name = pointer.attribute().is_some_and(|of| of.is_name);
             for value in pointer.values(new) {
-                if value.contains(char::is_control) && !kept.contains(&value) {
-                    return Err(scim::Error::invalid_value(
-                        pointer.path,
-                        "must not have control characters",
-                    ));
+                let wrong = if value.contains(char::is_control) {
+                    "must not have control characters"
+                } else if is_name && value.trim().is_empty() {
+                    "must not be blank"
+                } else {
+                    continue;
+                };
+                if !kept.contains(&value) {
+                    return Err(scim::Error::invalid_value(pointer.path, wrong));
                 }
             }
         }
@@ -199,24 +222,43 @@ impl Kind {
         }
     }
 
-    /// Every pointer to a resource, each with the attribute that is unique by it.
+    /// The unique pointers of a resource that may be another one's: those of names with blanks at their ends, with the
+    /// name. A name that an earlier version kept has only the other pointer.
+    pub(crate) fn doubtful(&self, caller: &Caller, resource: &Resource) -> Vec<(Key, String)> {
+        let unique = self.pointers.iter().filter(|of| of.is_unique(caller));
+        let mut doubtful = vec![];
+        for pointer in unique {
+            for value in pointer.values(resource) {
+                if pointer.forms(value).len() > 1
+                    && let Some(compared) = pointer.attribute().map(|of| of.prepare(value))
+                {
+                    let owners = Owners::new(caller.directory().id, pointer.partition, &compared);
+                    doubtful.push((owners.only(), value.to_owned()));
+                }
+            }
+        }
+        doubtful
+    }
+
+    /// Every pointer to a resource, each with the attribute that is unique by it. `others` are pointers of its values
+    /// that belong to other resources.
     pub(crate) fn pointers_to(
         &self,
         caller: &Caller,
         id: ResourceId,
         resource: &Resource,
+        others: &BTreeMap<Key, String>,
     ) -> Result<BTreeMap<Key, Option<&'static str>>, Error> {
         let mut all = BTreeMap::new();
         for pointer in self.pointers {
             let values = pointer.values(resource);
             let keys: BTreeMap<_, _> = values
                 .into_iter()
-                .map(|value| {
-                    (
-                        pointer.key(caller, value, id),
-                        pointer.is_unique(caller).then_some(pointer.path),
-                    )
+                .flat_map(|value| {
+                    let keys = pointer.keys(caller, value, id);
+                    keys.filter(move |key| others.get(key).is_none_or(|of| of != value))
                 })
+                .map(|key| (key, pointer.is_unique(caller).then_some(pointer.path)))
                 .collect();
             if keys.len() > MAX_POINTERS {
                 return Err(Error::Scim(scim::Error::new(

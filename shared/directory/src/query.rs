@@ -391,7 +391,7 @@ impl Store {
             match kind.pointers.iter().find(|pointer| pointer.path == path) {
                 // Nobody has it: what is empty is not kept, and no key can be.
                 Some(_) if value.is_empty() => {}
-                Some(pointer) => wanted.push(pointer.wanted(caller, value)),
+                Some(pointer) => wanted.extend(pointer.wanted(caller, value)),
                 // No resource has an id of another form.
                 None => found.extend(value.parse::<ResourceId>()),
             }

@@ -49,7 +49,8 @@ impl Store {
                 item_of(kind, &new)?,
                 Refused::Changed,
             );
-            move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))?;
+            self.move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))
+                .await?;
             change.count(directory, kind.letter, new.id, 1);
             change.event(Event::created(caller, kind, &new, now)?);
             match settle(change.commit(self).await, &new.resource) {
@@ -125,14 +126,15 @@ impl Store {
             };
             let mut change = Change::default();
             change.replace(key.clone(), item_of(kind, &new)?, old.version);
-            move_pointers(
+            self.move_pointers(
                 &mut change,
                 caller,
                 kind,
                 id,
                 Some(&old.resource),
                 Some(&new.resource),
-            )?;
+            )
+            .await?;
             change.event(Event::updated(caller, kind, &old.resource, &new, now)?);
             match settle(change.commit(self).await, &new.resource)? {
                 Settled::Written => return Ok(new),
@@ -164,7 +166,8 @@ impl Store {
             let condition = Condition::Version(old.version);
             let key = Key::resource(directory, kind.letter, id);
             change.delete(key, condition, Refused::Changed);
-            move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)?;
+            self.move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)
+                .await?;
             change.count(directory, kind.letter, id, -1);
             let event = Event::deleted(caller, kind, &old, to_the_millisecond(now))?;
             // What is to follow is noted with it: its memberships end after this, and the process may not live to see it.
@@ -221,35 +224,65 @@ pub(crate) fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
     Ok(item::from_stored(stored))
 }
 
-/// Writes the pointers that only the new state has, and removes those that only the old one had.
-pub(crate) fn move_pointers(
-    change: &mut Change,
-    caller: &Caller,
-    kind: &Kind,
-    id: ResourceId,
-    old: Option<&Resource>,
-    new: Option<&Resource>,
-) -> Result<(), Error> {
-    if let Some(new) = new {
-        kind.check_text(old, new)?;
-    }
-    let pointers = |resource: Option<&Resource>| match resource {
-        Some(resource) => kind.pointers_to(caller, id, resource),
-        None => Ok(BTreeMap::new()),
-    };
-    let (before, after) = (pointers(old)?, pointers(new)?);
-    let owner = || Item::from([(item::OWNER.to_owned(), item::string(id.to_string()))]);
-    for (key, unique) in &after {
-        match unique {
-            _ if before.contains_key(key) => {}
-            Some(attribute) => change.create(key.clone(), owner(), Refused::Uniqueness(attribute)),
-            None => change.put(key.clone(), owner()),
+impl Store {
+    /// Writes the pointers that only the new state has, and removes those that only the old one had.
+    pub(crate) async fn move_pointers(
+        &self,
+        change: &mut Change,
+        caller: &Caller,
+        kind: &Kind,
+        id: ResourceId,
+        old: Option<&Resource>,
+        new: Option<&Resource>,
+    ) -> Result<(), Error> {
+        if let Some(new) = new {
+            kind.check_text(old, new)?;
         }
-    }
-    for key in before.into_keys() {
-        if !after.contains_key(&key) {
-            change.remove(key);
+        let others = match old {
+            Some(old) => self.others(caller, kind, id, old).await?,
+            None => BTreeMap::new(),
+        };
+        let pointers = |resource: Option<&Resource>| match resource {
+            Some(resource) => kind.pointers_to(caller, id, resource, &others),
+            None => Ok(BTreeMap::new()),
+        };
+        let (before, after) = (pointers(old)?, pointers(new)?);
+        let owner = || Item::from([(item::OWNER.to_owned(), item::string(id.to_string()))]);
+        for (key, unique) in &after {
+            match unique {
+                _ if before.contains_key(key) => {}
+                Some(attribute) => {
+                    change.create(key.clone(), owner(), Refused::Uniqueness(attribute));
+                }
+                None => change.put(key.clone(), owner()),
+            }
         }
+        for key in before.into_keys() {
+            if !after.contains_key(&key) {
+                change.remove(key);
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The pointers of a resource's names that belong to other resources, with the names: a name with blanks at its ends
+    /// that an earlier version kept beside the name without them. They are read for such names only. A pointer has the
+    /// same owner as long as the resource has the same version.
+    async fn others(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        id: ResourceId,
+        resource: &Resource,
+    ) -> Result<BTreeMap<Key, String>, Error> {
+        let mut others = BTreeMap::new();
+        for (key, name) in kind.doubtful(caller, resource) {
+            let pointer = self.item(key.clone()).await?;
+            let owner = pointer.map(|pointer| item::id(&pointer, item::OWNER));
+            if owner.transpose()? != Some(id) {
+                others.insert(key, name);
+            }
+        }
+        Ok(others)
+    }
 }

@@ -33,7 +33,7 @@ use crate::key::Key;
 use crate::kind::GROUP;
 use crate::known::Seen;
 use crate::members::{self, Wished};
-use crate::resources::{Settled, item_of, move_pointers, settle};
+use crate::resources::{Settled, item_of, settle};
 use crate::store::{Staged, Store, Stored};
 
 /// How long a change in steps has the group for itself, in milliseconds. Nobody
@@ -67,7 +67,8 @@ impl Store {
         let deadline = Deadline::new();
         // At most this will be written, so what is refused is refused before there is a mark.
         let most = Step::named(added, removed, learned);
-        self.check_commitment(caller, &old, &resource, &most, &operation, now)?;
+        self.check_commitment(caller, &old, &resource, &most, &operation, now)
+            .await?;
         if !self.mark(caller, &old, &operation, now).await? {
             return Ok(Attempt::Wait);
         }
@@ -101,7 +102,8 @@ impl Store {
         let operation = EventId::at(now).to_string();
         let deadline = Deadline::new();
         // What is refused is refused before there is a mark.
-        self.check_commitment(caller, &old, &resource, &step, &operation, now)?;
+        self.check_commitment(caller, &old, &resource, &step, &operation, now)
+            .await?;
         if !self.mark(caller, &old, &operation, now).await? {
             return Ok(Attempt::Wait);
         }
@@ -112,7 +114,7 @@ impl Store {
     }
 
     /// Whether step 4 can be written, as far as that can be told before anything is.
-    fn check_commitment(
+    async fn check_commitment(
         &self,
         caller: &Caller,
         old: &Stored,
@@ -122,14 +124,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         let new = successor(old, resource.clone(), step, now);
-        let change = commitment(
-            caller,
-            old,
-            &new,
-            step,
-            (operation, Attempts::Answered),
-            now,
-        );
+        let attempts = (operation, Attempts::Answered);
+        let change = commitment(self, caller, old, &new, step, attempts, now).await;
         let checked = change.and_then(|(change, _)| change.check_size());
         if checked.is_err() {
             // This process may know the group as it was before, so the same request again reads it.
@@ -181,7 +177,7 @@ impl Store {
                 }
             };
             let (mut change, removals) =
-                commitment(caller, &old, &new, &step, (operation, attempts), now)?;
+                commitment(self, caller, &old, &new, &step, (operation, attempts), now).await?;
             if let Some(nesting) = nesting {
                 nesting.count(&mut change, caller);
             }
@@ -483,7 +479,8 @@ fn mark_item(operation: &str, now: Timestamp) -> Item {
 }
 
 /// Step 4, and the keys of its lists of removals.
-fn commitment(
+async fn commitment(
+    store: &Store,
     caller: &Caller,
     old: &Stored,
     new: &Stored,
@@ -520,7 +517,9 @@ fn commitment(
         change.set(key, item, &[], condition);
     }
     let (before, after) = (Some(&old.resource), Some(&new.resource));
-    move_pointers(&mut change, caller, &GROUP, old.id, before, after)?;
+    store
+        .move_pointers(&mut change, caller, &GROUP, old.id, before, after)
+        .await?;
     for id in step.added_groups() {
         add_existence(&mut change, caller, id, true, true);
     }
