@@ -9,7 +9,8 @@
 //! `{event1}` …, tokens as `{token1}` and cursors as `{cursor1}` …, so that a later request can name what an earlier one
 //! made. `{admin_key}` opens the admin API. The clock moves by one second a request.
 //!
-//! A file that begins with `@ settings` and JSON, up to an empty line, is played against a directory of those settings.
+//! A file that begins with `@ settings` and JSON, up to an empty line, is played against a directory of those settings;
+//! one that begins with `@ provider` and a provider, against a directory of that provider.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use axum::body::Bytes;
+use directory::{Provider, Settings};
 use http::{Method, Request};
 use serde_json::Value;
 
@@ -102,6 +104,12 @@ pub async fn play(transcript: &str, world: &World) -> String {
             }
             let settings = serde_json::from_str(&settings).unwrap();
             let world = chosen.insert(world.with_settings(settings).await);
+            names = Names::new(world);
+        } else if let Some(provider) = line.strip_prefix("@ provider ") {
+            writeln!(played, "{line}").unwrap();
+            let provider = Provider::from(provider.to_owned());
+            let settings = Settings::default();
+            let world = chosen.insert(world.with_provider(provider, settings).await);
             names = Names::new(world);
         } else if line.starts_with("> ") {
             let world = chosen.as_ref().unwrap_or(world);

@@ -734,3 +734,109 @@ async fn an_event_of_a_type_that_is_not_known_is_shown_as_it_is() {
         .await
         .expect(400);
 }
+
+/// Earlier versions kept a name with blanks at its ends under itself only, so another user may have it without them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_kept_with_blanks_at_its_ends_is_found_changed_and_given_up() {
+    let world = World::new().await;
+    let kept_before = |name: &str| {
+        let key = |text: String| AttributeValue::S(text);
+        Client::new(world.cloud.config())
+            .delete_item()
+            .table_name(TABLE)
+            .key("pk", key(format!("{}#N", world.directory)))
+            .key("sk", key(name.to_owned()))
+            .send()
+    };
+    let named = async |name: &str| {
+        let name = name.replace(' ', "%20");
+        let list = world
+            .get(&format!("/Users?filter=userName%20eq%20%22{name}%22"))
+            .await;
+        let list = list.expect(200).json();
+        let ids = list["Resources"].as_array().unwrap().iter();
+        let mut ids: Vec<String> = ids
+            .map(|of| of["id"].as_str().unwrap().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    let created = world.post("/Users", &json!({"userName": "ann "})).await;
+    let old = created.expect(201).id();
+    kept_before("ann").await.unwrap();
+    let new = world
+        .post("/Users", &json!({"userName": "ann"}))
+        .await
+        .expect(201)
+        .id();
+    let mut both = vec![old.clone(), new.clone()];
+    both.sort();
+    assert_eq!(named("ann ").await, both);
+    assert_eq!(named("ann").await, [new.as_str()]);
+    for taken in ["ann", "ann ", " ann"] {
+        world
+            .post("/Users", &json!({"userName": taken}))
+            .await
+            .expect(409);
+    }
+
+    // The user of before is changed as any other, and nothing of the other user's goes with it.
+    let (old_path, new_path) = (format!("/Users/{old}"), format!("/Users/{new}"));
+    let off = json!([{"op": "replace", "path": "active", "value": false}]);
+    world.patch(&old_path, off).await.expect(200);
+    world
+        .put(&old_path, &json!({"userName": "ann ", "title": "Lead"}))
+        .await
+        .expect(200);
+    world
+        .put(&old_path, &json!({"userName": "ann"}))
+        .await
+        .expect(409);
+    world
+        .put(&old_path, &json!({"userName": "bea"}))
+        .await
+        .expect(200);
+    assert_eq!(named("ann ").await, [new.as_str()]);
+    world
+        .post("/Users", &json!({"userName": "ann "}))
+        .await
+        .expect(409);
+
+    // And so when it goes.
+    world.delete(&new_path).await.expect(204);
+    let old = world
+        .post("/Users", &json!({"userName": "ann "}))
+        .await
+        .expect(201)
+        .id();
+    kept_before("ann").await.unwrap();
+    world
+        .post("/Users", &json!({"userName": "ann"}))
+        .await
+        .expect(201);
+    world.delete(&format!("/Users/{old}")).await.expect(204);
+    world
+        .post("/Users", &json!({"userName": "ANN"}))
+        .await
+        .expect(409);
+
+    // A name of this version gives up both.
+    let this = world
+        .post("/Users", &json!({"userName": " cem"}))
+        .await
+        .expect(201)
+        .id();
+    world
+        .put(&format!("/Users/{this}"), &json!({"userName": "cem"}))
+        .await
+        .expect(200);
+    world
+        .post("/Users", &json!({"userName": " cem"}))
+        .await
+        .expect(409);
+    world.delete(&format!("/Users/{this}")).await.expect(204);
+    world
+        .post("/Users", &json!({"userName": " cem"}))
+        .await
+        .expect(201);
+}

@@ -157,11 +157,16 @@ impl World {
 
     /// Another directory of the same account, of which nothing but this was chosen.
     pub async fn with_settings(&self, settings: Settings) -> World {
+        self.with_provider(Provider::Okta, settings).await
+    }
+
+    /// The same for a directory of this provider.
+    pub async fn with_provider(&self, provider: Provider, settings: Settings) -> World {
         let new = NewDirectory {
             tenant: "demo".to_owned(),
             product: "demo".to_owned(),
             name: "Demo".to_owned(),
-            provider: Provider::Okta,
+            provider,
             settings,
             webhook: None,
         };

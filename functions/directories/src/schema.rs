@@ -330,7 +330,7 @@ pub struct User {
     /// The identity provider's own id of the user.
     #[schema(nullable = false)]
     pub external_id: Option<String>,
-    /// The primary e-mail address, or the first one if none is primary.
+    /// The primary e-mail address that has a value, else the first of type work, else the first that has a value.
     #[schema(nullable = false)]
     pub email: Option<String>,
     /// The given name.

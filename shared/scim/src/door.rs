@@ -361,7 +361,7 @@ pub(crate) fn read_value(
     reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
     let value = quirks::wrapped_in_its_own_name(attribute, place, value);
-    if is_unassigned(&value) {
+    if clears(attribute, &value) {
         return Ok(None);
     }
     if attribute.multi_valued {
@@ -371,6 +371,11 @@ pub(crate) fn read_value(
         return Ok((!elements.is_empty()).then_some(Value::Array(elements)));
     }
     read_one(attribute, place, value, reading)
+}
+
+/// Whether a value stands for none. An empty text in place of members names nobody, and does not empty a group.
+pub(crate) fn clears(attribute: &Attribute, value: &Value) -> bool {
+    is_unassigned(value) && !(value.is_string() && attribute.names_resources())
 }
 
 /// Reads the elements of a multi-valued attribute one by one.

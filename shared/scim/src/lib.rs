@@ -83,11 +83,11 @@
 //! | 7644 | §3.5.2 PATCH | [`PatchOp`], [`MemberChange`] | to write it as a whole |
 //! | 7644 | §3.7 bulk messages, their order, their answer | [`bulk`] | to perform them |
 //! | 7644 | §3.6 delete, §3.11 /Me, §3.13 versions of the protocol | | all of it |
-//! | 7644 | §3.10 names with URIs | [`Filter`], [`PatchOp`], [`Projection`] | |
+//! | 7644 | §3.10 names with URIs | [`ResourceType::read`], [`Filter`], [`PatchOp`], [`Projection`] | |
 //! | 7644 | §3.12 errors | [`Error`], [`ScimType`] | 401, 404, 412 and other statuses of HTTP |
 //! | 7644 | §3.14 versions | [`Meta::etag`] | `If-Match`, `If-None-Match` |
 //! | 7644 | §4 discovery | [`discovery`] | the endpoints |
-//! | 7644 | §5 comparison of user names (RFC 8265) | [`fold`](fold()) | |
+//! | 7644 | §5 comparison of user names (RFC 8265) | [`Attribute::prepare`], [`fold`](fold()) | |
 //! | 9865 | pages by cursor, errors, configuration | [`Paging`], [`ListResponse`], [`ScimType`], [`discovery::Pagination`] | to make cursors |
 //!
 //! What identity providers send that the RFCs do not have is in one module,

@@ -309,6 +309,7 @@ mod tests {
             json!([{"display": "A"}]),
             json!([{"value": null}]),
             json!([null]),
+            json!(""),
             json!([{"value": "a"}, ""]),
         ] {
             let error = put(json!({"displayName": "g", "members": nobody})).unwrap_err();

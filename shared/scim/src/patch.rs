@@ -17,8 +17,9 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::door::{
-    Reading, check_known, check_message, identity, in_schema_order, is_immutable, is_primary,
-    is_same, read_elements, read_one, read_value, stays, take, two_primaries, value_key,
+    Reading, check_known, check_message, clears, identity, in_schema_order, is_immutable,
+    is_primary, is_same, read_elements, read_one, read_value, stays, take, two_primaries,
+    value_key,
 };
 use crate::error::{Error, describe, quote, quote_name};
 use crate::filter::{ElementFilter, Expression, Filter};
@@ -441,7 +442,7 @@ impl<'a> Reader<'a> {
             true => value,
             false => quirks::list_of_one(value),
         };
-        if is_unassigned(&value) {
+        if clears(attribute, &value) {
             if op == Op::Replace {
                 self.push(op, target, filter, Vec::new());
             }
