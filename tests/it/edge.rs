@@ -217,7 +217,7 @@ async fn what_a_client_has_is_304() {
                 assert_eq!(answer.header("cache-control"), lifetime);
                 assert_eq!(answer.header("content-type"), None);
                 assert_eq!(answer.header("content-encoding"), None);
-                assert_eq!(answer.header("vary"), Some("accept-encoding"));
+                assert_eq!(answer.header("vary"), Some("accept-encoding, accept"));
                 assert!(answer.body.is_empty());
             }
             for other in ["W/\"0\"", "garbage", &strong.replace('"', "")] {
@@ -230,16 +230,122 @@ async fn what_a_client_has_is_304() {
     }
 }
 
-/// H14: an answer that may be compressed says so to caches (RFC 9110 §12.5.5).
+/// H14: an answer that may be compressed says so to caches (RFC 9110 §12.5.5), and one that has an `ETag` says that its
+/// media type is chosen as well.
 #[tokio::test]
-async fn answers_vary_by_encoding() {
+async fn answers_vary_by_encoding_and_what_is_kept_by_type() {
     let (world, endpoints) = endpoints().await;
     for (path, _) in &endpoints {
         for encoding in ["identity", "gzip,deflate"] {
             let answer = world
                 .ask(Method::GET, path, &[("accept-encoding", encoding)])
                 .await;
-            assert_eq!(answer.header("vary"), Some("accept-encoding"), "{path}");
+            let vary = match answer.header("etag") {
+                Some(_) => "accept-encoding, accept",
+                None => "accept-encoding",
+            };
+            assert_eq!(answer.header("vary"), Some(vary), "{path}");
+        }
+    }
+}
+
+/// RFC 7644 §3.8, RFC 9110 §12.5.1: `application/json` for who asks for it rather than for SCIM's own type.
+#[tokio::test]
+async fn the_media_type_is_the_one_that_is_asked_for() {
+    const SCIM: &str = "application/scim+json";
+    const JSON: &str = "application/json";
+    let (world, mut endpoints) = endpoints().await;
+    endpoints.extend(searches());
+    for unknown in ["/Users/nobody", "/Schemas/nothing", "/Nothing", "/Me"] {
+        endpoints.push((unknown.to_owned(), ""));
+    }
+    // Whatever is answered, be it what was asked for or an error: only the type differs.
+    for (path, _) in &endpoints {
+        for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
+            if method == Method::DELETE && path.matches('/').count() == 2 {
+                continue;
+            }
+            let scim = world.ask(method.clone(), path, &[("accept", SCIM)]).await;
+            let json = world.ask(method.clone(), path, &[("accept", JSON)]).await;
+            assert_eq!(scim.header("content-type"), Some(SCIM), "{method} {path}");
+            assert_eq!(json.header("content-type"), Some(JSON), "{method} {path}");
+            assert_eq!(json.status, scim.status, "{method} {path}");
+            assert_eq!(json.body, scim.body, "{method} {path}");
+            assert_eq!(json.header("vary"), scim.header("vary"), "{method} {path}");
+        }
+    }
+    let json = ("accept", JSON);
+    for (path, headers, status) in [
+        ("/Users", vec![("authorization", "")], 401),
+        ("/Users", vec![("authorization", "Bearer wrong")], 401),
+        ("/Users", vec![("content-type", "text/csv")], 415),
+        ("/Users", vec![("content-encoding", "gzip")], 415),
+        ("/Users/../Users", vec![], 400),
+    ] {
+        let headers = [&headers[..], &[json]].concat();
+        let answer = world.ask(Method::POST, path, &headers).await;
+        let answer = answer.expect(status);
+        assert_eq!(answer.header("content-type"), Some(JSON), "{status}");
+    }
+    let moved = format!("/scim/{}/Users", world.directory);
+    let mut request = world.request(Method::GET, "", "");
+    *request.uri_mut() = moved.parse().unwrap();
+    request
+        .headers_mut()
+        .insert("accept", JSON.parse().unwrap());
+    let answer = world.send(request).await.expect(308);
+    assert_eq!(answer.header("content-type"), Some(JSON));
+    // What has no body has no type.
+    let etag = world.get("/ServiceProviderConfig").await;
+    let etag = etag.header("etag").unwrap().to_owned();
+    for (method, path, headers, status) in [
+        (Method::OPTIONS, "/Users", vec![json], 204),
+        (
+            Method::GET,
+            "/ServiceProviderConfig",
+            vec![json, ("if-none-match", &etag)],
+            304,
+        ),
+        (Method::DELETE, &endpoints[2].0, vec![json], 204),
+    ] {
+        let answer = world.ask(method, path, &headers).await.expect(status);
+        assert_eq!(answer.header("content-type"), None, "{status}");
+    }
+    let cold = world.cold().await;
+    world.cloud.set_faults(|_| Fault::Error {
+        status: 500,
+        code: "InternalServiceError",
+        message: "down",
+    });
+    for (world, status) in [(&cold, 503), (&world, 500)] {
+        let answer = world.ask(Method::GET, &endpoints[3].0, &[json]).await;
+        let answer = answer.expect(status);
+        assert_eq!(answer.header("content-type"), Some(JSON));
+    }
+    world.cloud.clear_faults();
+    let limited = world.limited().await;
+    let refused = async {
+        loop {
+            let answer = limited.ask(Method::GET, "/Users?count=0", &[json]).await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    };
+    let refused = refused.await.expect(429);
+    assert_eq!(refused.header("content-type"), Some(JSON));
+    // The admin API has types of its own.
+    for (path, status, own) in [
+        ("/v1/directories", 200, JSON),
+        ("/v1/nothing", 404, "application/problem+json"),
+    ] {
+        for accept in [SCIM, JSON] {
+            let mut request = world.admin_request(Method::GET, path, &Value::Null);
+            let accept = accept.parse().unwrap();
+            request.headers_mut().insert("accept", accept);
+            let answer = world.send(request).await.expect(status);
+            assert_eq!(answer.header("content-type"), Some(own));
+            assert_ne!(answer.header("vary"), Some("accept-encoding, accept"));
         }
     }
 }

@@ -175,24 +175,28 @@ struct V1 {
 impl ApiEvent {
     /// The request for the router: the one that was sent, or one for no endpoint that says why it is refused.
     fn into_request(self) -> Request<Body> {
-        let (context, method, path, request) = match self.0 {
+        let (context, method, path, headers, request) = match self.0 {
             Format::V2(event) => {
                 let method = event.request_context.http.method.clone();
                 let context = RequestContext::ApiGatewayV2(event.request_context.clone());
                 let path = event.path().to_owned();
-                (context, Ok(method), path, event.request())
+                (context, Ok(method), path, event.headers(), event.request())
             }
             Format::V1(event) => {
                 let method = Method::from_bytes(event.http_method.as_bytes());
                 let method = method.map_err(|_| Refused::new("The method is not a token."));
                 let context = RequestContext::ApiGatewayV1(event.request_context.clone());
                 let path = event.path().to_owned();
-                (context, method, path, event.request())
+                (context, method, path, event.headers(), event.request())
             }
         };
-        // What is refused is still logged with its method, if it has one.
+        // What is refused is still logged with its method and answered as its headers ask, if it has them.
         let named = method.clone().unwrap_or_default();
-        let mut request = match method.and(request) {
+        let (headers, read) = match headers {
+            Ok(headers) => (headers, Ok(())),
+            Err(refused) => (HeaderMap::new(), Err(refused)),
+        };
+        let mut request = match method.and(read).and(request) {
             Ok(request) => request,
             Err(refused) => {
                 let mut request = Request::default();
@@ -201,6 +205,7 @@ impl ApiEvent {
             }
         };
         *request.method_mut() = named;
+        *request.headers_mut() = headers;
         request.extensions_mut().insert(context);
         request.with_raw_http_path(path)
     }
@@ -222,14 +227,18 @@ impl V2 {
         let path = of_segments(self.path().split('/').map(|part| part.as_bytes().into()))?;
         let query = self.raw_query_string.unwrap_or_default();
         let query = utf8_percent_encode(&query, IN_QUERY).to_string();
+        request(path, &query, self.body, self.is_base64_encoded)
+    }
+
+    fn headers(&self) -> Result<HeaderMap, Refused> {
         let mut headers = HeaderMap::new();
-        for (name, value) in self.headers.unwrap_or_default() {
-            add(&mut headers, &name, &value)?;
+        for (name, value) in self.headers.iter().flatten() {
+            add(&mut headers, name, value)?;
         }
-        if let Some(cookies) = self.cookies {
+        if let Some(cookies) = &self.cookies {
             add(&mut headers, COOKIE.as_str(), &cookies.join("; "))?;
         }
-        request(path, &query, headers, self.body, self.is_base64_encoded)
+        Ok(headers)
     }
 
     /// Whether API Gateway has checked a signature (SigV4) against policies about the path.
@@ -303,24 +312,27 @@ impl V1 {
         };
         let encoded = |text: &str| utf8_percent_encode(text, IN_PARAMETER).to_string();
         let query = values(
-            self.multi_value_query_string_parameters,
-            self.query_string_parameters,
+            self.multi_value_query_string_parameters.as_ref(),
+            self.query_string_parameters.as_ref(),
         )
-        .map(|(name, value)| format!("{}={}", encoded(&name), encoded(&value)))
+        .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
         .collect::<Vec<_>>()
         .join("&");
+        request(path, &query, self.body, self.is_base64_encoded)
+    }
+
+    fn headers(&self) -> Result<HeaderMap, Refused> {
         let mut headers = HeaderMap::new();
-        for (name, value) in values(self.multi_value_headers, self.headers) {
-            add(&mut headers, &name, &value)?;
+        for (name, value) in values(self.multi_value_headers.as_ref(), self.headers.as_ref()) {
+            add(&mut headers, name, value)?;
         }
-        request(path, &query, headers, self.body, self.is_base64_encoded)
+        Ok(headers)
     }
 }
 
 fn request(
     path: String,
     query: &str,
-    headers: HeaderMap,
     body: Option<String>,
     encoded: Option<bool>,
 ) -> Result<Request<Body>, Refused> {
@@ -341,7 +353,6 @@ fn request(
     };
     let mut request = Request::new(body);
     *request.uri_mut() = target;
-    *request.headers_mut() = headers;
     Ok(request)
 }
 
@@ -385,16 +396,20 @@ fn of_segments<'a>(segments: impl Iterator<Item = Cow<'a, [u8]>>) -> Result<Stri
 }
 
 /// The pairs of a name and a value. The form for single values has the last of several, the other one has all.
-fn values(
-    all: Option<BTreeMap<String, Vec<String>>>,
-    last: Option<BTreeMap<String, String>>,
-) -> impl Iterator<Item = (String, String)> {
-    let mut all = all.unwrap_or_default();
-    for (name, value) in last.unwrap_or_default() {
-        all.entry(name).or_insert_with(|| vec![value]);
+fn values<'a>(
+    all: Option<&'a BTreeMap<String, Vec<String>>>,
+    last: Option<&'a BTreeMap<String, String>>,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, all) in all.into_iter().flatten() {
+        values.insert(name, all.iter().map(String::as_str).collect());
     }
-    all.into_iter()
-        .flat_map(|(name, values)| values.into_iter().map(move |value| (name.clone(), value)))
+    for (name, value) in last.into_iter().flatten() {
+        values.entry(name).or_insert_with(|| vec![value]);
+    }
+    values
+        .into_iter()
+        .flat_map(|(name, values)| values.into_iter().map(move |value| (name, value)))
 }
 
 /// Adds a header, after a comma if it is there (RFC 9110 §5.3), as an HTTP API does. None is left out: without

@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use directory::{DirectoryId, ResourceId};
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION, VARY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -25,7 +25,8 @@ use tracing::Instrument;
 use crate::auth::Beside;
 use crate::event::Refused;
 use crate::problem::Problem;
-use crate::{Error, Gateway, not_found};
+use crate::response::{JSON, SCIM_JSON};
+use crate::{Error, Gateway, not_found, wishes};
 
 /// The largest body that is read. Lambda takes 6 MB with everything around it ("Lambda quotas").
 pub const MAX_BODY_BYTES: usize = 5 * 1024 * 1024;
@@ -52,6 +53,7 @@ pub fn routes<const N: usize>(
     Router::new()
         .fallback_service(served(router, gateway, MAX_BODY_BYTES))
         .layer(middleware::map_response(allow_options))
+        .layer(middleware::from_fn(in_the_type_asked_for))
 }
 
 /// The router of the admin API: its routes, problems for whatever else comes, and one log line a request.
@@ -182,6 +184,25 @@ async fn allow_options(mut response: Response) -> Response {
         if let Some(methods) = methods.ok().and_then(|all| HeaderValue::try_from(all).ok()) {
             *allowed = methods;
         }
+    }
+    response
+}
+
+/// `application/json` in place of SCIM's own type for who prefers that (RFC 7644 §3.8). What has an `ETag` may be kept
+/// and sent again to another client, so it says what its type was chosen by (RFC 9110 §12.5.5).
+async fn in_the_type_asked_for(request: Request, next: Next) -> Response {
+    let plain = wishes::prefers_plain_json(request.headers());
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    if plain && headers.get(CONTENT_TYPE) == Some(&SCIM_JSON) {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
+    if headers.contains_key(ETAG) {
+        // In one line, for an answer of Lambda has a header once.
+        let before = headers.get(VARY).and_then(|vary| vary.to_str().ok());
+        let vary = before.map(|before| HeaderValue::try_from(format!("{before}, accept")));
+        let vary = vary.and_then(Result::ok);
+        headers.insert(VARY, vary.unwrap_or(HeaderValue::from_static("accept")));
     }
     response
 }

@@ -17,8 +17,12 @@ use sha2::{Digest as _, Sha256};
 use crate::size::{self, Room};
 use crate::wishes::{PREFERENCE_APPLIED, Return, Wishes};
 
-/// The media type of every answer. It has no parameters: clients compare the exact text (H3).
+/// The media type of every answer, unless the request prefers the other one. It has no parameters: clients compare the
+/// exact text (H3).
 pub(crate) const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
+
+/// The other media type (RFC 7644 §3.8).
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What Okta waits before it sends a request again, in seconds. It reads whole seconds only (A8).
 pub(crate) const RETRY_SECONDS: u64 = 5;

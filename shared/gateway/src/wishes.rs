@@ -1,11 +1,13 @@
 //! What the headers of a request wish: conditions (RFC 9110 §13.1, RFC 7644
-//! §3.14) and preferences (RFC 7240).
+//! §3.14), preferences (RFC 7240) and the media type of the answer (RFC 7644
+//! §3.8).
 
+use std::cmp::Ordering;
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use directory::Precondition;
-use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::header::{ACCEPT, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -63,6 +65,101 @@ fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
         separates
     })
     .map(str::trim)
+}
+
+/// A media range of an `Accept` header (RFC 9110 §12.5.1), without its parameters.
+struct Accepted<'a> {
+    range: &'a str,
+    /// Its weight, in thousandths.
+    weight: u16,
+}
+
+impl<'a> Accepted<'a> {
+    /// `None` for what is no media range: it asks for nothing.
+    fn read(text: &'a str) -> Option<Self> {
+        let mut parts = unquoted(text, ';');
+        let range = parts.next()?;
+        let mut weight = None;
+        for parameter in parts.filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=')?;
+            if !is_token(name) || !(is_token(value) || is_quoted(value)) {
+                return None;
+            }
+            if name.eq_ignore_ascii_case("q") && weight.is_none() {
+                weight = Some(thousandths(value)?);
+            }
+        }
+        let weight = weight.unwrap_or(1000);
+        Some(Self { range, weight })
+    }
+}
+
+/// A weight (RFC 9110 §12.4.2): 0 to 1 with at most three digits after the point.
+fn thousandths(text: &str) -> Option<u16> {
+    let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
+    if !matches!(whole, "0" | "1")
+        || digits.len() > 3
+        || !digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
+        return None;
+    }
+    let weight: u16 = format!("{whole}{digits:0<3}").parse().ok()?;
+    (weight <= 1000).then_some(weight)
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(text: &str) -> bool {
+    let other = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
+    let of_token = |byte: u8| byte.is_ascii_alphanumeric() || other(byte);
+    !text.is_empty() && text.bytes().all(of_token)
+}
+
+/// Whether a text is one quoted string (RFC 9110 §5.6.4).
+fn is_quoted(text: &str) -> bool {
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    let Some(inner) = inner else {
+        return false;
+    };
+    let mut escaped = false;
+    let plain = inner.chars().all(|c| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        !ends
+    });
+    plain && !escaped
+}
+
+/// Whether a request prefers `application/json` to SCIM's own type (RFC 7644 §3.8).
+///
+/// Each of the two has the weight of the range that names it most exactly. At equal weights it is SCIM's own, unless
+/// only the other one is named: wildcards ask for neither. Nothing is refused for its `Accept`, so what allows neither
+/// is answered in SCIM's own type too.
+pub(crate) fn prefers_plain_json(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT).iter();
+    let ranges: Vec<Accepted<'_>> = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| unquoted(line, ','))
+        .filter_map(Accepted::read)
+        .collect();
+    let weight_of = |name: &str| {
+        let same = ranges
+            .iter()
+            .filter(|one| one.range.eq_ignore_ascii_case(name));
+        same.map(|one| one.weight).max()
+    };
+    let wild = weight_of("application/*").or_else(|| weight_of("*/*"));
+    let (plain, scim) = (
+        weight_of("application/json"),
+        weight_of("application/scim+json"),
+    );
+    let of = |named: Option<u16>| named.or(wild).unwrap_or(0);
+    match of(plain).cmp(&of(scim)) {
+        Ordering::Greater => true,
+        Ordering::Equal => plain.is_some_and(|weight| weight > 0) && scim.is_none(),
+        Ordering::Less => false,
+    }
 }
 
 /// What `If-Match` or `If-None-Match` lists.
@@ -235,6 +332,85 @@ mod tests {
         check(&["return=none, return=minimal"], None);
         check(&["return"], None);
         check(&["return=", "ü"], None);
+    }
+
+    #[test]
+    fn plain_json_is_for_who_asks_for_it() {
+        let check = |lines: &[&str], expected: bool| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(ACCEPT, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            assert_eq!(prefers_plain_json(&headers), expected, "{lines:?}");
+        };
+        for lines in [
+            &["application/json"][..],
+            &["Application/JSON"],
+            &["application/json;charset=utf-8;q=0.9"],
+            &["application/json ; charset=\"utf-8\" ; Q=0.001"],
+            &["application/json;"],
+            &["application/json;q=1.000"],
+            &["application/json;q=0.;q=1, application/json;q=1."],
+            &["text/html, application/json"],
+            &["text/html", "application/json"],
+            &["application/json, text/plain, */*"],
+            &["application/json, application/*"],
+            &["application/json;q=0.5, */*;q=0.1"],
+            &["application/json, application/scim+json;q=0.9"],
+            &["application/scim+json;q=0.9", "application/json"],
+            &["application/scim+json;q=0, application/json;q=0.1"],
+            &["application/scim+json;q=0, */*"],
+            &["application/scim+json;q=0, */*;q=0, application/*;q=0.1"],
+            &["text/plain;a=\"b,c;d\\\"\", application/json"],
+            &[", ,application/json,"],
+            &["application/json;q=0, application/json"],
+            &["application/json, application/scim+json;q=2"],
+        ] {
+            check(lines, true);
+        }
+        for lines in [
+            &[][..],
+            &[""],
+            &["*/*"],
+            &["application/*"],
+            &["text/html"],
+            &["application/scim+json"],
+            &["application/scim+json, application/json"],
+            &["application/json", "application/scim+json"],
+            &["application/json;q=0.5, application/scim+json;q=0.5"],
+            &["application/json;q=0.899, application/scim+json;q=0.9"],
+            &["application/json;q=0.5, */*"],
+            &["application/json;q=0.5, application/*, */*;q=0.1"],
+            &["application/json;q=0"],
+            &["application/json;q=0.000"],
+            &["application/json;q=0, application/scim+json;q=0"],
+            &["application/json;q=0, */*"],
+            &["application/scim+json;q=0"],
+            // These are no media ranges.
+            &["application/json;q=2"],
+            &["application/json;q=1.001"],
+            &["application/json;q=0.1234"],
+            &["application/json;q=-1"],
+            &["application/json;q=.5"],
+            &["application/json;q="],
+            &["application/json;q"],
+            &["application/json;q=\"1\""],
+            &["application/json;q = 1"],
+            &["application/json;charset"],
+            &["application/json;a=\"b"],
+            &["application/json;a=\"b\"c\""],
+            &["application/json;a=\"b\\\""],
+            &["application/json text/html"],
+            &["application/json/x"],
+            &["application"],
+            &["json"],
+            &["\"application/json\""],
+            &["text/plain;a=\"b, application/json"],
+            &["application/json, ü"],
+            &[";q=1,=,/"],
+        ] {
+            check(lines, false);
+        }
     }
 
     #[test]
