@@ -16,6 +16,7 @@ mod lambda;
 mod limits;
 mod program;
 mod publisher;
+mod queries;
 mod races;
 mod reading;
 mod runner;

@@ -155,8 +155,8 @@ struct V2 {
     is_base64_encoded: Option<bool>,
 }
 
-/// Payload format 1.0. The query is decoded. A REST API sends no `version` and leaves the path as it was sent; an HTTP
-/// API sends one and decodes the path.
+/// Payload format 1.0. The query is decoded, each `+` as a blank. A REST API sends no `version` and leaves the path as it
+/// was sent; an HTTP API sends one and decodes the path.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct V1 {

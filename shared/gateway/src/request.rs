@@ -234,7 +234,12 @@ async fn log(mut request: Request, next: Next) -> Response {
     .await
 }
 
-/// The query parameters, by form rules: `+` is a blank. Unknown ones are ignored (H9).
+/// The query parameters. Unknown ones are ignored (H9).
+///
+/// Clients write a blank as `+`, as forms do, or as `%20` (RFC 3986 §2.1), and those that do the latter often leave a
+/// plus as it is. So where a query writes any of its blanks as `%20`, `+` is a plus; where it writes none so, `+` is a
+/// blank. `%2B` is always a plus. (A REST API of API Gateway has decoded each `+` as a blank before, whatever else stands
+/// in the query: there, `%2B` is the only plus.)
 pub struct Params(Vec<(String, String)>);
 
 impl<S: Sync> FromRequestParts<S> for Params {
@@ -247,8 +252,12 @@ impl<S: Sync> FromRequestParts<S> for Params {
 
 impl Params {
     fn of(uri: &Uri) -> Self {
-        let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-        let owned = query.map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value)));
+        let mut query = Cow::from(uri.query().unwrap_or_default());
+        if query.contains("%20") {
+            query = query.replace('+', "%2B").into();
+        }
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let owned = pairs.map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value)));
         Self(owned.collect())
     }
 
