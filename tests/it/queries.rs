@@ -1,12 +1,14 @@
-//! How a query is read: pluses and blanks.
+//! How a query is read: pluses and blanks, and parameters without a value.
 
 use std::future::pending;
 
+use axum::body::Bytes;
+use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{World, user};
+use crate::world::{PATCH_OP, World, user};
 
 /// How many resources a list has.
 async fn total(world: &World, query: &str) -> Value {
@@ -116,4 +118,80 @@ async fn a_plus_is_one_over_http_too() {
         assert_eq!(body["totalResults"], found, "{query}");
     }
     server.abort();
+}
+
+/// A parameter without a value is as one that is not there, in a query and in a body alike.
+#[tokio::test]
+async fn an_empty_parameter_is_none() {
+    let world = World::new().await;
+    for name in ["ann@example.com", "bob@example.com"] {
+        world.post("/Users", &user(name)).await.expect(201);
+    }
+    for endpoint in ["/Users", "/Groups", ""] {
+        let all = world.get(endpoint).await.expect(200).body;
+        for name in [
+            "filter",
+            "startIndex",
+            "count",
+            "sortBy",
+            "sortOrder",
+            "attributes",
+            "excludedAttributes",
+        ] {
+            for empty in ["", "=", "=%20", "=+", "=%20%09"] {
+                let path = format!("{endpoint}?{name}{empty}");
+                assert_eq!(world.get(&path).await.expect(200).body, all, "{path}");
+            }
+            for empty in [json!(""), json!(null), json!([]), json!(" "), json!(" \t")] {
+                let path = format!("{endpoint}/.search");
+                let answer = world.post(&path, &json!({name: empty})).await;
+                assert_eq!(answer.expect(200).body, all, "{path} {name} {empty}");
+            }
+        }
+        // What is there beside them counts.
+        let path =
+            format!("{endpoint}?filter=&count=0&startIndex=&attributes=&excludedAttributes=id");
+        let list = world.get(&path).await.expect(200).json();
+        assert_eq!(list["itemsPerPage"], 0, "{path}");
+        assert_eq!(list["startIndex"], 1, "{path}");
+    }
+    // An empty cursor asks for the first page by cursor (RFC 9865 §2.1), in both forms.
+    let first = world.get("/Users?cursor=&startIndex=&count=1").await;
+    let first = first.expect(200).json();
+    assert!(first["nextCursor"].is_string(), "{first}");
+    let body = json!({"cursor": "", "startIndex": "", "count": 1});
+    let again = world.post("/Users/.search", &body).await.expect(200).json();
+    assert_eq!(again["Resources"], first["Resources"]);
+    for none in [json!(null), json!([])] {
+        let body = json!({"cursor": none, "startIndex": 2});
+        let list = world.post("/Users/.search", &body).await.expect(200).json();
+        assert_eq!(list["startIndex"], 2);
+    }
+    // A resource, and the answer to a change of it.
+    let ann = world.post("/Users", &user("eve@example.com")).await.id();
+    let path = format!("/Users/{ann}");
+    let whole = world.get(&path).await.body;
+    for query in ["attributes=", "excludedAttributes=%20", "attributes"] {
+        let answer = world.get(&format!("{path}?{query}")).await.expect(200);
+        assert_eq!(answer.body, whole, "{query}");
+    }
+    for (query, status) in [
+        ("attributes=", 204),
+        ("attributes=%20", 204),
+        ("attributes=id", 200),
+    ] {
+        let operations = json!([{"op": "replace", "path": "title", "value": query}]);
+        let body = json!({"schemas": [PATCH_OP], "Operations": operations}).to_string();
+        let mut request =
+            world.request(Method::PATCH, &format!("{path}?{query}"), Bytes::from(body));
+        let minimal = "return=minimal".parse().unwrap();
+        request.headers_mut().insert("prefer", minimal);
+        world.send(request).await.expect(status);
+    }
+    // What a service says of itself cannot be filtered, and an empty filter is none.
+    for path in ["/Schemas", "/ResourceTypes", "/ServiceProviderConfig"] {
+        for (query, status) in [("filter=", 200), ("filter=%20", 200), ("filter=x", 403)] {
+            world.get(&format!("{path}?{query}")).await.expect(status);
+        }
+    }
 }

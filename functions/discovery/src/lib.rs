@@ -124,7 +124,7 @@ async fn one_schema(
 
 /// Discovery cannot be filtered, and says so; paging and sorting are ignored (D5).
 fn refuse_filter(params: &Params) -> Result<(), Error> {
-    match params.get("filter") {
+    match params.given("filter") {
         Some(_) => Err(scim::Error::new(
             403,
             None,

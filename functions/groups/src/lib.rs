@@ -147,7 +147,7 @@ async fn modify(
     work.add_memberships(named_in(&body));
     let patch = PatchOp::parse(body, ty)?;
     // Who names attributes (X22), or prefers the whole (H15), gets even many members.
-    let named_attributes = params.get("attributes").is_some();
+    let named_attributes = params.given("attributes").is_some();
     let whole = named_attributes || wishes.prefer == Some(Return::Representation);
     let minimal = wishes.minimal(&params);
     let most = most_members(&caller, &projection);

@@ -275,6 +275,13 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The same for a parameter of SCIM: one that is empty is as if it was not there, as in a [`SearchRequest`].
+    #[must_use]
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.get(name)
+            .filter(|value| !SearchRequest::is_empty_value(value))
+    }
+
     /// Which attributes of them.
     ///
     /// # Errors

@@ -255,7 +255,7 @@ impl Wishes {
     /// and names no attributes that it wants to see (X22).
     #[must_use]
     pub fn minimal(&self, params: &Params) -> bool {
-        self.prefer == Some(Return::Minimal) && params.get("attributes").is_none()
+        self.prefer == Some(Return::Minimal) && params.given("attributes").is_none()
     }
 
     /// Conditions on a POST are about the collection (RFC 9110 §13.1), which is

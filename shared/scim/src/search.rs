@@ -21,6 +21,11 @@ pub const SEARCH_REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:S
 const LONGER: usize = 8;
 
 /// What a list is asked for.
+///
+/// A parameter of a query that is empty is as if it was not there, and so is a
+/// member of a body that is `null`, `[]` or an empty text. A text of blanks
+/// alone is empty. An empty `cursor` is none of this: it asks for the first page
+/// by cursor (RFC 9865), and in a body only `null` and `[]` are no cursor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchRequest {
     /// Which resources.
@@ -36,23 +41,29 @@ pub struct SearchRequest {
 }
 
 impl SearchRequest {
+    /// Whether a parameter with this value is as if it was not there.
+    pub fn is_empty_value(value: &str) -> bool {
+        value.trim().is_empty()
+    }
+
     /// Reads query parameters; `get` gives the value of one.
     ///
     /// # Errors
     ///
     /// 400, which names the parameter.
     pub fn from_query<'q>(get: impl Fn(&str) -> Option<&'q str>) -> Result<Self, Error> {
+        let given = |name| get(name).filter(|value| !Self::is_empty_value(value));
         Ok(SearchRequest {
-            filter: get("filter").map(Filter::parse).transpose()?,
-            sort: Sort::parse(get("sortBy"), get("sortOrder"))?,
-            paging: Paging::parse(get("startIndex"), get("count"), get("cursor"))?,
+            filter: given("filter").map(Filter::parse).transpose()?,
+            sort: Sort::parse(given("sortBy"), given("sortOrder"))?,
+            paging: Paging::parse(given("startIndex"), given("count"), get("cursor"))?,
             attributes: Projection::names(get("attributes")),
             excluded_attributes: Projection::names(get("excludedAttributes")),
         })
     }
 
-    /// Reads the body of a search request (Q1). Members that say nothing, and
-    /// unknown ones, are ignored as they are in a query (H9).
+    /// Reads the body of a search request (Q1). Unknown members are ignored, as
+    /// they are in a query (H9).
     ///
     /// # Errors
     ///
@@ -65,11 +76,12 @@ impl SearchRequest {
         let (by, order) = (text(&mut body, "sortBy")?, text(&mut body, "sortOrder")?);
         let start_index = number(&mut body, "startIndex")?;
         let count = number(&mut body, "count");
-        // Here null is no cursor, and the empty text is the first one.
         let cursor = match take(&mut body, "cursor") {
-            None | Some(Value::Null) => None,
             Some(Value::String(cursor)) => Some(cursor),
-            Some(value) => return Err(unfit("cursor", "a string", &value)),
+            Some(value) if !is_unassigned(&value) => {
+                return Err(unfit("cursor", "a string", &value));
+            }
+            _ => None,
         };
         Ok(SearchRequest {
             filter: filter.transpose()?,
@@ -99,7 +111,10 @@ impl SearchRequest {
 }
 
 fn member(body: &mut Object, name: &str) -> Option<Value> {
-    take(body, name).filter(|value| !is_unassigned(value))
+    let empty = |value: &Value| {
+        is_unassigned(value) || value.as_str().is_some_and(SearchRequest::is_empty_value)
+    };
+    take(body, name).filter(|value| !empty(value))
 }
 
 fn unfit(name: &str, expected: &str, value: &Value) -> Error {
@@ -175,21 +190,61 @@ mod tests {
     }
 
     #[test]
-    fn q1_members_that_say_nothing_are_left_out() {
+    fn what_is_empty_is_as_if_it_was_not_there_in_both_forms() {
         for nothing in [
             json!({}),
-            json!({"filter": null, "attributes": [], "count": null, "cursor": null, "sortBy": "", "fnord": 1}),
+            json!({"cursor": null}),
+            json!({"cursor": []}),
+            json!({"fnord": 1}),
         ] {
             assert_eq!(body(nothing).unwrap(), SearchRequest::default());
         }
+        for name in [
+            "filter",
+            "startIndex",
+            "count",
+            "sortBy",
+            "sortOrder",
+            "attributes",
+            "excludedAttributes",
+        ] {
+            for empty in [
+                json!(null),
+                json!([]),
+                json!(""),
+                json!(" "),
+                json!("\t \n"),
+            ] {
+                assert_eq!(
+                    body(json!({name: empty})).unwrap(),
+                    SearchRequest::default(),
+                    "{name} {empty}"
+                );
+                if let Some(text) = empty.as_str() {
+                    let query = SearchRequest::from_query(|asked| (asked == name).then_some(text));
+                    assert_eq!(query.unwrap(), SearchRequest::default(), "{name} {empty}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn q1_numbers_and_cursors_of_a_body() {
         let first = body(json!({"startIndex": -3, "count": "7"})).unwrap();
         let page = Page {
             start_index: 1,
             count: 7,
         };
         assert_eq!(first.paging, Paging::Index(page));
-        let first = body(json!({"cursor": ""})).unwrap().paging;
-        assert!(matches!(first, Paging::Cursor { cursor: None, .. }));
+        for asked in [
+            body(json!({"cursor": ""})),
+            // What is not there cannot stand beside it.
+            body(json!({"cursor": "", "startIndex": "", "count": []})),
+            SearchRequest::from_query(|_| Some("")),
+        ] {
+            let paging = asked.unwrap().paging;
+            assert!(matches!(paging, Paging::Cursor { cursor: None, .. }));
+        }
     }
 
     #[test]
