@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_secretsmanager::Client;
 use futures_util::future::{join, join_all};
 use http::Method;
-use local::{Fault, Passage, Service};
+use local::{Fault, Passage, RequestInfo, Service};
 use serde_json::{Value, json};
 
 use crate::world::{HOST, World};
@@ -250,31 +250,60 @@ async fn strangers_take_nothing_from_directories_that_exist() {
     assert_eq!(other.status_with("wrong").await, 401);
 }
 
-/// What is throttled before the token is known may be sent again, which Okta does by itself after 429 alone (C9).
+/// What is throttled before the token is known may be sent again, which Okta does by itself after 429 alone; 503 is for
+/// what is broken.
 #[tokio::test]
 async fn a_throttled_token_check_is_429() {
     let world = World::new().await;
-    for (service, code) in [
-        (Service::SecretsManager, "ThrottlingException"),
-        (Service::DynamoDb, "ThrottlingException"),
-        (Service::DynamoDb, "ProvisionedThroughputExceededException"),
+    for (service, status, code, answered) in [
+        (Service::SecretsManager, 400, "ThrottlingException", 429),
+        (Service::SecretsManager, 400, "Throttling", 429),
+        (Service::SecretsManager, 400, "RequestLimitExceeded", 429),
+        (
+            Service::SecretsManager,
+            400,
+            "TooManyRequestsException",
+            429,
+        ),
+        (Service::SecretsManager, 400, "LimitExceededException", 429),
+        (Service::SecretsManager, 429, "", 429),
+        (Service::SecretsManager, 500, "InternalServiceError", 503),
+        (Service::SecretsManager, 400, "AccessDeniedException", 503),
+        (Service::DynamoDb, 400, "ThrottlingException", 429),
+        (
+            Service::DynamoDb,
+            400,
+            "ProvisionedThroughputExceededException",
+            429,
+        ),
+        (Service::DynamoDb, 400, "RequestLimitExceeded", 429),
+        (Service::DynamoDb, 500, "InternalServerError", 503),
+        (Service::DynamoDb, 400, "AccessDeniedException", 503),
     ] {
         let cold = world.cold().await;
-        world
-            .cloud
-            .set_faults(move |request| match request.service == service {
-                true => Fault::Error {
-                    status: 400,
-                    code,
-                    message: "Rate exceeded",
-                },
-                false => Fault::Pass,
-            });
-        let answer = cold.get("/Users?count=0").await.expect(429);
+        let fault = move |request: &RequestInfo| match request.service == service {
+            true => Fault::Error {
+                status,
+                code,
+                message: "Rate exceeded",
+            },
+            false => Fault::Pass,
+        };
+        world.cloud.set_faults(fault);
+        let answer = cold.get("/Users?count=0").await;
+        assert_eq!(answer.status, answered, "{service:?} {status} {code}");
         assert_eq!(answer.header("retry-after"), Some("5"));
         assert!(answer.header("www-authenticate").is_none());
+        // The key of an administrator is in Secrets Manager alone.
+        if service == Service::SecretsManager {
+            let answer = cold.look("/v1/directories").await;
+            assert_eq!(answer.status, answered, "{status} {code}");
+            assert_eq!(answer.header("retry-after"), Some("5"));
+            assert!(answer.header("www-authenticate").is_none());
+        }
         world.cloud.clear_faults();
         cold.get("/Users?count=0").await.expect(200);
+        cold.look("/v1/directories").await.expect(200);
     }
 }
 
@@ -732,11 +761,10 @@ async fn the_limit_costs_a_write_for_ten_requests() {
     assert!((10.0..=12.0).contains(&units), "{units}");
 }
 
-/// A charge that fails never fails a request.
+/// What is written beside a request never fails it: neither a charge nor the note that a token is in use.
 #[tokio::test]
-async fn a_limit_that_cannot_be_written_down_refuses_nobody() {
+async fn what_cannot_be_written_beside_a_request_refuses_nobody() {
     let world = World::new().await.limited().await;
-    world.get("/Users?count=0").await.expect(200);
     world
         .cloud
         .set_faults(|request| match request.operation == "UpdateItem" {

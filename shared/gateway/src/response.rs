@@ -164,7 +164,7 @@ impl Error {
                 directory::Error::Busy => scim::Error::new(
                     429,
                     None,
-                    "Too much is being changed at once. Nothing was changed by this request. Try again.",
+                    "Too much is being done at once. Nothing was changed by this request. Send it again.",
                 ),
                 directory::Error::Unreadable(item) => scim::Error::new(
                     500,

@@ -24,6 +24,10 @@ pub(crate) async fn read(
                 GetSecretValueError::ResourceNotFoundException(_)
                 | GetSecretValueError::InvalidRequestException(_),
             ) => Ok(None),
+            // A quota: of a read, that of requests in a second, and not one of what is kept.
+            _ if error.code() == Some("LimitExceededException") => {
+                Err(directory::Error::Busy.into())
+            }
             _ => Err(failed(error)),
         },
     }
@@ -32,18 +36,19 @@ pub(crate) async fn read(
 /// What is throttled is worth trying again ([`directory::Error::Busy`], 429);
 /// the rest is [`Error::Unavailable`], 503. AWS: "Common error types" of the
 /// Secrets Manager API reference.
-pub(crate) fn failed<E, R>(error: SdkError<E, R>) -> Error
+pub(crate) fn failed<E>(error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
 {
+    let status = error.raw_response().map(|response| response.status());
     match error.code() {
         Some(
             "ThrottlingException"
             | "Throttling"
             | "TooManyRequestsException"
             | "RequestLimitExceeded",
-        ) => Error::Store(directory::Error::Busy),
+        ) => directory::Error::Busy.into(),
+        _ if status.is_some_and(|status| status.as_u16() == 429) => directory::Error::Busy.into(),
         _ => Error::Unavailable(error.into()),
     }
 }
