@@ -433,12 +433,16 @@ fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Refused> 
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::Path;
+    use http::StatusCode;
     use lambda_http::Context;
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
+    use proptest::sample::select;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{At, Params};
 
     fn v2(path: &str, query: &str) -> Value {
         json!({
@@ -656,47 +660,135 @@ mod tests {
         assert!(refused(event).unwrap().contains("Base64"));
     }
 
-    /// What a router behind the adapter of `lambda_http` makes of an event: the status, and the path that it saw.
-    async fn answered(event: Value) -> (u64, String) {
-        let echo = axum::routing::any(async |request: axum::extract::Request| {
-            request.uri().path().to_owned()
-        });
+    /// What a router behind the adapter of `lambda_http` makes of an event: the status and the body.
+    fn answered_by(router: Router, event: Value) -> (u64, String) {
         let event = serde_json::from_value(event).unwrap();
         let event = LambdaEvent::new(event, Context::default());
-        let Ok(answer) = answer(Router::new().fallback_service(echo), event).await;
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let Ok(answer) = runtime.unwrap().block_on(answer(router, event));
         let answer = serde_json::to_value(answer).unwrap();
         let body = answer["body"].as_str().unwrap_or_default().to_owned();
         (answer["statusCode"].as_u64().unwrap(), body)
     }
 
-    #[tokio::test]
-    async fn both_formats_are_answered() {
+    /// The same of a router that answers the path that it saw.
+    fn answered(event: Value) -> (u64, String) {
+        let echo = axum::routing::any(async |request: axum::extract::Request| {
+            request.uri().path().to_owned()
+        });
+        answered_by(Router::new().fallback_service(echo), event)
+    }
+
+    /// A router with a resource, which answers what it was asked for. It refuses what is refused.
+    fn recorder() -> Router {
+        let resource = async |Path((directory, id)): At, params: Params| {
+            json!([directory, id, params.get("filter")]).to_string()
+        };
+        let path = "/scim/v2/{directory}/Users/{id}";
+        let fallback = async |request: axum::extract::Request| match request.extensions().get() {
+            Some(Refused(_)) => StatusCode::BAD_REQUEST,
+            None => StatusCode::NOT_FOUND,
+        };
+        Router::new()
+            .route(path, axum::routing::patch(resource))
+            .fallback(fallback)
+    }
+
+    /// Some bytes, many of which mean something in an address.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let syntax = select(b"?#%/\\. \t\0\"';:=&+@[]{}|^`<>\x7f\xff".to_vec());
+        let escape = select(vec![
+            "%2F", "%2e", "%25", "%3F", "%41", "%00", "%ff", "..", "//",
+        ]);
+        let piece = prop_oneof![
+            syntax.prop_map(|byte| vec![byte]),
+            escape.prop_map(|text| text.as_bytes().to_vec()),
+            any::<u8>().prop_map(|byte| vec![byte]),
+        ];
+        vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    fn decoded(text: &str) -> String {
+        percent_decode_str(text).decode_utf8_lossy().into_owned()
+    }
+
+    /// What a client has to encode in a segment, and what would be another segment.
+    const BARE: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'/').add(b'?').add(b'#');
+
+    #[test]
+    fn both_formats_are_answered() {
         let mut event = v2("/Users/a?b", "f=\"");
         event["headers"]["host"] = json!("127.0.0.1:99999");
-        assert_eq!(answered(event).await, (200, "/Users/a%3Fb".to_owned()));
+        assert_eq!(answered(event), (200, "/Users/a%3Fb".to_owned()));
         assert_eq!(
-            answered(v1("/Users/a%3Fb")).await,
+            answered(v1("/Users/a%3Fb")),
             (200, "/Users/a%3Fb".to_owned())
         );
     }
 
     proptest! {
-        /// The router sees the segments that were sent, each of them whole, whatever is in them.
+        /// What was sent as an id, as a directory and as a filter, whatever its bytes are, reaches the handler as that or
+        /// not at all.
         #[test]
-        fn segments_arrive_as_they_were_sent(segments in vec(any::<String>(), 1..4)) {
-            prop_assume!(segments.iter().all(|one| !matches!(one.as_str(), "" | "." | "..")));
-            let seen = |event: Value| -> Vec<String> {
-                let path = path(event);
-                let parts = path.split('/').skip(1);
-                parts.map(|part| percent_decode_str(part).decode_utf8().unwrap().into_owned()).collect()
+        fn what_was_sent_is_reached_or_nothing(
+            directory in bytes(),
+            id in bytes(),
+            filter in bytes(),
+            bare in any::<bool>(),
+        ) {
+            let segment = |text: &[u8]| match bare {
+                // As a client may send it that encodes what it has to and no more.
+                true => percent_encode(text, BARE).to_string(),
+                false => percent_encode(text, NON_ALPHANUMERIC).to_string(),
             };
-            let encoded: Vec<String> = segments
-                .iter()
-                .map(|one| utf8_percent_encode(one, NON_ALPHANUMERIC).to_string())
-                .collect();
-            prop_assert_eq!(&seen(v1(&format!("/{}", encoded.join("/")))), &segments);
-            prop_assume!(segments.iter().all(|one| !one.contains('/')));
-            prop_assert_eq!(&seen(v2(&format!("/{}", segments.join("/")), "")), &segments);
+            let query = match bare {
+                // Not even that, as an HTTP API may hand it over.
+                true => String::from_utf8_lossy(&filter).replace('%', "%25").replace('&', "%26").replace('+', "%2B"),
+                false => percent_encode(&filter, NON_ALPHANUMERIC).to_string(),
+            };
+            let sent = format!("/scim/v2/{}/Users/{}", segment(&directory), segment(&id));
+            let query = format!("filter={query}");
+            let filter = String::from_utf8_lossy(&filter).into_owned();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+            let own = (text(&directory), text(&id));
+            // What has to be found: a slash is known to be data only where the path comes as it was sent.
+            let named = [&own.0, &own.1].into_iter().all(|text| {
+                text.as_deref().is_some_and(|text| !matches!(text, "" | "." | ".."))
+            });
+            let plain = named && !directory.contains(&b'/') && !id.contains(&b'/');
+            let mut events = vec![];
+
+            let mut rest = v1(&sent);
+            rest["multiValueQueryStringParameters"] = json!({"filter": [filter]});
+            let mut http = rest.clone();
+            events.push((rest, own.clone(), named));
+
+            // An HTTP API decodes the path, in both formats, and what is no text cannot stand in an event. Slashes at the
+            // ends of a segment are like those of a base URL that has one too many.
+            if let Ok(path) = percent_decode_str(&sent).decode_utf8() {
+                let within = |text: Option<String>| text.map(|text| text.trim_matches('/').to_owned());
+                let own = (within(own.0), within(own.1));
+                http["version"] = json!("1.0");
+                http["path"] = json!(format!("/live{path}"));
+                events.push((http, own.clone(), plain));
+                let mut event = v2(&path, &query);
+                events.push((event.clone(), own.clone(), plain));
+                // As it is said to be routed, with the values decoded and as they were sent.
+                event["routeKey"] = json!("ANY /scim/v2/{directory}/Users/{proxy+}");
+                for value in [|text: &str| text.to_owned(), decoded] {
+                    let values = json!({"directory": value(&segment(&directory)), "proxy": value(&segment(&id))});
+                    event["pathParameters"] = values;
+                    events.push((event.clone(), own.clone(), plain));
+                }
+            }
+            for (event, (directory, id), found) in events {
+                let shown = event.to_string();
+                let (status, reached) = answered_by(recorder(), event);
+                match status {
+                    200 => prop_assert_eq!(reached, json!([directory, id, filter]).to_string(), "{}", shown),
+                    status => prop_assert!((400..500).contains(&status) && !found, "{} {}", status, shown),
+                }
+            }
         }
 
         /// Whatever stands in an event, there is an answer.
@@ -721,8 +813,7 @@ mod tests {
                 event["isBase64Encoded"] = json!(encoded);
                 event["requestContext"]["domainName"] = json!(query);
                 event["requestContext"]["stage"] = json!(body);
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                let (status, _) = runtime.block_on(answered(event));
+                let (status, _) = answered(event);
                 prop_assert_eq!(status, 200);
             }
         }
