@@ -617,10 +617,10 @@ mod tests {
             "name.givenName"
         );
         assert_eq!(found("urn:ietf:params:scim:schemas:core:2.0:User"), "base");
-        assert_eq!(found(ENTERPRISE), "extension Enterprise User");
+        assert_eq!(found(ENTERPRISE), "extension EnterpriseUser");
         assert_eq!(
             found(&ENTERPRISE.to_uppercase()),
-            "extension Enterprise User"
+            "extension EnterpriseUser"
         );
         assert_eq!(
             found(&format!("{ENTERPRISE}:manager.value")),

@@ -34,8 +34,8 @@ static USER: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
     extensions: vec![Extension {
         schema: Schema {
             id: ENTERPRISE_USER_SCHEMA.to_owned(),
-            name: "Enterprise User".to_owned(),
-            description: "What an organisation knows of a person who works for it.".to_owned(),
+            name: "EnterpriseUser".to_owned(),
+            description: "Enterprise User".to_owned(),
             attributes: enterprise_attributes(),
         },
         required: false,
