@@ -171,6 +171,7 @@ async fn the_provider_decides_what_the_administrator_is_told() {
         "azure-scim-v2",
         "onelogin-scim-v2",
         "jumpcloud-scim-v2",
+        "ping-scim-v2",
         "generic-scim-v2",
     ] {
         let mut body = new("acme", "crm");

@@ -91,8 +91,7 @@ fn read_new(
     mut fields: crate::body::Fields,
     webhooks: Option<Reach>,
 ) -> Result<NewDirectory, Problem> {
-    const PROVIDERS: &str =
-        "one of okta-scim-v2, azure-scim-v2, onelogin-scim-v2, jumpcloud-scim-v2, generic-scim-v2";
+    const PROVIDERS: &str = "one of okta-scim-v2, azure-scim-v2, onelogin-scim-v2, jumpcloud-scim-v2, ping-scim-v2, generic-scim-v2";
     let tenant = fields.name("tenant");
     let product = fields.name("product");
     let name = fields.name("name");
@@ -344,6 +343,12 @@ fn setup(provider: &Provider) -> &'static [&'static str] {
             "API Type is SCIM API, SCIM Version is SCIM 2.0; Base URL is base_url, Token Key is the token.",
             "Test Connection with a test user's address, then Activate.",
             "User Groups: connect the groups whose members are to be provisioned.",
+        ],
+        Provider::PingOne => &[
+            "Integrations, Provisioning, +, New connection: Identity Store, SCIM Outbound.",
+            "Configure authentication: SCIM base URL is base_url, Users resource /Users, Groups resource /Groups, SCIM version 2.0; Authentication method is OAuth 2 Bearer Token, OAuth Access Token the token.",
+            "Test Connection. Enable the connection.",
+            "Provisioning, +, New rule, with that connection as the target: choose who is provisioned by User Filter, and which groups. Enable the rule.",
         ],
         Provider::Generic | Provider::Other(_) => &[
             "SCIM 2.0 base URL is base_url.",

@@ -115,6 +115,8 @@ pub enum Provider {
     /// JumpCloud.
     #[serde(rename = "jumpcloud-scim-v2")]
     JumpCloudScimV2,
+    /// PingOne.
+    PingScimV2,
     /// Any other SCIM 2.0 client.
     GenericScimV2,
 }
@@ -126,6 +128,7 @@ impl From<Provider> for directory::Provider {
             Provider::AzureScimV2 => Self::Azure,
             Provider::OneLoginScimV2 => Self::OneLogin,
             Provider::JumpCloudScimV2 => Self::JumpCloud,
+            Provider::PingScimV2 => Self::PingOne,
             Provider::GenericScimV2 => Self::Generic,
         }
     }

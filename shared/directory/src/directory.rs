@@ -68,6 +68,8 @@ kept_as_text! {
         OneLogin = "onelogin-scim-v2",
         /// JumpCloud.
         JumpCloud = "jumpcloud-scim-v2",
+        /// PingOne.
+        PingOne = "ping-scim-v2",
         /// Any other SCIM 2.0 client.
         Generic = "generic-scim-v2",
     }

@@ -208,6 +208,7 @@ impl Administrator {
             Provider::Okta
             | Provider::OneLogin
             | Provider::JumpCloud
+            | Provider::PingOne
             | Provider::Generic
             | Provider::Other(_) => base_url,
         }

@@ -51,7 +51,14 @@ pub(crate) struct Create {
     #[arg(
         long,
         default_value = "okta-scim-v2",
-        value_parser = ["okta-scim-v2", "azure-scim-v2", "onelogin-scim-v2", "jumpcloud-scim-v2", "generic-scim-v2"]
+        value_parser = [
+            "okta-scim-v2",
+            "azure-scim-v2",
+            "onelogin-scim-v2",
+            "jumpcloud-scim-v2",
+            "ping-scim-v2",
+            "generic-scim-v2",
+        ]
     )]
     provider: String,
     /// Refuse a second group of the same name
