@@ -90,7 +90,7 @@ async fn a_directory_lives_through_the_api_alone() {
     assert_eq!(created["status"], "active");
     assert_eq!(
         created["settings"],
-        json!({"unique_group_names": false, "strict": false, "schemas": []})
+        json!({"unique_group_names": false, "strict": false, "discovery": "full", "schemas": []})
     );
     assert!(created["token"].as_str().unwrap().starts_with("rollcall_"));
     assert!(created["setup"].as_array().unwrap().len() > 2);
@@ -191,6 +191,62 @@ async fn the_provider_decides_what_the_administrator_is_told() {
     }
 }
 
+/// `discovery` is chosen at first, or later, and holds from then on.
+#[tokio::test]
+async fn what_a_directory_says_of_itself_can_be_chosen_and_changed() {
+    let world = World::new().await;
+    let mut body = new("acme", "crm");
+    body["settings"] = json!({"discovery": "plain"});
+    let created = world
+        .admin(Method::POST, "/v1/directories", body)
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(created["settings"]["discovery"], "plain");
+    let own = world.of(&created);
+    let etags = async |expected: bool| {
+        // No process has read the directory yet.
+        let cold = own.cold().await;
+        let config = cold.get("/ServiceProviderConfig").await.expect(200);
+        assert_eq!(config.header("etag").is_some(), expected);
+        let config = config.json();
+        assert_eq!(config["etag"]["supported"], expected);
+        assert_eq!(config.get("pagination").is_some(), expected);
+        let schemas = cold.get("/Schemas").await.expect(200).json();
+        assert_eq!(schemas.to_string().contains("\"pagination\""), expected);
+    };
+    etags(false).await;
+    for (discovery, expected) in [("full", true), ("plain", false)] {
+        let change = json!({"settings": {"discovery": discovery}});
+        let changed = own.admin(Method::PATCH, &own.v1(""), change).await;
+        let changed = changed.expect(200).json();
+        assert_eq!(changed["settings"]["discovery"], discovery);
+        etags(expected).await;
+    }
+    // What is left out stays, and what is not known changes nothing.
+    let strict = json!({"settings": {"strict": true}});
+    own.admin(Method::PATCH, &own.v1(""), strict)
+        .await
+        .expect(200);
+    let wrong = json!({"settings": {"discovery": "none"}});
+    let refused = own.admin(Method::PATCH, &own.v1(""), wrong).await;
+    let refused = refused.expect(422).json();
+    assert_eq!(
+        refused["errors"],
+        json!([{"pointer": "/settings/discovery", "detail": "must be full or plain"}])
+    );
+    let shown = own.look(&own.v1("")).await.expect(200).json();
+    assert_eq!(
+        shown["settings"],
+        json!({"unique_group_names": false, "strict": true, "discovery": "plain", "schemas": []})
+    );
+    // A strict directory says no more of itself either.
+    etags(false).await;
+    let cold = own.cold().await;
+    let config = cold.get("/ServiceProviderConfig").await.expect(200).json();
+    assert_eq!(config.get("interopProfileConformant"), None, "{config}");
+}
+
 /// What is wrong is named by where it stands, and nothing is created.
 #[tokio::test]
 async fn what_cannot_be_is_named() {
@@ -222,6 +278,16 @@ async fn what_cannot_be_is_named() {
             with("settings", json!({"strict": "yes", "more/~": 1})),
             422,
             vec!["/settings/strict", "/settings/more~1~0"],
+        ),
+        (
+            with("settings", json!({"discovery": "Plain"})),
+            422,
+            vec!["/settings/discovery"],
+        ),
+        (
+            with("settings", json!({"discovery": null})),
+            422,
+            vec!["/settings/discovery"],
         ),
         // What the API gives is not the caller's to set, and what it does not know is not passed over.
         (with("id", json!("1")), 422, vec!["/id"]),

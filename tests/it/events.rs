@@ -175,7 +175,7 @@ async fn every_event_of_a_directory_fits_its_schema() {
     let changes = [
         json!({"status": "inactive"}),
         json!({"status": "active"}),
-        json!({"name": "Acme Inc.", "settings": {"strict": true}, "webhook": {"url": "https://example.com/a"}}),
+        json!({"name": "Acme Inc.", "settings": {"strict": true, "discovery": "plain"}, "webhook": {"url": "https://example.com/a"}}),
         json!({"name": "Acme Inc."}),
     ];
     for change in changes {
@@ -196,11 +196,11 @@ async fn every_event_of_a_directory_fits_its_schema() {
     let updated = &events[3]["detail"];
     assert_eq!(
         updated["changed"],
-        json!(["name", "settings.strict", "webhook"])
+        json!(["name", "settings.discovery", "settings.strict", "webhook"])
     );
     assert_eq!(
         updated["previous"],
-        json!({"name": "acme (crm)", "settings.strict": false, "webhook": null})
+        json!({"name": "acme (crm)", "settings.discovery": "full", "settings.strict": false, "webhook": null})
     );
     assert_eq!(updated["data"]["name"], "Acme Inc.");
     assert_eq!(updated["version"], 4);

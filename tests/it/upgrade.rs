@@ -591,6 +591,28 @@ async fn a_status_that_is_not_known_lets_nobody_change_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_discovery_that_is_not_known_works_as_full_and_stays() {
+    let world = World::new().await;
+    let own = world.directory_of("acme", "crm").await;
+    own.rewrite_directory(|document| document["settings"]["discovery"] = json!("terse"))
+        .await;
+    let cold = own.cold().await;
+    let config = cold.get("/ServiceProviderConfig").await.expect(200).json();
+    assert_eq!(config["etag"]["supported"], true);
+    let shown = cold.look(&own.v1("")).await.expect(200).json();
+    assert_eq!(shown["settings"]["discovery"], "terse");
+    assert_eq!(shown["unreadable"][0]["pointer"], "/settings/discovery");
+    let strict = json!({"settings": {"strict": true}});
+    cold.admin(Method::PATCH, &own.v1(""), strict)
+        .await
+        .expect(200);
+    assert_eq!(own.document().await["settings"]["discovery"], "terse");
+    let plain = json!({"settings": {"discovery": "plain"}});
+    let changed = cold.admin(Method::PATCH, &own.v1(""), plain).await;
+    assert_eq!(changed.expect(200).json().get("unreadable"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_directory_that_cannot_be_read_is_named_in_the_lists_of_all() {
     let world = World::new().await;
     let (own, other) = (

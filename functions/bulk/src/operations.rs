@@ -7,7 +7,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
-use directory::{Caller, Ids, ResourceId, Store};
+use directory::{Caller, Discovery, Ids, ResourceId, Store};
 use gateway::Gateway;
 use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use http::request::Parts;
@@ -103,7 +103,9 @@ impl Sender {
         let query = operation.query().map(|query| format!("?{query}"));
         let path = below + &query.unwrap_or_default();
         let mut request = self.request(&operation.method, &path, data)?;
-        if let Some(version) = &operation.version {
+        // Where there are no entity tags it is judged as little as the header that it stands for.
+        let plain = self.caller.directory().settings.discovery == Discovery::Plain;
+        if let Some(version) = operation.version.as_ref().filter(|_| !plain) {
             let version = HeaderValue::from_str(version)
                 .map_err(|_| Error::invalid_value("version", "is no entity tag"))?;
             request.headers_mut().insert(IF_MATCH, version);

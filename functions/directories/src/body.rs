@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use scim::Object;
 use serde::de::DeserializeOwned;
 
-use crate::schema::CustomSchema;
+use crate::schema::{CustomSchema, Discovery};
 
 /// A body as it came, and the object in it. No body is an empty object.
 pub struct Body {
@@ -122,6 +122,8 @@ impl Fields {
         let mut fields = Self::new(self.at("settings"), settings);
         change.unique_group_names = fields.one("unique_group_names", "true or false");
         change.strict = fields.one("strict", "true or false");
+        let discovery = fields.one::<Discovery>("discovery", "full or plain");
+        change.discovery = discovery.map(Into::into);
         let schemas = fields.one::<Vec<CustomSchema>>(
             "schemas",
             "a list of objects with resource_type (User or Group), required and schema",

@@ -142,6 +142,8 @@ pub struct Settings {
     pub unique_group_names: bool,
     /// Whether requests are read as the SCIM interoperability profile has it.
     pub strict: bool,
+    /// What it says of itself: `full` or `plain`, or what only a newer version of Rollcall knows, which works as `full`.
+    pub discovery: String,
     /// The schema extensions of its own.
     pub schemas: Vec<CustomSchema>,
 }
@@ -183,7 +185,27 @@ impl From<CustomSchema> for directory::CustomSchema {
     }
 }
 
-/// What may be chosen for a directory; what is left out stays, or is `false`.
+/// What a directory says of itself.
+#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Discovery {
+    /// Everything that it can do.
+    Full,
+    /// ServiceProviderConfig as RFC 7643 §5 has it and no more, for clients that refuse what they do not know. Entity
+    /// tags are not supported then: answers have neither `ETag` nor `meta.version`, and `If-Match` is not judged.
+    Plain,
+}
+
+impl From<Discovery> for directory::Discovery {
+    fn from(discovery: Discovery) -> Self {
+        match discovery {
+            Discovery::Full => Self::Full,
+            Discovery::Plain => Self::Plain,
+        }
+    }
+}
+
+/// What may be chosen for a directory; what is left out stays, or is `false` or `full` when it is created.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsChange {
@@ -193,6 +215,9 @@ pub struct SettingsChange {
     /// Whether requests are read as the SCIM interoperability profile has it.
     #[schema(nullable = false)]
     pub strict: Option<bool>,
+    /// What it says of itself.
+    #[schema(nullable = false)]
+    pub discovery: Option<Discovery>,
     /// The schema extensions of its own, all of them: 20 and 64 KB at most.
     #[schema(nullable = false)]
     pub schemas: Option<Vec<CustomSchema>>,

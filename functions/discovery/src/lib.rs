@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
-use directory::{CURSOR_TIMEOUT, Caller};
+use directory::{CURSOR_TIMEOUT, Caller, Discovery};
 use gateway::{Authenticated, Error, Gateway, Params, Wishes, described, not_found};
 use scim::bulk::{MAX_BULK_BYTES, MAX_BULK_OPERATIONS};
 use scim::discovery::{
@@ -13,6 +13,7 @@ use scim::discovery::{
 };
 use scim::{
     DEFAULT_COUNT, ListResponse, MAX_COUNT, Object, ResourceType, Schema, discovery_schemas,
+    plain_discovery_schemas,
 };
 
 /// The routes of this function.
@@ -43,7 +44,10 @@ fn schemas_in_use(caller: &Caller) -> impl Iterator<Item = &Schema> {
     let resources = served(caller).into_iter().flat_map(|ty| {
         std::iter::once(&ty.schema).chain(ty.extensions.iter().map(|extension| &extension.schema))
     });
-    resources.chain(discovery_schemas())
+    resources.chain(match caller.directory().settings.discovery {
+        Discovery::Plain => plain_discovery_schemas(),
+        Discovery::Full | Discovery::Other(_) => discovery_schemas(),
+    })
 }
 
 async fn config(
@@ -52,25 +56,35 @@ async fn config(
     wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
-    let capabilities = Capabilities {
-        pagination: Some(Pagination {
-            cursor: true,
-            index: true,
-            // What clients of RFC 7644 expect.
-            default_method: Some("index".to_owned()),
-            default_page_size: Some(DEFAULT_COUNT),
-            max_page_size: Some(MAX_COUNT),
-            cursor_timeout: Some(CURSOR_TIMEOUT.into()),
-        }),
+    let of_rfc_7643 = Capabilities {
         bulk: Some(Bulk {
             max_operations: MAX_BULK_OPERATIONS as u64,
             max_payload_size: MAX_BULK_BYTES as u64,
         }),
-        interop_profile_conformant: caller.directory().settings.strict,
         ..Capabilities::default()
     };
+    let settings = &caller.directory().settings;
+    let capabilities = match settings.discovery {
+        Discovery::Plain => Capabilities {
+            etag: false,
+            ..of_rfc_7643
+        },
+        Discovery::Full | Discovery::Other(_) => Capabilities {
+            pagination: Some(Pagination {
+                cursor: true,
+                index: true,
+                // What clients of RFC 7644 expect.
+                default_method: Some("index".to_owned()),
+                default_page_size: Some(DEFAULT_COUNT),
+                max_page_size: Some(MAX_COUNT),
+                cursor_timeout: Some(CURSOR_TIMEOUT.into()),
+            }),
+            interop_profile_conformant: settings.strict,
+            ..of_rfc_7643
+        },
+    };
     let config = service_provider_config(&capabilities, caller.base_url());
-    Ok(described(config, &wishes))
+    Ok(described(config, &caller, &wishes))
 }
 
 async fn resource_types(
@@ -81,7 +95,7 @@ async fn resource_types(
     refuse_filter(&params)?;
     let types = served(&caller).into_iter();
     let types = types.map(|ty| resource_type(ty, caller.base_url()));
-    Ok(described(whole(types.collect()), &wishes))
+    Ok(described(whole(types.collect()), &caller, &wishes))
 }
 
 async fn one_resource_type(
@@ -95,7 +109,11 @@ async fn one_resource_type(
         .into_iter()
         .find(|ty| ty.name == name)
         .ok_or_else(|| not_found("ResourceType", &name))?;
-    Ok(described(resource_type(ty, caller.base_url()), &wishes))
+    Ok(described(
+        resource_type(ty, caller.base_url()),
+        &caller,
+        &wishes,
+    ))
 }
 
 async fn schemas(
@@ -105,7 +123,7 @@ async fn schemas(
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let schemas = schemas_in_use(&caller).map(|found| schema(found, caller.base_url()));
-    Ok(described(whole(schemas.collect()), &wishes))
+    Ok(described(whole(schemas.collect()), &caller, &wishes))
 }
 
 async fn one_schema(
@@ -119,7 +137,11 @@ async fn one_schema(
     let found = schemas_in_use(&caller)
         .find(|schema| schema.id.eq_ignore_ascii_case(&urn))
         .ok_or_else(|| not_found("Schema", &urn))?;
-    Ok(described(schema(found, caller.base_url()), &wishes))
+    Ok(described(
+        schema(found, caller.base_url()),
+        &caller,
+        &wishes,
+    ))
 }
 
 /// Discovery cannot be filtered, and says so; paging and sorting are ignored (D5).

@@ -87,6 +87,19 @@ kept_as_text! {
     }
 }
 
+kept_as_text! {
+    /// What a directory says of itself. In a value that this version does not know it says all, as with `full`.
+    #[derive(Default)]
+    Discovery {
+        /// Everything that it can do.
+        #[default]
+        Full = "full",
+        /// What RFC 7643 §5 has, and nothing of later documents, for clients that refuse what they do not know. It does
+        /// not support entity tags then: no answer shows one, and none that a client sends is judged.
+        Plain = "plain",
+    }
+}
+
 /// What can be chosen for each directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -96,6 +109,8 @@ pub struct Settings {
     pub unique_group_names: bool,
     /// Whether requests are read as the SCIM interoperability profile has it ([`Profile::Strict`]).
     pub strict: bool,
+    /// What it says of itself.
+    pub discovery: Discovery,
     /// The schema extensions of this directory. They can be changed at any
     /// time: values of one that is taken back stay with their resources, unseen.
     pub schemas: Vec<CustomSchema>,
@@ -145,6 +160,8 @@ pub struct SettingsChange {
     pub unique_group_names: Option<bool>,
     /// [`Settings::strict`].
     pub strict: Option<bool>,
+    /// [`Settings::discovery`].
+    pub discovery: Option<Discovery>,
     /// [`Settings::schemas`], all of them.
     pub schemas: Option<Vec<CustomSchema>>,
 }
@@ -158,6 +175,10 @@ impl SettingsChange {
                 .unique_group_names
                 .unwrap_or(settings.unique_group_names),
             strict: self.strict.unwrap_or(settings.strict),
+            discovery: self
+                .discovery
+                .clone()
+                .unwrap_or_else(|| settings.discovery.clone()),
             schemas: self
                 .schemas
                 .clone()
@@ -177,6 +198,7 @@ impl Settings {
         json!({
             "unique_group_names": self.unique_group_names,
             "strict": self.strict,
+            "discovery": self.discovery,
             "schemas": schemas.collect::<Vec<_>>(),
         })
     }
@@ -555,6 +577,12 @@ impl Directory {
             unreadable.push(Invalid::new(
                 "/status",
                 format!("\"{status}\" is not known: the directory is treated as an inactive one"),
+            ));
+        }
+        if let Discovery::Other(discovery) = &directory.settings.discovery {
+            unreadable.push(Invalid::new(
+                "/settings/discovery",
+                format!("\"{discovery}\" is not known: the directory says all of itself, as with \"full\""),
             ));
         }
         let (types, refused) = directory.settings.understood(&directory.provider);

@@ -476,7 +476,7 @@ pub(crate) fn flatten(base_url: &str, ty: &ResourceType, stored: &Stored) -> Obj
         let active = resource.boolean("active").unwrap_or(true);
         data.insert("active".to_owned(), json!(active));
     }
-    let raw = stored.represent_at(base_url, ty, Object::new());
+    let raw = stored.represent_at(base_url, ty);
     data.insert("raw".to_owned(), Value::Object(raw));
     data
 }

@@ -45,7 +45,7 @@ pub use cursor::CURSOR_TIMEOUT;
 pub use deletion::{QUIET, Swept};
 pub use directories::{Creation, Directories, Place, REPEATABLE, Repeatable, Scope};
 pub use directory::{
-    Caller, CustomSchema, Directory, DirectoryChange, Extends, MAX_CUSTOM_SCHEMAS,
+    Caller, CustomSchema, Directory, DirectoryChange, Discovery, Extends, MAX_CUSTOM_SCHEMAS,
     MAX_CUSTOM_SCHEMAS_BYTES, MAX_NAME_CHARS, NewDirectory, Provider, Settings, SettingsChange,
     Status, Types, wrong_name,
 };

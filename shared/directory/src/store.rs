@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use scim::{Meta, Object, Resource, ResourceType};
 
 use crate::change::patiently;
-use crate::directory::{Caller, location};
+use crate::directory::{Caller, Discovery, location};
 use crate::error::Error;
 use crate::event::flatten;
 use crate::group::ACTIONS;
@@ -84,7 +84,12 @@ impl Stored {
     /// What SCIM says about the resource as such.
     #[must_use]
     pub fn meta(&self, caller: &Caller, ty: &ResourceType) -> Meta {
-        self.meta_at(caller.base_url(), ty)
+        let mut meta = self.meta_at(caller.base_url(), ty);
+        // RFC 7643 §3.1: `version` is for a service provider that supports versions, which such a directory does not say.
+        if caller.directory().settings.discovery == Discovery::Plain {
+            meta.version = None;
+        }
+        meta
     }
 
     fn meta_at(&self, base_url: &str, ty: &ResourceType) -> Meta {
@@ -92,7 +97,7 @@ impl Stored {
             resource_type: ty.name.to_string(),
             created: self.created,
             last_modified: self.last_modified,
-            version: self.version,
+            version: Some(self.version),
             location: location(base_url, &ty.endpoint, self.id),
         }
     }
@@ -101,18 +106,17 @@ impl Stored {
     /// attributes given, such as `groups`.
     #[must_use]
     pub fn represent(&self, caller: &Caller, ty: &ResourceType, read_only: Object) -> Object {
-        self.represent_at(caller.base_url(), ty, read_only)
+        self.represent_with(&self.meta(caller, ty), ty, read_only)
     }
 
-    pub(crate) fn represent_at(
-        &self,
-        base_url: &str,
-        ty: &ResourceType,
-        read_only: Object,
-    ) -> Object {
-        let meta = self.meta_at(base_url, ty);
+    /// The resource as its events show it, which have the version whatever the provisioning client is shown.
+    pub(crate) fn represent_at(&self, base_url: &str, ty: &ResourceType) -> Object {
+        self.represent_with(&self.meta_at(base_url, ty), ty, Object::new())
+    }
+
+    fn represent_with(&self, meta: &Meta, ty: &ResourceType, read_only: Object) -> Object {
         self.resource
-            .represent(ty, &self.id.to_string(), &meta, read_only)
+            .represent(ty, &self.id.to_string(), meta, read_only)
     }
 }
 

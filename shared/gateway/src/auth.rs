@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use directory::{Caller, DirectoryId, Status};
+use directory::{Caller, DirectoryId, Discovery, Status};
 use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -12,7 +12,7 @@ use lambda_http::request::RequestContext;
 use tokio::task::JoinHandle;
 
 use crate::limit::Work;
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, wishes};
 
 /// How long an answer waits for what is written beside it.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -85,6 +85,9 @@ impl FromRequestParts<Gateway> for Working {
         }
         if let Some(mark) = gateway.tokens.mark(id, &token, now) {
             beside.put(mark);
+        }
+        if directory.settings.discovery == Discovery::Plain {
+            wishes::forget_conditions(&mut parts.headers);
         }
         let base_url = base_url(&gateway.origin(parts), id);
         #[expect(clippy::disallowed_methods, reason = "this is the authentication")]

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::num::NonZeroU32;
 
 use axum::response::{IntoResponse, Response};
-use directory::{Caller, Found, Query, too_many_groups};
+use directory::{Caller, Discovery, Found, Query, too_many_groups};
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
     VARY, WWW_AUTHENTICATE,
@@ -402,19 +402,22 @@ fn changed(
 }
 
 /// What the service says of itself, with a tag that follows from the content
-/// and a lifetime, or 304 for a client that has it (D9).
+/// and a lifetime, or 304 for a client that has it (D9). A directory without entity tags has none here either.
 #[must_use]
-pub fn described(mut body: Object, wishes: &Wishes) -> Response {
-    let tag = tag(&mut body);
+pub fn described(mut body: Object, caller: &Caller, wishes: &Wishes) -> Response {
+    let tag = match caller.directory().settings.discovery {
+        Discovery::Plain => None,
+        Discovery::Full | Discovery::Other(_) => Some(tag(&mut body)),
+    };
     let location = body.get("meta").and_then(|meta| meta.get("location"));
     let location = location.and_then(Value::as_str).map(HeaderValue::from_str);
-    let mut response = match wishes.has_tag(&tag) {
+    let mut response = match tag.as_ref().is_some_and(|tag| wishes.has_tag(tag)) {
         true => not_modified(),
         false => object(StatusCode::OK, body),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, DESCRIBED_FOR);
-    if let Ok(etag) = HeaderValue::try_from(weak(&tag)) {
+    if let Some(Ok(etag)) = tag.map(|tag| HeaderValue::try_from(weak(&tag))) {
         headers.insert(ETAG, etag);
     }
     if let Some(Ok(location)) = location {
@@ -456,11 +459,11 @@ fn weak(tag: &str) -> String {
 fn addressed(mut response: Response, meta: &Meta) -> Response {
     let headers = response.headers_mut();
     for (name, text) in [
-        (ETAG, &meta.etag()),
-        (LOCATION, &meta.location),
-        (CONTENT_LOCATION, &meta.location),
+        (ETAG, meta.etag().as_ref()),
+        (LOCATION, Some(&meta.location)),
+        (CONTENT_LOCATION, Some(&meta.location)),
     ] {
-        if let Ok(value) = HeaderValue::from_str(text) {
+        if let Some(Ok(value)) = text.map(|text| HeaderValue::from_str(text)) {
             headers.insert(name, value);
         }
     }

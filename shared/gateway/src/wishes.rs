@@ -210,6 +210,13 @@ fn versions(tags: &[String]) -> Vec<u64> {
         .collect()
 }
 
+/// Takes away the conditions of a client that was told that there are no entity tags (RFC 7643 §5, `etag`): what it sends
+/// is none of ours, and is judged neither on a change nor on a read. A request's wishes are read after its token.
+pub(crate) fn forget_conditions(headers: &mut HeaderMap) {
+    headers.remove(IF_MATCH);
+    headers.remove(IF_NONE_MATCH);
+}
+
 /// What the headers of a request wish.
 pub struct Wishes {
     /// The versions that may be changed.

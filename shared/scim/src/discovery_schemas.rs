@@ -8,13 +8,24 @@ use std::sync::LazyLock;
 use crate::discovery::{RESOURCE_TYPE_SCHEMA, SCHEMA_SCHEMA, SERVICE_PROVIDER_CONFIG_SCHEMA};
 use crate::schema::{Attribute, Kind, Schema};
 
-static SCHEMAS: LazyLock<[Schema; 3]> = LazyLock::new(|| {
+static SCHEMAS: LazyLock<[Schema; 3]> = LazyLock::new(|| schemas(service_provider_config()));
+
+static PLAIN_SCHEMAS: LazyLock<[Schema; 3]> = LazyLock::new(|| {
+    let mut config = service_provider_config();
+    config.retain(|attribute| !SINCE_RFC_7643.contains(&attribute.name.as_str()));
+    schemas(config)
+});
+
+/// What later documents added to ServiceProviderConfig: RFC 9865 §5, and the SCIM interoperability profile.
+const SINCE_RFC_7643: [&str; 2] = ["pagination", "interopProfileConformant"];
+
+fn schemas(service_provider_config: Vec<Attribute>) -> [Schema; 3] {
     [
         Schema {
             id: SERVICE_PROVIDER_CONFIG_SCHEMA.to_owned(),
             name: "Service Provider Configuration".to_owned(),
             description: "What the service provider can do.".to_owned(),
-            attributes: read_only(service_provider_config()),
+            attributes: read_only(service_provider_config),
         },
         Schema {
             id: RESOURCE_TYPE_SCHEMA.to_owned(),
@@ -29,11 +40,16 @@ static SCHEMAS: LazyLock<[Schema; 3]> = LazyLock::new(|| {
             attributes: read_only(schema()),
         },
     ]
-});
+}
 
 /// The schemas of ServiceProviderConfig, ResourceType and Schema.
 pub fn discovery_schemas() -> &'static [Schema] {
     SCHEMAS.as_slice()
+}
+
+/// The same, as RFC 7643 has them: without what later documents added.
+pub fn plain_discovery_schemas() -> &'static [Schema] {
+    PLAIN_SCHEMAS.as_slice()
 }
 
 fn read_only(attributes: Vec<Attribute>) -> Vec<Attribute> {
@@ -276,6 +292,26 @@ mod tests {
                 &config.attributes,
             );
         }
+        let [config, ..] = &*PLAIN_SCHEMAS;
+        let names: Vec<&str> = config
+            .attributes
+            .iter()
+            .map(|attribute| attribute.name.as_str())
+            .collect();
+        // RFC 7643 §5.
+        assert_eq!(
+            names,
+            [
+                "documentationUri",
+                "patch",
+                "bulk",
+                "filter",
+                "changePassword",
+                "sort",
+                "etag",
+                "authenticationSchemes"
+            ]
+        );
         for ty in [ResourceType::user(), ResourceType::group()] {
             check(&discovery::resource_type(ty, ""), &types.attributes);
             check(&discovery::schema(&ty.schema, ""), &schemas.attributes);

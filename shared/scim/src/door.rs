@@ -1024,7 +1024,7 @@ mod tests {
             resource_type: "User".to_owned(),
             created: jiff::Timestamp::UNIX_EPOCH,
             last_modified: jiff::Timestamp::UNIX_EPOCH,
-            version: 1,
+            version: Some(1),
             location: "https://example.com/Users/1".to_owned(),
         };
         let narrow = with(json!([{"name": "badge"}]), false);
@@ -1152,7 +1152,7 @@ mod tests {
                 // Okta sends back what it read: nothing changes (W2).
                 let meta = crate::Meta {
                     resource_type: "User".to_owned(), created: jiff::Timestamp::UNIX_EPOCH, last_modified: jiff::Timestamp::UNIX_EPOCH,
-                    version: 1, location: "https://example.com/Users/1".to_owned(),
+                    version: Some(1), location: "https://example.com/Users/1".to_owned(),
                 };
                 let shown = user.represent(ResourceType::user(), "1", &meta, Object::new());
                 let echoed = ResourceType::user().read(shown, Some(&user)).unwrap();

@@ -343,7 +343,7 @@ fn long_lists_through_every_door() {
         resource_type: "User".to_owned(),
         created: jiff::Timestamp::UNIX_EPOCH,
         last_modified: jiff::Timestamp::UNIX_EPOCH,
-        version: 1,
+        version: Some(1),
         location: "https://example.com/Users/1".to_owned(),
     };
     let shown = user.represent(ResourceType::user(), "1", &meta, Object::new());

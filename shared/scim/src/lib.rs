@@ -39,7 +39,7 @@
 //!     resource_type: "User".to_owned(),
 //!     created: "2026-01-01T09:00:00Z".parse().unwrap(),
 //!     last_modified: "2026-01-01T09:00:00Z".parse().unwrap(),
-//!     version: 1,
+//!     version: Some(1),
 //!     location: "https://example.com/Users/2819c223".to_owned(),
 //! };
 //! let asked = SearchRequest::from_query(|name| match name {
@@ -135,7 +135,7 @@ pub mod discovery;
 pub mod json;
 
 pub use definition::MAX_EXTENSION_ATTRIBUTES;
-pub use discovery_schemas::discovery_schemas;
+pub use discovery_schemas::{discovery_schemas, plain_discovery_schemas};
 pub use error::{ERROR_SCHEMA, Error, ScimType};
 pub use filter::{
     Elements, Expression, Filter, Literal, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_TERMS,

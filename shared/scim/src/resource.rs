@@ -277,16 +277,16 @@ pub struct Meta {
     pub created: Timestamp,
     /// When its content last changed.
     pub last_modified: Timestamp,
-    /// Counts the changes of its content.
-    pub version: u64,
+    /// Counts the changes of its content; `None` where versions are not shown (RFC 7643 §3.1).
+    pub version: Option<u64>,
     /// Where it can be read.
     pub location: String,
 }
 
 impl Meta {
-    /// The version as a weak entity tag, `W/"7"` (RFC 7644 §3.14).
-    pub fn etag(&self) -> String {
-        format!("W/\"{}\"", self.version)
+    /// The version as a weak entity tag, `W/"7"` (RFC 7644 §3.14), where versions are shown.
+    pub fn etag(&self) -> Option<String> {
+        self.version.map(|version| format!("W/\"{version}\""))
     }
 
     /// The `meta` attribute; times are RFC 3339 in UTC, with milliseconds.
@@ -305,7 +305,9 @@ impl Meta {
             Value::from(format!("{:.3}", self.last_modified)),
         );
         object.insert("location".to_owned(), Value::from(self.location.as_str()));
-        object.insert("version".to_owned(), Value::from(self.etag()));
+        if let Some(etag) = self.etag() {
+            object.insert("version".to_owned(), Value::from(etag));
+        }
         object
     }
 }
@@ -438,7 +440,7 @@ mod tests {
             resource_type: "User".to_owned(),
             created: "2026-01-01T00:00:00Z".parse().unwrap(),
             last_modified: "2026-01-02T00:00:00.123456Z".parse().unwrap(),
-            version: 7,
+            version: Some(7),
             location: "https://example.com/Users/1".to_owned(),
         };
         let groups = json!({"groups": [{"value": "g"}]})
@@ -460,15 +462,24 @@ mod tests {
                     "location": "https://example.com/Users/1", "version": "W/\"7\""},
             })
         );
+        let without_version = Meta {
+            version: None,
+            ..meta
+        };
         let plain = user(json!({"userName": "ann"})).represent(
             ResourceType::user(),
             "1",
-            &meta,
+            &without_version,
             Object::new(),
         );
         assert_eq!(
             plain["schemas"],
             json!(["urn:ietf:params:scim:schemas:core:2.0:User"])
+        );
+        assert_eq!(
+            plain["meta"],
+            json!({"resourceType": "User", "created": "2026-01-01T00:00:00.000Z", "lastModified": "2026-01-02T00:00:00.123Z",
+                "location": "https://example.com/Users/1"})
         );
     }
 

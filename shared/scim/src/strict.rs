@@ -322,7 +322,7 @@ mod tests {
             resource_type: "User".to_owned(),
             created: jiff::Timestamp::UNIX_EPOCH,
             last_modified: jiff::Timestamp::UNIX_EPOCH,
-            version: 1,
+            version: Some(1),
             location: "https://example.com/Users/1".to_owned(),
         };
         let groups = object(json!({"groups": [{"value": "g", "note": "of a client"}]}));

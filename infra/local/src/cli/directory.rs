@@ -24,6 +24,8 @@ pub(crate) enum Directory {
     List(List),
     /// Show a directory, its tokens' ages, and how to connect it
     Show(One),
+    /// Change the name or the settings of a directory; what is not given stays
+    Change(Change),
     /// Give a directory a new token; the old one stays good for a while
     Rotate(Rotate),
     /// Show where its events are sent to, besides the bus, and what signs them; or change it
@@ -67,6 +69,9 @@ pub(crate) struct Create {
     /// Refuse what the RFCs leave open and the interoperability profile forbids
     #[arg(long)]
     strict: bool,
+    /// What it says of itself: plain is RFC 7643 and no more, without entity tags; full if not given
+    #[arg(long, value_parser = ["full", "plain"])]
+    discovery: Option<String>,
     /// Where to send its events, besides the bus: an https address
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
@@ -94,6 +99,24 @@ pub(crate) struct One {
     /// The directory's id
     #[arg(value_name = "DIRECTORY")]
     id: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Args)]
+pub(crate) struct Change {
+    /// The directory's id
+    #[arg(value_name = "DIRECTORY")]
+    id: String,
+    /// What people call the directory
+    #[arg(long)]
+    name: Option<String>,
+    /// Whether to refuse what the RFCs leave open and the interoperability profile forbids
+    #[arg(long, value_name = "true|false")]
+    strict: Option<bool>,
+    /// What it says of itself: plain is RFC 7643 and no more, without entity tags
+    #[arg(long, value_parser = ["full", "plain"])]
+    discovery: Option<String>,
     #[command(flatten)]
     access: Access,
 }
@@ -131,6 +154,7 @@ impl Directory {
             Directory::Create(create) => create.run(output).await,
             Directory::List(list) => list.run(output).await,
             Directory::Show(one) => one.show(output).await,
+            Directory::Change(change) => change.run(output).await,
             Directory::Rotate(rotate) => rotate.run(output).await,
             Directory::Webhook(webhook) => webhook.run(output).await,
             Directory::Deactivate(one) => one.become_of("inactive", output).await,
@@ -176,6 +200,9 @@ impl Create {
             if on {
                 settings.insert(name.to_owned(), json!(true));
             }
+        }
+        if let Some(discovery) = &self.discovery {
+            settings.insert("discovery".to_owned(), json!(discovery));
         }
         if !settings.is_empty() {
             put("settings", Value::Object(settings));
@@ -268,6 +295,31 @@ impl One {
     }
 }
 
+impl Change {
+    async fn run(self, output: &mut Output) -> Result<(), Failure> {
+        let admin = self.access.admin()?;
+        let settings = given([
+            ("strict", self.strict.map(Value::from)),
+            ("discovery", self.discovery.map(Value::from)),
+        ]);
+        let body = given([
+            ("name", self.name.map(Value::from)),
+            (
+                "settings",
+                (!settings.is_empty()).then(|| Value::Object(settings)),
+            ),
+        ]);
+        let path = path(&["directories", &self.id]);
+        let changed = admin
+            .send(Method::PATCH, &path, &Value::Object(body))
+            .await?;
+        match self.access.json {
+            true => output.line(&changed.to_string()),
+            false => described(&changed, output),
+        }
+    }
+}
+
 impl Rotate {
     async fn run(self, output: &mut Output) -> Result<(), Failure> {
         let admin = self.access.admin()?;
@@ -328,6 +380,14 @@ impl Webhook {
     }
 }
 
+/// Those members of an object that are given.
+fn given<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    let members = members.into_iter();
+    members
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
 /// Completes when there is no such resource any more.
 async fn gone(admin: &Admin, path: &str, ask: (Duration, Duration)) -> Result<(), Failure> {
     let (mut pause, longest) = ask;
@@ -347,9 +407,15 @@ async fn gone(admin: &Admin, path: &str, ask: (Duration, Duration)) -> Result<()
 
 /// A directory for people.
 fn described(directory: &Value, output: &mut Output) -> Result<(), Failure> {
-    let on: Vec<&str> = ["unique_group_names", "strict"]
+    let on: Vec<String> = ["unique_group_names", "strict"]
         .into_iter()
         .filter(|name| directory.pointer(&format!("/settings/{name}")) == Some(&json!(true)))
+        .map(str::to_owned)
+        .chain(
+            string(directory, "/settings/discovery")
+                .filter(|discovery| discovery != "full")
+                .map(|discovery| format!("{discovery} discovery")),
+        )
         .collect();
     let lines = facts(&[
         ("Directory", string(directory, "/id")),
@@ -425,7 +491,7 @@ mod tests {
         async fn create(headers: HeaderMap, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
             let expected = json!({
                 "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2",
-                "settings": {"unique_group_names": true}
+                "settings": {"unique_group_names": true, "discovery": "full"}
             });
             assert_eq!(body, expected);
             assert_eq!(headers["idempotency-key"], "once");
@@ -443,6 +509,8 @@ mod tests {
             "--name",
             "Acme",
             "--unique-group-names",
+            "--discovery",
+            "full",
             "--idempotency-key",
             "once",
         ];
@@ -471,6 +539,41 @@ mod tests {
         let lines = run(&url, &json).await.unwrap();
         let made: Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!((lines.len(), &made["token"]), (1, &json!("rollcall_t")));
+    }
+
+    #[tokio::test]
+    async fn a_name_and_settings_are_changed_and_what_is_not_given_stays() {
+        async fn patch(Json(body): Json<Value>) -> Json<Value> {
+            let known = [
+                json!({"settings": {"discovery": "plain"}}),
+                json!({"name": "Acme Inc.", "settings": {"strict": false}}),
+                json!({}),
+            ];
+            assert!(known.contains(&body), "{body}");
+            let mut changed = directory();
+            changed["settings"]["discovery"] = json!("plain");
+            Json(changed)
+        }
+        let url =
+            served(Router::new().route("/v1/directories/d1", axum::routing::patch(patch))).await;
+        let plain = ["change", "d1", "--discovery", "plain"];
+        let lines = run(&url, &plain).await.unwrap();
+        assert_eq!(
+            lines[7], "Settings   unique_group_names, plain discovery",
+            "{lines:?}"
+        );
+        let more = ["change", "d1", "--name", "Acme Inc.", "--strict", "false"];
+        run(&url, &more).await.unwrap();
+        let json = run(&url, &["change", "d1", "--json"]).await.unwrap();
+        let changed: Value = serde_json::from_str(&json[0]).unwrap();
+        assert_eq!(
+            (json.len(), &changed["settings"]["discovery"]),
+            (1, &json!("plain"))
+        );
+        for wrong in ["none", "Plain", ""] {
+            let line = ["directory", "change", "d1", "--discovery", wrong];
+            assert!(Line::try_parse_from(line).is_err(), "{wrong}");
+        }
     }
 
     #[tokio::test]
