@@ -2,12 +2,17 @@
 
 import http.client
 import json
+import os
 import subprocess
 import tempfile
 import threading
 import time
 import urllib.parse
+from pathlib import Path
 
+# The program as the tests build it. `cargo run` would build it again: on its own the package has other features than
+# within the workspace.
+PROGRAM = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).resolve().parents[1] / "target"), "debug", "rollcall")
 SCIM = "application/scim+json"
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"

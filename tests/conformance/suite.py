@@ -5,28 +5,19 @@ list never excuses what works by now.
 """
 
 import collections
-import json
-import os
-import pathlib
 import random
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
-import time
+from pathlib import Path
 
 from httpx2 import Client
 from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import Status, check_server
 
-# The program as tests/conformance/run builds it. `cargo run` would build it again: on its own the package has other
-# features than within the workspace.
-PROGRAM = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"), "debug", "rollcall")
-RUNNER = [PROGRAM, "--listen", "127.0.0.1:0", "--data", ":memory:", "--json"]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from runner import PROGRAM, Runner
 
-# Seconds that the runner may take to start, and the suite to run.
-START = 60
+# Seconds that the suite may run.
 PATIENCE = 300
 
 # The suite fills resources with random values. With a seed they are the same each time, and with this one the user
@@ -39,45 +30,20 @@ GOOD = {Status.SUCCESS, Status.COMPLIANT, Status.ACCEPTABLE}
 EXPECTED = {}
 
 
-def start(output):
-    """The runner's process, and the first line that it writes."""
-    runner = subprocess.Popen(RUNNER, stdout=output)
-    until = time.monotonic() + START
-    while time.monotonic() < until and runner.poll() is None:
-        with open(output.name, encoding="utf-8") as written:
-            line = written.readline()
-        if line.endswith("\n"):
-            return runner, json.loads(line)
-        time.sleep(0.1)
-    status = runner.poll()
-    runner.kill()
-    sys.exit("the runner did not start: " + (f"nothing for {START} s" if status is None else f"exit code {status}"))
-
-
-def stop(runner):
-    runner.send_signal(signal.SIGTERM)
-    try:
-        runner.wait(timeout=40)
-    except subprocess.TimeoutExpired:
-        runner.kill()
-        sys.exit("the runner did not stop")
-
-
 def results():
     """What the suite found, run against a runner of its own."""
     random.seed(SEED)
-    with tempfile.NamedTemporaryFile() as output:
-        runner, first = start(output)
-        watchdog = threading.Timer(PATIENCE, runner.kill)
-        watchdog.start()
-        try:
-            # The slash makes it a folder, below which the client puts its paths.
-            http = Client(base_url=first["base_url"] + "/", headers={"Authorization": f"Bearer {first['token']}"})
-            with http:
-                return check_server(SyncSCIMClient(http))
-        finally:
-            watchdog.cancel()
-            stop(runner)
+    runner = Runner(PROGRAM, ":memory:")
+    watchdog = threading.Timer(PATIENCE, runner.process.kill)
+    watchdog.start()
+    try:
+        # The slash makes it a folder, below which the client puts its paths.
+        base_url, token = runner.start["base_url"] + "/", runner.start["token"]
+        with Client(base_url=base_url, headers={"Authorization": f"Bearer {token}"}) as http:
+            return check_server(SyncSCIMClient(http))
+    finally:
+        watchdog.cancel()
+        runner.stop()
 
 
 def expectation(result):
