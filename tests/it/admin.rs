@@ -46,7 +46,7 @@ impl World {
 
 /// Every operation that the description has: method, path and whether it changes something.
 fn operations() -> Vec<(Method, String)> {
-    let document = directories::document();
+    let document = admin::document();
     let mut all = vec![];
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
@@ -394,7 +394,7 @@ async fn a_signature_is_enough_where_it_is_asked_for() {
         admin_auth: AdminAuth::Iam,
         ..world.deployed()
     };
-    let router = directories::router(Gateway::new(world.cloud.config(), settings));
+    let router = admin::router(Gateway::new(world.cloud.config(), settings));
     let context = |authorizer: Value| -> RequestContext {
         let context = json!({
             "accountId": "1", "apiId": "a", "domainName": HOST, "stage": "$default", "requestId": "r", "routeKey": "r",
@@ -435,7 +435,7 @@ async fn a_signature_is_for_the_path_that_is_served() {
         admin_auth: AdminAuth::Iam,
         ..world.deployed()
     };
-    let router = directories::router(Gateway::new(world.cloud.config(), settings));
+    let router = admin::router(Gateway::new(world.cloud.config(), settings));
     let id = &world.directory;
     let ask = async |path: &str, proxy: &str| {
         let event = json!({
@@ -481,10 +481,7 @@ async fn the_description_has_every_route() {
     let mut paths: Vec<&str> = described.iter().map(|(_, path)| path.as_str()).collect();
     paths.dedup();
     paths.sort_unstable();
-    let mut routed: Vec<&str> = directories::endpoints()
-        .iter()
-        .map(|(path, _)| *path)
-        .collect();
+    let mut routed: Vec<&str> = admin::endpoints().iter().map(|(path, _)| *path).collect();
     routed.sort_unstable();
     assert_eq!(paths, routed);
     let nobody = "00000000-0000-4000-8000-000000000000";
@@ -506,7 +503,7 @@ async fn the_description_has_every_route() {
         }
     }
     let served = world.look("/v1/openapi.json").await.expect(200).json();
-    assert_eq!(served, directories::document());
+    assert_eq!(served, admin::document());
     assert!(
         served["openapi"].as_str().unwrap().starts_with("3.1"),
         "{}",
@@ -518,7 +515,7 @@ async fn the_description_has_every_route() {
 #[tokio::test]
 async fn answers_fit_the_description() {
     let world = World::new().await;
-    let document = directories::document();
+    let document = admin::document();
     let check = |name: &str, value: &Value| {
         let schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",

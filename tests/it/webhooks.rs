@@ -385,7 +385,7 @@ async fn what_cannot_be_a_webhook_is_named_and_changes_nothing() {
 async fn where_there_are_no_webhooks_nobody_is_promised_one() {
     let world = World::new().await;
     let (_, acme) = world.connected("acme", "https://example.com/hook").await;
-    let router = directories::router(Gateway::new(world.cloud.config(), world.deployed()));
+    let router = admin::router(Gateway::new(world.cloud.config(), world.deployed()));
     let send = async |method, path: &str, body: Value| {
         let request = world.admin_request(method, path, &body).map(Body::from);
         let answer = router.clone().oneshot(request).await.unwrap();

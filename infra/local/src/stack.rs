@@ -464,7 +464,7 @@ fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Err
         "groups" => Ok(groups::router(gateway)),
         "bulk" => Ok(bulk::router(gateway)),
         "discovery" => Ok(discovery::router(gateway)),
-        "directories" => Ok(directories::router(gateway)),
+        "admin" => Ok(admin::router(gateway)),
         package => Err(Error::Template(format!(
             "builds {id} from {package}, which the local runner does not know"
         ))),

@@ -1,34 +1,24 @@
-//! `rollcall`: the whole product on one machine, for people who try it and for tests that drive it from outside. Its
-//! subcommands (see `cli.rs`) call a stack that runs, here or deployed.
+//! The runner: the local stack behind HTTP, and what it writes for people or programs.
 
-mod cli;
-
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Parser;
 use local::{
     Cloud, CloudOptions, Error, Exchange, FirstDirectory, Pause, Stack, StackOptions, serve,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 /// How long requests that have begun may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(35);
 
-/// Directory sync on one machine: a SCIM 2.0 endpoint to connect Okta to, and every change as an event.
-///
-/// Without a command it starts the local stack.
-#[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
-struct Options {
+// A doc comment here would replace the description of the program.
+#[derive(clap::Args)]
+pub(crate) struct RunnerOptions {
     /// Where to listen; port 0 takes any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: String,
@@ -41,34 +31,14 @@ struct Options {
     /// Write one JSON object a line: first the address and the token, then each published event
     #[arg(long)]
     json: bool,
-    #[command(subcommand)]
-    command: Option<cli::Command>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
-    let mut options = Options::parse();
-    if let Some(command) = options.command.take() {
-        return cli::run(command).await;
-    }
-    match run(options).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rollcall: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(options: Options) -> Result<(), Error> {
+/// Runs the local stack until the process is told to stop.
+///
+/// # Errors
+///
+/// What the stack cannot start or go on without.
+pub(crate) async fn run(options: RunnerOptions) -> Result<(), Error> {
     // Before anything else, so that a signal during the start is not lost.
     let stop = stop()?;
     let data = (options.data != ":memory:").then(|| PathBuf::from(&options.data));
@@ -173,7 +143,13 @@ impl Output {
         }
     }
 
-    fn greet(&self, options: &Options, address: &str, first: &FirstDirectory, admin_key: &str) {
+    fn greet(
+        &self,
+        options: &RunnerOptions,
+        address: &str,
+        first: &FirstDirectory,
+        admin_key: &str,
+    ) {
         let FirstDirectory { id, token } = first;
         let url = format!("http://{address}");
         let base_url = format!("{url}{}", self.base);

@@ -3,5 +3,5 @@
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     lambda_http::tracing::init_default_subscriber();
-    gateway::run(directories::router(gateway::Gateway::from_env().await?)).await
+    gateway::run(admin::router(gateway::Gateway::from_env().await?)).await
 }
