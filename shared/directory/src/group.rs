@@ -7,9 +7,13 @@
 //! 1. A change that one transaction holds is tried at once. Its conditions (the
 //!    version of the group, who is a member, who exists) are the check; only
 //!    when one does not hold is anything read, and it is decided again.
-//! 2. A larger one goes in steps (`steps.rs`), and is all or nothing as well.
+//! 2. A larger one goes in steps (`staged.rs`), and is all or nothing as well.
 //!
-//! A group that this process saw last (`known.rs`) need not be read first.
+//! A group that this process saw last (`table/group_cache.rs`) need not be read first.
+
+pub(crate) mod members;
+pub(crate) mod memberships;
+pub(crate) mod staged;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,24 +24,25 @@ use jiff::Timestamp;
 use scim::{MemberChange, Object, PatchOp, Resource};
 use serde_json::Value;
 
-use crate::batch::Deadline;
-use crate::change::{Backoff, Change, Condition, NotCommitted, Refused};
-use crate::directory::Caller;
-use crate::error::Error;
 use crate::event::{Event, Moved};
-use crate::id::ResourceId;
-use crate::item::{self, Item};
-use crate::key::{self, Key};
-use crate::kind::{GROUP, USER};
-use crate::known::Seen;
-use crate::members::{self, FEW, Member, Members, Wish, Wished, unknown_members, wished};
-use crate::resources::{Settled, item_of, settle, to_the_millisecond};
-use crate::steps::check_changes;
-use crate::store::{GroupState, Precondition, Store, Stored};
-use crate::unfinished::Unfinished;
+use crate::group::members::{FEW, Wish, Wished, unknown_members, wished};
+use crate::group::staged::check_changes;
+use crate::model::directory::Caller;
+use crate::model::error::Error;
+use crate::model::id::ResourceId;
+use crate::model::member::{Member, Members};
+use crate::model::resource_kind::{GROUP, USER};
+use crate::model::stored::{GroupState, Precondition, Stored};
+use crate::model::time::to_the_millisecond;
+use crate::resource::recovery::Unfinished;
+use crate::resource::{Settled, item_of, settle};
+use crate::table::batch::Deadline;
+use crate::table::group_cache::Seen;
+use crate::table::item::{self, Item};
+use crate::table::key::{self, Key};
+use crate::table::store::Store;
+use crate::table::transaction::{Backoff, Change, Condition, NotCommitted, Refused};
 
-/// The most writes of a transaction ("Service, account, and table quotas").
-pub const ACTIONS: usize = 100;
 /// What a change of a group writes besides members, at most: the group, its event, its count or the count of groups
 /// within groups, a note of what is to follow, and two pointers that move.
 const OTHER_ACTIONS: usize = 8;
@@ -338,7 +343,7 @@ impl Store {
             change.count(directory, GROUP.letter, new.id, 1);
             let event = Event::created(caller, &GROUP, &new, now)?;
             for event in event.with_members(caller, &step.moved()) {
-                change.event(event);
+                event.add_to(&mut change);
             }
             check_added_groups(&step)?;
             let attempt = match step.fits_one_transaction(self.actions()) {
@@ -742,7 +747,7 @@ impl Store {
         for event in
             event_of(caller, old, &new, new.last_modified)?.with_members(caller, &step.moved())
         {
-            change.event(event);
+            event.add_to(&mut change);
         }
         match settle(change.commit(self).await, &new.resource)? {
             Settled::Written => {
@@ -935,7 +940,7 @@ impl Store {
                 change.put(key, note);
             }
             for event in event.with_members(caller, &step.moved()) {
-                change.event(event);
+                event.add_to(&mut change);
             }
             match settle(change.commit(self).await, &old.resource)? {
                 Settled::Written => {
@@ -989,7 +994,7 @@ impl Store {
                     }
                     let event = Event::members_only(caller, &group, group.version + 1, now)?;
                     for event in event.with_members(caller, &step.moved()) {
-                        change.event(event);
+                        event.add_to(&mut change);
                     }
                     match change.commit(self).await {
                         Ok(()) => Ok(true),

@@ -6,65 +6,52 @@
 //! directories themselves are for the admin API, and for the sweeper, which
 //! deletes what was in a directory that goes.
 //! It knows nothing of HTTP, and it reads no clock: the time is an argument.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `model` | directories and their settings, callers, ids, errors, kinds of resources, types of events; no DynamoDB |
+//! | `table` | the DynamoDB table: keys, items, transactions, batches, ranges |
+//! | `event` | what events say, their items, the event log, what waits to be published |
+//! | `resource` | create, replace, patch and delete a resource; users; recovery of what was interrupted |
+//! | `connection` | directories as such, their deletion, the use of their tokens |
+//! | `group` | groups: their members, writes in one transaction and in several, the groups of a user |
+//! | `query` | lists and searches, for provisioning clients and for the admin API |
+//!
+//! A module uses those above it in this table and none below it. `.ci/directions` holds that.
 
-mod backlog;
-mod batch;
-mod change;
-mod cursor;
-mod deletion;
-mod directories;
-mod directory;
-mod effort;
-mod error;
+mod connection;
 mod event;
-mod event_log;
 mod group;
-mod group_query;
-mod id;
-mod item;
-mod key;
-mod kind;
-mod known;
-mod members;
-mod memberships;
-mod parked;
+mod model;
 mod query;
-mod reading;
-mod resources;
-mod search;
-mod steps;
-mod store;
-mod unfinished;
-mod used;
-mod user;
-mod webhook;
-mod work;
+mod resource;
+mod table;
 
-pub use backlog::{Attempt, Backlog, Published, Span, Waiting};
-pub use cursor::CURSOR_TIMEOUT;
-pub use deletion::{QUIET, Swept};
-pub use directories::{Creation, Directories, Place, REPEATABLE, Repeatable, Scope};
-pub use directory::{
+pub use connection::deletion::{QUIET, Swept};
+pub use connection::{Creation, Directories, Place, REPEATABLE, Repeatable, Scope};
+pub use event::backlog::{Attempt, Backlog, Published, Span, Waiting};
+pub use event::log::{EventPage, EventPlace, EventsAsked, HELD_BACK};
+pub use event::parked::{Parked, ParkedList};
+pub use event::{Announcement, EventItem, MAX_EVENT_BYTES, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
+pub use group::Group;
+pub use group::memberships::{Memberships, too_many_groups};
+pub use model::cursor::CURSOR_TIMEOUT;
+pub use model::directory::{
     Caller, CustomSchema, Directory, DirectoryChange, Discovery, Extends, MAX_CUSTOM_SCHEMAS,
     MAX_CUSTOM_SCHEMAS_BYTES, MAX_NAME_CHARS, NewDirectory, Provider, Settings, SettingsChange,
     Status, Types, wrong_name,
 };
-pub use error::{Error, Invalid};
-pub use event::{
-    Announcement, DetailType, EventItem, MAX_EVENT_BYTES, MEMBERS_AT_ONCE, MemberEvent, SOURCE,
-};
-pub use event_log::{EventPage, EventPlace, EventsAsked, HELD_BACK};
-pub use group::{ACTIONS, Group};
-pub use id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
-pub use item::Unreadable;
-pub use kind::MAX_POINTERS;
-pub use members::{Member, Members};
-pub use memberships::{Memberships, too_many_groups};
-pub use parked::{Parked, ParkedList};
+pub use model::error::{Error, Invalid, Unreadable};
+pub use model::event_type::DetailType;
+pub use model::id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
+pub use model::member::{Member, Members};
+pub use model::stored::{Precondition, Stored};
+pub use model::webhook::{MAX_WEBHOOK_URL_BYTES, Reach, Webhook, WebhookUrl};
+pub use query::admin::{Listed, MemberData, Part, Wanted};
+pub use query::search::{AnyResource, Queries};
 pub use query::{Found, Query};
-pub use reading::{Listed, MemberData, Part, Wanted};
-pub use resources::MAX_DOCUMENT_BYTES;
-pub use search::{AnyResource, Queries};
-pub use store::{Precondition, Store, Stored};
-pub use unfinished::{Attended, Circle, Unfinished};
-pub use webhook::{MAX_WEBHOOK_URL_BYTES, Reach, Webhook, WebhookUrl};
+pub use resource::MAX_DOCUMENT_BYTES;
+pub use resource::recovery::{Attended, Circle, Unfinished};
+pub use table::lookup::MAX_POINTERS;
+pub use table::store::Store;
+pub use table::transaction::ACTIONS;

@@ -15,10 +15,15 @@
 //! within the same budget, and then the page. Everything is read strongly from
 //! the table itself, so a client that looks up what it just wrote finds it.
 
+pub(crate) mod admin;
+pub(crate) mod effort;
+pub(crate) mod groups;
+pub(crate) mod search;
+pub(crate) mod users;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::{try_join, try_join_all};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -26,17 +31,20 @@ use scim::{
     ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, SortKey, WorkSpent,
 };
 
-use crate::batch::KEYS;
-use crate::change::patiently;
-use crate::cursor::{self, Place};
-use crate::directory::Caller;
-use crate::effort::Effort;
-use crate::error::Error;
-use crate::id::{DirectoryId, ResourceId};
-use crate::item::{self, Item};
-use crate::key::{self, DIGITS, Key, Owners, PK, SK};
-use crate::kind::{Kind, Wanted};
-use crate::store::{Store, Stored};
+use crate::model::cursor::{self, Place};
+use crate::model::directory::Caller;
+use crate::model::error::Error;
+use crate::model::id::{DirectoryId, ResourceId};
+use crate::model::resource_kind::Kind;
+use crate::model::resource_kind::too_many;
+use crate::model::stored::Stored;
+use crate::query::effort::Effort;
+use crate::table::batch::KEYS;
+use crate::table::item::{self, Item};
+use crate::table::key::{self, DIGITS, Key, Owners, SK};
+use crate::table::lookup::Wanted;
+use crate::table::range::Range;
+use crate::table::store::Store;
 
 /// What a list is asked for.
 #[derive(Clone, Copy)]
@@ -1008,80 +1016,6 @@ impl Store {
             }
         }
     }
-
-    /// The next items of a range; `None` when it has come to its end.
-    pub(crate) async fn more(&self, range: &mut Range) -> Result<Option<Vec<Item>>, Error> {
-        if range.ended {
-            return Ok(None);
-        }
-        let request = self
-            .client()
-            .query()
-            .table_name(self.table())
-            .key_condition_expression("#pk = :pk AND #sk BETWEEN :from AND :to")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_names("#sk", SK)
-            .expression_attribute_values(":pk", item::string(&range.pk))
-            .expression_attribute_values(":from", item::string(&range.from))
-            .expression_attribute_values(":to", item::string(&range.to))
-            .consistent_read(true)
-            .set_scan_index_forward(range.backward.then_some(false))
-            .set_limit(range.limit)
-            .set_exclusive_start_key(range.start.take());
-        let answer = patiently(|| request.clone().send()).await?;
-        range.start = answer.last_evaluated_key;
-        range.ended = range.start.is_none();
-        Ok(Some(answer.items.unwrap_or_default()))
-    }
-}
-
-/// Items of one partition between two sort keys, both included, which are read bit by bit.
-pub(crate) struct Range {
-    pk: String,
-    from: String,
-    to: String,
-    limit: Option<i32>,
-    start: Option<HashMap<String, AttributeValue>>,
-    backward: bool,
-    ended: bool,
-}
-
-impl Range {
-    /// In the order of the sort keys.
-    pub(crate) fn between(pk: &str, from: &str, to: &str) -> Self {
-        Self {
-            pk: pk.to_owned(),
-            from: from.to_owned(),
-            to: to.to_owned(),
-            limit: None,
-            start: None,
-            backward: false,
-            ended: false,
-        }
-    }
-
-    /// Only what comes after a key.
-    fn after(self, key: Item) -> Self {
-        Self {
-            start: Some(key),
-            ..self
-        }
-    }
-
-    /// Only what comes before a key, the last one first.
-    fn before(self, key: Item) -> Self {
-        Self {
-            start: Some(key),
-            backward: true,
-            ..self
-        }
-    }
-
-    /// At most so many items the next time.
-    fn limit(&mut self, limit: i32) -> &mut Self {
-        self.limit = Some(limit);
-        self
-    }
 }
 
 /// How many resources there are by the first three hex digits of their ids, in the order of the ids.
@@ -1139,16 +1073,6 @@ fn cut(ids: &[ResourceId], place: Option<Place>, count: usize) -> (&[ResourceId]
         backward: matches!(place, Some(Place::Before(_))),
     };
     (page, part)
-}
-
-pub(crate) fn too_many(kind: &Kind) -> Error {
-    let paths: Vec<&str> = kind.pointers.iter().map(|pointer| pointer.path).collect();
-    Error::Scim(scim::Error::too_many(format_args!(
-        "filter or sortBy: it has to read or compare more of {} than one request may. Look them up by eq on id, {} (and \
-         anything else), read the list by cursor, which takes any filter, or in pages without a filter, or use fewer comparisons.",
-        (kind.base)().endpoint,
-        paths.join(", ")
-    )))
 }
 
 /// A filter that takes more work for one resource than a request may spend on all of them.

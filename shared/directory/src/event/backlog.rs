@@ -1,0 +1,323 @@
+//! The events of a directory that wait to be published.
+//!
+//! The table's stream hands event items of all directories to the publisher,
+//! which publishes a share of each directory's events in one invocation. What is
+//! left over is noted here, in the partition of the directory's events: one item
+//! for each event item that waits, and one item for the whole, the backlog. Each
+//! time the backlog is written the stream shows it in the same shard as the
+//! events, behind what other directories have written meanwhile, and that brings
+//! the publisher back.
+//!
+//! Nothing here needs a lock. An event item waits at a place that follows from
+//! its stream record, so a repeated invocation notes it again at the same place;
+//! it is deleted only after its events were published, so what two invocations
+//! do at once is published twice under the same ids, and never lost.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+
+use crate::event::EventItem;
+use crate::model::error::Error;
+use crate::model::id::DirectoryId;
+use crate::table::batch::Deadline;
+use crate::table::item::{self, Item};
+use crate::table::key::{self, Key, SK};
+use crate::table::store::Store;
+use crate::table::transaction::{patiently, patiently_updated};
+
+/// What a record of the table's stream is to the publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// An event item of the directory.
+    Event(DirectoryId),
+    /// The backlog of the directory, whose [`Backlog::version`] is in the record.
+    Backlog(DirectoryId),
+}
+
+impl Published {
+    /// What the item of that key is; `None` when it is neither of the two.
+    #[must_use]
+    pub fn at(pk: &str, sk: &str) -> Option<Self> {
+        let directory = key::directory_of_events(pk)?;
+        match key::place_of(sk) {
+            Some(_) => None,
+            None if key::is_backlog(sk) => Some(Self::Backlog(directory)),
+            None => Some(Self::Event(directory)),
+        }
+    }
+}
+
+/// Which of the events that an item holds, in the order in which they are published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The first one, counted from 0.
+    pub from: usize,
+    /// The one after the last one; `None` for all that follow.
+    pub to: Option<usize>,
+}
+
+/// Another attempt to publish a parked event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The name of the parked event.
+    pub parked: String,
+    /// How many attempts there were before.
+    pub before: u64,
+}
+
+/// An event item that waits to be published, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place. What waits is published in the order of the places as text.
+    pub place: String,
+    /// The event item, by its sort key.
+    pub item: String,
+    /// Which of its events wait.
+    pub span: Span,
+    /// The parked event that these are, if so.
+    pub attempt: Option<Attempt>,
+}
+
+/// What waits of one directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// In the order in which it is to be published.
+    pub waiting: Vec<Waiting>,
+    /// Whether more waits than was read.
+    pub more: bool,
+    /// Changes with every call of [`Store::call_again`]; `None` when there is no backlog.
+    pub version: Option<u64>,
+}
+
+impl Waiting {
+    /// The place of an event item whose stream record has this sequence number,
+    /// which is a number of up to 40 digits.
+    #[must_use]
+    pub fn place(sequence: &str) -> String {
+        format!("{sequence:0>40}")
+    }
+
+    fn into_item(self, directory: DirectoryId) -> (Key, Item) {
+        let mut item = Item::from([
+            (item::EVENT.to_owned(), item::string(self.item)),
+            (item::FROM.to_owned(), item::number(self.span.from)),
+        ]);
+        if let Some(to) = self.span.to {
+            item.insert(item::TO.to_owned(), item::number(to));
+        }
+        if let Some(attempt) = self.attempt {
+            item.insert(item::PARKED.to_owned(), item::string(attempt.parked));
+            item.insert(item::ATTEMPT.to_owned(), item::number(attempt.before));
+        }
+        (Key::waiting(directory, &self.place), item)
+    }
+
+    fn from_item(place: &str, item: &Item) -> Result<Self, Error> {
+        let attempt = match item.contains_key(item::PARKED) {
+            true => Some(Attempt {
+                parked: item::text(item, item::PARKED)?.to_owned(),
+                before: item::integer(item, item::ATTEMPT)?,
+            }),
+            false => None,
+        };
+        Ok(Self {
+            place: place.to_owned(),
+            item: item::text(item, item::EVENT)?.to_owned(),
+            span: Span {
+                from: item::integer(item, item::FROM)?,
+                to: item::optional(item, item::TO)?,
+            },
+            attempt,
+        })
+    }
+}
+
+impl Store {
+    /// What waits of a directory, `most` at most, read strongly: one request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn backlog(&self, directory: DirectoryId, most: usize) -> Result<Backlog, Error> {
+        let (from, to) = key::backlog_range();
+        // One more for the backlog itself.
+        let most = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
+        let partition = key::events(directory);
+        let (items, more) = self.first(&partition, from, to, most).await?;
+        let mut backlog = Backlog {
+            more,
+            ..Backlog::default()
+        };
+        for item in &items {
+            let sk = item::text(item, SK)?;
+            match key::place_of(sk) {
+                None => backlog.version = Some(item::integer(item, item::VERSION)?),
+                Some(place) => backlog.waiting.push(Waiting::from_item(place, item)?),
+            }
+        }
+        Ok(backlog)
+    }
+
+    /// Notes what waits from now on, in place of what waited at the same places, and that
+    /// nothing waits any more at others. When it fails some of it is done and some is not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn let_wait(
+        &self,
+        directory: DirectoryId,
+        waiting: Vec<Waiting>,
+        done: Vec<String>,
+    ) -> Result<(), Error> {
+        let waiting = waiting.into_iter().map(|one| {
+            let (key, item) = one.into_item(directory);
+            (key, Some(item))
+        });
+        let done = done
+            .iter()
+            .map(|place| (Key::waiting(directory, place), None));
+        let writes = waiting.chain(done).collect();
+        // A write that comes once more, later, brings events once more, under the same ids.
+        self.write_all(writes, Deadline::new()).await?;
+        Ok(())
+    }
+
+    /// Makes the table's stream bring the publisher back to what waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn call_again(&self, directory: DirectoryId) -> Result<(), Error> {
+        let request = self
+            .client()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(Key::backlog(directory).attributes()))
+            .update_expression("ADD #v :one")
+            .expression_attribute_names("#v", item::VERSION)
+            .expression_attribute_values(":one", item::number(1));
+        patiently_updated(|| request.clone().send()).await?;
+        Ok(())
+    }
+
+    /// Deletes the backlog of a directory of which nothing waits, unless
+    /// [`Store::call_again`] has been called since its version was read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn end_backlog(&self, directory: DirectoryId, version: u64) -> Result<(), Error> {
+        let key = Key::backlog(directory);
+        self.delete_unchanged(key, item::VERSION, version).await
+    }
+
+    /// Deletes an item if one of its numbers is still so.
+    pub(crate) async fn delete_unchanged(
+        &self,
+        key: Key,
+        attribute: &str,
+        number: u64,
+    ) -> Result<(), Error> {
+        let request = self
+            .client()
+            .delete_item()
+            .table_name(self.table())
+            .set_key(Some(key.attributes()))
+            .condition_expression("#n = :n")
+            .expression_attribute_names("#n", attribute)
+            .expression_attribute_values(":n", item::number(number));
+        let send = async || match request.clone().send().await {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            answer => answer.map(|_| ()),
+        };
+        patiently(send).await
+    }
+
+    /// Event items of a directory by their sort keys, read strongly; those that are there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`]; an item that cannot be read fails alone.
+    pub async fn event_items(
+        &self,
+        directory: DirectoryId,
+        names: &[String],
+    ) -> Result<HashMap<String, Result<EventItem, Error>>, Error> {
+        let keys = names.iter().map(|name| Key {
+            pk: key::events(directory),
+            sk: name.clone(),
+        });
+        let items = self.get_all(keys.collect()).await?;
+        let read = items.iter().map(|item| {
+            let name = item::text(item, SK)?.to_owned();
+            Ok((name, EventItem::from_item(item)))
+        });
+        read.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_kept_as_it_is() {
+        let directory = DirectoryId::random();
+        for waiting in [
+            Waiting {
+                place: Waiting::place("700"),
+                item: "e".to_owned(),
+                span: Span::default(),
+                attempt: None,
+            },
+            Waiting {
+                place: "!e".to_owned(),
+                item: "e".to_owned(),
+                span: Span {
+                    from: 3,
+                    to: Some(4),
+                },
+                attempt: Some(Attempt {
+                    parked: "e#u".to_owned(),
+                    before: 2,
+                }),
+            },
+        ] {
+            let (key, item) = waiting.clone().into_item(directory);
+            let place = key::place_of(&key.sk).unwrap();
+            assert_eq!(Waiting::from_item(place, &item).unwrap(), waiting);
+            assert_eq!(Published::at(&key.pk, &key.sk), None);
+        }
+    }
+
+    #[test]
+    fn places_follow_sequence_numbers() {
+        assert!(Waiting::place("9") < Waiting::place("10"));
+        let longest = "9".repeat(40);
+        assert_eq!(Waiting::place(&longest), longest);
+    }
+
+    #[test]
+    fn a_record_is_an_event_or_the_backlog() {
+        let directory = DirectoryId::random();
+        let at = |key: Key| Published::at(&key.pk, &key.sk);
+        let id = crate::model::id::ResourceId::random();
+        assert_eq!(
+            at(Key::backlog(directory)),
+            Some(Published::Backlog(directory))
+        );
+        let event = Published::at(&key::events(directory), "01900000");
+        assert_eq!(event, Some(Published::Event(directory)));
+        assert_eq!(at(Key::waiting(directory, "7")), None);
+        assert_eq!(at(Key::unfinished(directory, id)), None);
+        assert_eq!(Published::at("x#E", "01900000"), None);
+    }
+}

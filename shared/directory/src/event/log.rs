@@ -1,0 +1,250 @@
+//! The events of a directory as they can be read again, oldest first, for as
+//! long as their items are kept.
+//!
+//! An event gets its id, and with it its place, when its request begins, and is
+//! there when the transaction is committed, which may be later than that of an
+//! event with a later id, and clocks differ. Whoever follows the log must not
+//! pass a place at which something may still appear, so events that are younger
+//! than [`HELD_BACK`] are not shown yet: no request lives that long.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use crate::event::{Announcement, EventItem, MEMBERS_AT_ONCE, MemberEvent};
+use crate::model::error::Error;
+use crate::model::error::Unreadable;
+use crate::model::event_type::DetailType;
+use crate::model::id::{DirectoryId, EventId};
+use crate::table::item::{self, Item};
+use crate::table::key::{self, SK};
+use crate::table::store::Store;
+
+/// How old an event must be to be shown. A request lives for 29 seconds at most
+/// (the functions' `Timeout` in `template.yaml`), and clocks of Lambda differ by
+/// much less than the rest.
+pub const HELD_BACK: SignedDuration = SignedDuration::from_secs(35);
+
+/// After how many bytes of events no more are read for one answer. What goes out is measured where it goes out.
+const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// How many event items are looked at for one answer.
+const MAX_LOOKED_AT: usize = 1_000;
+/// How many event items are read at once.
+const AT_ONCE: i32 = 100;
+
+/// A place in the log: after an event item, or after some of the events that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPlace {
+    /// The item.
+    pub item: EventId,
+    /// How many of its events are before this place; `None` when all are.
+    pub events: Option<usize>,
+}
+
+/// Which events.
+#[derive(Clone, Debug, Default)]
+pub struct EventsAsked {
+    /// Those of this type.
+    pub detail_type: Option<DetailType>,
+    /// Those about this resource, its memberships among them.
+    pub resource: Option<String>,
+}
+
+/// Part of the log.
+pub struct EventPage {
+    /// The oldest first, each with the place after it.
+    pub events: Vec<(EventPlace, Announcement)>,
+    /// The items among them that this version cannot read.
+    pub unreadable: Vec<Unreadable>,
+    /// Where to go on, now or later; `None` at the beginning of a log without events.
+    pub next: Option<EventPlace>,
+}
+
+/// One of the events that an item holds.
+#[derive(Clone, Copy)]
+enum Said {
+    /// What happened to the resource.
+    Resource,
+    /// What happened to a member.
+    Member(MemberEvent),
+}
+
+/// What every event says.
+#[derive(Deserialize)]
+struct Detail {
+    #[serde(rename = "id")]
+    _id: EventId,
+    #[serde(rename = "time")]
+    _time: Timestamp,
+    #[serde(rename = "directory_id")]
+    _directory: DirectoryId,
+    resource: Resource,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    id: String,
+}
+
+impl Store {
+    /// The events of a directory after a place, `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] and [`Error::Broken`].
+    pub async fn events(
+        &self,
+        directory: DirectoryId,
+        asked: &EventsAsked,
+        after: Option<EventPlace>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<EventPage, Error> {
+        let shown = now.saturating_sub(HELD_BACK).unwrap_or(Timestamp::MIN);
+        let until = EventId::before(shown);
+        let partition = key::events(directory);
+        let mut page = EventPage {
+            events: vec![],
+            unreadable: vec![],
+            next: after,
+        };
+        let (mut bytes, mut seen) = (0, 0);
+        loop {
+            let from = page
+                .next
+                .map_or("0".to_owned(), |place| place.item.to_string());
+            if from > until {
+                return Ok(page);
+            }
+            let (read, more) = self.first(&partition, &from, &until, AT_ONCE).await?;
+            for row in &read {
+                let id: EventId = item::text(row, SK)?.parse().map_err(Error::broken)?;
+                let begin = match page.next {
+                    Some(place) if place.item == id => match place.events {
+                        Some(events) => events,
+                        None => continue,
+                    },
+                    _ => 0,
+                };
+                if page.events.len() >= limit || bytes > MAX_PAGE_BYTES || seen >= MAX_LOOKED_AT {
+                    return Ok(page);
+                }
+                seen += 1;
+                let (event, said, about) = match understood(row) {
+                    Ok(understood) => understood,
+                    // It is named, and whoever follows the log goes on behind it.
+                    Err(Error::Unreadable(item)) => {
+                        page.unreadable.push(item);
+                        page.next = Some(EventPlace {
+                            item: id,
+                            events: None,
+                        });
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let mut place = begin;
+                let wanted: Vec<(usize, Said)> = said
+                    .iter()
+                    .enumerate()
+                    .skip(begin)
+                    .filter(|(_, said)| asked.wants(&event, &about, **said))
+                    .map(|(index, said)| (index, *said))
+                    .take(limit - page.events.len())
+                    .collect();
+                for some in wanted.chunks(MEMBERS_AT_ONCE) {
+                    if bytes > MAX_PAGE_BYTES {
+                        page.next = Some(EventPlace {
+                            item: id,
+                            events: Some(place),
+                        });
+                        return Ok(page);
+                    }
+                    // What an item says of its resource comes first, in both.
+                    for ((index, _), announcement) in
+                        some.iter().zip(self.said(&event, some).await?)
+                    {
+                        bytes += announcement.detail.len();
+                        let after = EventPlace {
+                            item: id,
+                            events: Some(index + 1),
+                        };
+                        page.events.push((after, announcement));
+                    }
+                    place = some.last().map_or(place, |(index, _)| index + 1);
+                }
+                let full = page.events.len() >= limit;
+                page.next = Some(EventPlace {
+                    item: id,
+                    // What is left of the item may hold more.
+                    events: (full && place < said.len()).then_some(place),
+                });
+            }
+            if !more {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// What an item says, as the bus has it.
+    async fn said(
+        &self,
+        event: &EventItem,
+        said: &[(usize, Said)],
+    ) -> Result<Vec<Announcement>, Error> {
+        let mut all = vec![];
+        let mut members = vec![];
+        for (_, said) in said {
+            match said {
+                Said::Resource => all.extend(event.announcement().map_err(|_| none_of_ours())?),
+                Said::Member(member) => members.push(*member),
+            }
+        }
+        if !members.is_empty() {
+            all.extend(self.announcements(event, &members).await?);
+        }
+        Ok(all)
+    }
+}
+
+/// What an item says, and which resource it is about.
+fn understood(row: &Item) -> Result<(EventItem, Vec<Said>, String), Error> {
+    let event = EventItem::from_item(row)?;
+    let said = event.said();
+    let said = said.map_err(|_| item::unreadable(row, "ids of members in Base64"))?;
+    // The error of serde_json would quote the event.
+    let detail: Detail = serde_json::from_str(event.detail())
+        .map_err(|_| item::unreadable(row, "detail with id, time, directory_id and resource.id"))?;
+    Ok((event, said, detail.resource.id))
+}
+
+impl EventItem {
+    /// Everything that the item says, in the order in which it is published.
+    fn said(&self) -> Result<Vec<Said>, Error> {
+        let resource = self.detail_type().map(|_| Said::Resource);
+        let members = self.members()?.into_iter().map(Said::Member);
+        Ok(resource.into_iter().chain(members).collect())
+    }
+}
+
+impl EventsAsked {
+    fn wants(&self, event: &EventItem, about: &str, said: Said) -> bool {
+        let (detail_type, member) = match said {
+            Said::Resource => (event.detail_type(), None),
+            Said::Member(member) => (
+                Some(member.detail_type()),
+                Some(member.member().to_string()),
+            ),
+        };
+        self.detail_type
+            .is_none_or(|wanted| Some(wanted) == detail_type)
+            && self
+                .resource
+                .as_ref()
+                .is_none_or(|id| id == about || Some(id) == member.as_ref())
+    }
+}
+
+/// The error of `serde_json` would quote the event.
+fn none_of_ours() -> Error {
+    Error::broken("an event item has no detail of ours")
+}

@@ -1,0 +1,288 @@
+//! What is done to resources of every kind: create, read, change, delete.
+
+pub(crate) mod recovery;
+pub(crate) mod user;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use scim::Resource;
+
+use crate::event::Event;
+use crate::model::directory::Caller;
+use crate::model::error::Error;
+use crate::model::id::ResourceId;
+use crate::model::resource_kind::Kind;
+use crate::model::stored::{GroupState, Precondition, Stored};
+use crate::model::time::to_the_millisecond;
+use crate::resource::recovery::Unfinished;
+use crate::table::item::{self, Item};
+use crate::table::key::Key;
+use crate::table::store::Store;
+use crate::table::transaction::{Backoff, Change, Condition, NotCommitted, Refused};
+
+/// The largest resource that is kept, in bytes of JSON. An item holds 400 KB, but
+/// an event carries the resource up to three times and must fit EventBridge's 256 KB.
+pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+
+impl Store {
+    /// Creates a resource. No look-up comes first: the conditions on the
+    /// pointers of unique values are the uniqueness check.
+    pub(crate) async fn create(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        resource: Resource,
+        now: Timestamp,
+    ) -> Result<Stored, Error> {
+        let now = to_the_millisecond(now);
+        let directory = caller.directory().id;
+        // Chosen once, so that what an earlier attempt has created is known again.
+        let new = Stored {
+            id: self.new_id(),
+            resource,
+            version: 1,
+            created: now,
+            last_modified: now,
+            group: GroupState::default(),
+        };
+        let mut backoff = Backoff::new();
+        loop {
+            let mut change = Change::default();
+            change.create(
+                Key::resource(directory, kind.letter, new.id),
+                item_of(kind, &new)?,
+                Refused::Changed,
+            );
+            self.move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))
+                .await?;
+            change.count(directory, kind.letter, new.id, 1);
+            Event::created(caller, kind, &new, now)?.add_to(&mut change);
+            match settle(change.commit(self).await, &new.resource) {
+                Ok(Settled::Written) => return Ok(new),
+                Ok(Settled::Again | Settled::Members) => {
+                    if let Some(there) = self.created(caller, kind, &new).await? {
+                        return Ok(there);
+                    }
+                    backoff.wait().await?;
+                }
+                // Its own pointers refuse a repeat of what was created already.
+                Err(refused @ Error::Uniqueness { .. }) if self.repeats_ids() => {
+                    return self.created(caller, kind, &new).await?.ok_or(refused);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A resource that was to be created, if it is there as it was to be: an earlier attempt of the same request, or the
+    /// same request before, has created it.
+    pub(crate) async fn created(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        new: &Stored,
+    ) -> Result<Option<Stored>, Error> {
+        let there = self.read(caller, kind, new.id).await?;
+        Ok(there.filter(|there| there.version == 1 && there.resource == new.resource))
+    }
+
+    /// The resource of that id, read strongly.
+    pub(crate) async fn read(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        id: ResourceId,
+    ) -> Result<Option<Stored>, Error> {
+        let key = Key::resource(caller.directory().id, kind.letter, id);
+        let item = self.item(key).await?;
+        item.as_ref().map(item::to_stored).transpose()
+    }
+
+    /// Decides on the resource as it is and writes what was decided, again from
+    /// the beginning when somebody else was faster. Nothing is written, and the
+    /// version stays, when the decision changes nothing.
+    pub(crate) async fn update(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        id: ResourceId,
+        precondition: &Precondition,
+        now: Timestamp,
+        decide: impl Fn(&Resource) -> Result<Resource, scim::Error>,
+    ) -> Result<Stored, Error> {
+        let key = Key::resource(caller.directory().id, kind.letter, id);
+        let mut backoff = Backoff::new();
+        loop {
+            let old = self.read(caller, kind, id).await?.ok_or(Error::NotFound)?;
+            precondition.check(old.version)?;
+            let resource = decide(&old.resource)?;
+            if old.resource.changed(&resource).is_empty() {
+                return Ok(old);
+            }
+            let now = to_the_millisecond(now).max(old.last_modified);
+            let new = Stored {
+                id,
+                resource,
+                version: old.version + 1,
+                created: old.created,
+                last_modified: now,
+                group: old.group,
+            };
+            let mut change = Change::default();
+            change.replace(key.clone(), item_of(kind, &new)?, old.version);
+            self.move_pointers(
+                &mut change,
+                caller,
+                kind,
+                id,
+                Some(&old.resource),
+                Some(&new.resource),
+            )
+            .await?;
+            Event::updated(caller, kind, &old.resource, &new, now)?.add_to(&mut change);
+            match settle(change.commit(self).await, &new.resource)? {
+                Settled::Written => return Ok(new),
+                Settled::Again | Settled::Members => backoff.wait().await?,
+            }
+        }
+    }
+
+    /// Deletes a resource, which may have been read already, and answers what it was. Its unique values are free again; its
+    /// memberships are noted to be ended.
+    pub(crate) async fn delete(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        id: ResourceId,
+        precondition: &Precondition,
+        now: Timestamp,
+        mut read: Option<Stored>,
+    ) -> Result<Stored, Error> {
+        let directory = caller.directory().id;
+        let mut backoff = Backoff::new();
+        loop {
+            let old = match read.take() {
+                Some(old) => old,
+                None => self.read(caller, kind, id).await?.ok_or(Error::NotFound)?,
+            };
+            precondition.check(old.version)?;
+            let mut change = Change::default();
+            let condition = Condition::Version(old.version);
+            let key = Key::resource(directory, kind.letter, id);
+            change.delete(key, condition, Refused::Changed);
+            self.move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)
+                .await?;
+            change.count(directory, kind.letter, id, -1);
+            let event = Event::deleted(caller, kind, &old, to_the_millisecond(now))?;
+            // What is to follow is noted with it: its memberships end after this, and the process may not live to see it.
+            let (key, note) = Unfinished::of(directory, id).deletion(event.id(), now);
+            change.put(key, note);
+            event.add_to(&mut change);
+            match settle(change.commit(self).await, &old.resource)? {
+                Settled::Written => return Ok(old),
+                Settled::Again | Settled::Members => backoff.wait().await?,
+            }
+        }
+    }
+}
+
+/// What became of a change that was tried.
+pub(crate) enum Settled {
+    Written,
+    Again,
+    /// The members were not as they were thought to be.
+    Members,
+}
+
+pub(crate) fn settle(
+    outcome: Result<(), NotCommitted>,
+    wished: &Resource,
+) -> Result<Settled, Error> {
+    match outcome {
+        Ok(()) => Ok(Settled::Written),
+        Err(NotCommitted::Refused(Refused::Uniqueness(attribute))) => Err(Error::Uniqueness {
+            attribute,
+            value: wished.string(attribute).unwrap_or_default().to_owned(),
+        }),
+        Err(
+            NotCommitted::Refused(Refused::Changed | Refused::Repeated) | NotCommitted::Contended,
+        ) => Ok(Settled::Again),
+        Err(NotCommitted::Refused(Refused::Members)) => Ok(Settled::Members),
+        Err(NotCommitted::Broken(error)) => Err(error),
+    }
+}
+
+pub(crate) fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
+    let size = stored.resource.to_stored().len();
+    if size > MAX_DOCUMENT_BYTES {
+        return Err(Error::TooLarge(format!(
+            "The {} takes {size} bytes; at most {MAX_DOCUMENT_BYTES} are kept.",
+            (kind.base)().name
+        )));
+    }
+    Ok(item::from_stored(stored))
+}
+
+impl Store {
+    /// Writes the pointers that only the new state has, and removes those that only the old one had.
+    pub(crate) async fn move_pointers(
+        &self,
+        change: &mut Change,
+        caller: &Caller,
+        kind: &Kind,
+        id: ResourceId,
+        old: Option<&Resource>,
+        new: Option<&Resource>,
+    ) -> Result<(), Error> {
+        if let Some(new) = new {
+            kind.check_text(old, new)?;
+        }
+        let others = match old {
+            Some(old) => self.others(caller, kind, id, old).await?,
+            None => BTreeMap::new(),
+        };
+        let pointers = |resource: Option<&Resource>| match resource {
+            Some(resource) => kind.pointers_to(caller, id, resource, &others),
+            None => Ok(BTreeMap::new()),
+        };
+        let (before, after) = (pointers(old)?, pointers(new)?);
+        let owner = || Item::from([(item::OWNER.to_owned(), item::string(id.to_string()))]);
+        for (key, unique) in &after {
+            match unique {
+                _ if before.contains_key(key) => {}
+                Some(attribute) => {
+                    change.create(key.clone(), owner(), Refused::Uniqueness(attribute));
+                }
+                None => change.put(key.clone(), owner()),
+            }
+        }
+        for key in before.into_keys() {
+            if !after.contains_key(&key) {
+                change.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// The pointers of a resource's names that belong to other resources, with the names: a name with blanks at its ends
+    /// that an earlier version kept beside the name without them. They are read for such names only. A pointer has the
+    /// same owner as long as the resource has the same version.
+    async fn others(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        id: ResourceId,
+        resource: &Resource,
+    ) -> Result<BTreeMap<Key, String>, Error> {
+        let mut others = BTreeMap::new();
+        for (key, name) in kind.doubtful(caller, resource) {
+            let pointer = self.item(key.clone()).await?;
+            let owner = pointer.map(|pointer| item::id(&pointer, item::OWNER));
+            if owner.transpose()? != Some(id) {
+                others.insert(key, name);
+            }
+        }
+        Ok(others)
+    }
+}

@@ -1,0 +1,582 @@
+//! Every key of the table, declared together.
+//!
+//! | to read | key | how |
+//! |---|---|---|
+//! | a directory | `d` / `META` | GetItem |
+//! | the webhook of a directory that is gone, for its last event | `d` / `ENDED` | GetItem |
+//! | a user by id | `d#U` / id | GetItem |
+//! | a user by userName | `d#N` / folded userName → owner | GetItem, then the user |
+//! | users by externalId | `d#X` / externalId `#` id → owner | Query, then the users |
+//! | users by e-mail address | `d#EM` / folded address `#` id → owner | Query, then the users |
+//! | a page of users | `d#U` / from an id on | Query |
+//! | how many users, and where page k begins | `d#C` / `U#00` … `U#ff`, in 16 attributes each | Query |
+//! | a group, its pointers, pages and counts | `d#G`, `d#GN` (displayName), `d#GX` (externalId), `d#C` / `G#…` | as users |
+//! | the members of a group | `d#M#`group / member id | Query |
+//! | whether somebody is a member | `d#M#`group / member id | GetItem |
+//! | who is being removed from a group just now | `d#M#`group / `removed#`operation`#`part | with the members |
+//! | a group that is coming, while members are written | `d#M#`group / `creating` | GetItem |
+//! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
+//! | the groups of a member, or of all on a page of users | index `Memberships`: `UG` = d, member id | Query |
+//! | work that takes several transactions: on a group, or after a user was deleted | `d#S` / id | GetItem, and the table's stream |
+//! | how often a group became a member of a group | `d#C` / `nesting` | GetItem |
+//! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
+//! | that events of a directory wait to be published | `d#E` / `~backlog` | the table's stream, and Query with those that wait |
+//! | which ones wait, in their order | `d#E` / `~backlog#` place | Query |
+//! | the events of a directory that cannot be published | `d#P` / event id, and `#` member or `#members` | Query |
+//! | when a token was last used | `d#T` / version of the secret | Query |
+//! | how much work a directory may still ask for | `d#L` / `work` | UpdateItem |
+//! | all directories | `DIRECTORIES` / `A#` id | Query, then the directories |
+//! | those of a product; of a product and a tenant | `DIRECTORIES` / `P#` product `#` tenant `#` id | as all |
+//! | those of a tenant | `DIRECTORIES` / `T#` tenant `#` id | as all |
+//! | what a request made that comes again | `DIRECTORIES` / `R#` caller and Idempotency-Key | GetItem |
+//!
+//! `d` is the directory's id, so a key reaches one directory only. Free text is
+//! always followed by nothing but an id of fixed length and alphabet, and its
+//! length is capped, so it can neither forge a separator nor overrun a sort key
+//! (1,024 bytes: "Constraints in Amazon DynamoDB"). Tenants, products and what
+//! else a team names itself stand in a key as digests.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use sha2::{Digest, Sha256};
+
+use crate::model::id::{DirectoryId, EventId, ResourceId};
+
+/// The name of the partition key.
+pub(crate) const PK: &str = "PK";
+/// The name of the sort key.
+pub(crate) const SK: &str = "SK";
+
+/// How the partition key of every event item ends, and of no other: the
+/// stream mapping in `template.yaml` filters by it.
+const EVENTS: &str = "#E";
+
+/// The sort key of what says that events of a directory wait to be published.
+/// The ids of events begin with a digit of their time, so it comes after all of
+/// them, and the stream mapping in `template.yaml` tells the two apart.
+const BACKLOG: &str = "~backlog";
+
+/// The index of member rows by member. It is read for `user.groups` and for
+/// the ends of memberships, and by nothing that must be consistent at once.
+pub(crate) const MEMBERSHIPS: &str = "Memberships";
+/// The partition key of that index, which only member rows have: the
+/// directory. Its sort key is [`SK`], the member.
+pub(crate) const UG: &str = "UG";
+
+/// The attributes of a count: one for each of the 16 hex digits that may follow the byte.
+pub(crate) const DIGITS: [&str; 16] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f",
+];
+
+/// The attribute that counts a resource within the item at [`Key::count`].
+pub(crate) fn digit(id: ResourceId) -> &'static str {
+    let [_, second, ..] = id.to_bytes();
+    DIGITS.get(usize::from(second >> 4)).copied().unwrap_or("0")
+}
+
+/// Text longer than this many bytes stands in a key as its beginning and its digest.
+const MAX_TEXT_BYTES: usize = 512;
+
+/// How many bytes stand at the end of text that was cut: `~` and the digest.
+const CUT_BYTES: usize = 65;
+
+/// The partition of what lists directories, which are few: one partition takes
+/// 1,000 writes a second.
+pub(crate) const DIRECTORIES: &str = "DIRECTORIES";
+
+/// The primary key of one item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) pk: String,
+    pub(crate) sk: String,
+}
+
+impl Key {
+    pub(crate) fn directory(directory: DirectoryId) -> Self {
+        Self {
+            pk: directory.to_string(),
+            sk: "META".to_owned(),
+        }
+    }
+
+    /// Where the last event of a directory that is gone is to be sent to.
+    pub(crate) fn ended(directory: DirectoryId) -> Self {
+        Self {
+            pk: directory.to_string(),
+            sk: "ENDED".to_owned(),
+        }
+    }
+
+    /// A resource of the kind that `letter` names.
+    pub(crate) fn resource(directory: DirectoryId, letter: &str, id: ResourceId) -> Self {
+        Self {
+            pk: resources(directory, letter),
+            sk: id.to_string(),
+        }
+    }
+
+    /// The counts of the resources of a kind whose ids begin with the byte that `id` begins with; [`digit`] says which.
+    pub(crate) fn count(directory: DirectoryId, letter: &str, id: ResourceId) -> Self {
+        let byte: String = id.to_string().chars().take(2).collect();
+        Self {
+            pk: counts(directory),
+            sk: format!("{letter}#{byte}"),
+        }
+    }
+
+    /// That somebody is a member of a group.
+    pub(crate) fn member(directory: DirectoryId, group: ResourceId, member: ResourceId) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: member.to_string(),
+        }
+    }
+
+    /// Part of a list of those who are removed from a group by one operation.
+    pub(crate) fn removal(
+        directory: DirectoryId,
+        group: ResourceId,
+        operation: &str,
+        part: usize,
+    ) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: format!("{}#{part:04}", removals(operation)),
+        }
+    }
+
+    /// A group of which member rows are there before itself.
+    pub(crate) fn creation(directory: DirectoryId, group: ResourceId) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: "creating".to_owned(),
+        }
+    }
+
+    /// A group that is gone before its member rows are.
+    pub(crate) fn deletion(directory: DirectoryId, group: ResourceId) -> Self {
+        Self {
+            pk: members(directory, group),
+            sk: "deleted".to_owned(),
+        }
+    }
+
+    /// That work has begun that takes more than one transaction, on a group, or after a resource was deleted.
+    pub(crate) fn unfinished(directory: DirectoryId, group: ResourceId) -> Self {
+        Self {
+            pk: unfinished(directory),
+            sk: group.to_string(),
+        }
+    }
+
+    /// How often a group became a member of a group, in the whole directory.
+    pub(crate) fn nesting(directory: DirectoryId) -> Self {
+        Self {
+            pk: counts(directory),
+            sk: "nesting".to_owned(),
+        }
+    }
+
+    pub(crate) fn event(directory: DirectoryId, event: EventId) -> Self {
+        Self {
+            pk: events(directory),
+            sk: event.to_string(),
+        }
+    }
+
+    /// That events of a directory wait to be published.
+    pub(crate) fn backlog(directory: DirectoryId) -> Self {
+        Self {
+            pk: events(directory),
+            sk: BACKLOG.to_owned(),
+        }
+    }
+
+    /// An event item of a directory that waits at a place.
+    pub(crate) fn waiting(directory: DirectoryId, place: &str) -> Self {
+        Self {
+            pk: events(directory),
+            sk: format!("{BACKLOG}#{place}"),
+        }
+    }
+
+    /// An event of a directory that cannot be published.
+    pub(crate) fn parked(directory: DirectoryId, name: &str) -> Self {
+        Self {
+            pk: parked(directory),
+            sk: name.to_owned(),
+        }
+    }
+
+    /// When a version of a directory's secret was last used.
+    pub(crate) fn used(directory: DirectoryId, version: &str) -> Self {
+        Self {
+            pk: uses(directory),
+            sk: capped(version),
+        }
+    }
+
+    /// How much work a directory may still ask for.
+    pub(crate) fn work(directory: DirectoryId) -> Self {
+        Self {
+            pk: limits(directory),
+            sk: "work".to_owned(),
+        }
+    }
+
+    /// Where a directory is listed.
+    pub(crate) fn listings(directory: DirectoryId, tenant: &str, product: &str) -> [Self; 3] {
+        [
+            Listed::default(),
+            Listed {
+                product: Some(product),
+                tenant: Some(tenant),
+            },
+            Listed {
+                product: None,
+                tenant: Some(tenant),
+            },
+        ]
+        .map(|listed| Self {
+            pk: DIRECTORIES.to_owned(),
+            sk: format!("{}{directory}", listed.prefix()),
+        })
+    }
+
+    /// What a request has made that its sender may send again.
+    pub(crate) fn repeat(caller: &str, key: &str) -> Self {
+        Self {
+            pk: DIRECTORIES.to_owned(),
+            sk: format!("R#{}", digest(&format!("{}#{key}", digest(caller)))),
+        }
+    }
+
+    /// The key as DynamoDB takes it.
+    pub(crate) fn attributes(self) -> HashMap<String, AttributeValue> {
+        HashMap::from([
+            (PK.to_owned(), AttributeValue::S(self.pk)),
+            (SK.to_owned(), AttributeValue::S(self.sk)),
+        ])
+    }
+}
+
+/// The pointers of one value.
+pub(crate) struct Owners {
+    pub(crate) pk: String,
+    value: String,
+}
+
+impl Owners {
+    /// Of a value that compares as text.
+    pub(crate) fn new(directory: DirectoryId, partition: &str, value: &str) -> Self {
+        Self {
+            pk: format!("{directory}#{partition}"),
+            value: capped(value),
+        }
+    }
+
+    /// The pointer of a value that one resource at most has.
+    pub(crate) fn only(&self) -> Key {
+        Key {
+            pk: self.pk.clone(),
+            sk: self.value.clone(),
+        }
+    }
+
+    /// The pointer to one of the resources that have the value.
+    pub(crate) fn of(&self, id: ResourceId) -> Key {
+        Key {
+            pk: self.pk.clone(),
+            sk: format!("{}#{id}", self.value),
+        }
+    }
+
+    /// The sort keys between which the pointers of this value stand. Longer
+    /// values may stand there as well: compare each owner with [`Owners::of`].
+    pub(crate) fn range(&self) -> (String, String) {
+        (format!("{}#0", self.value), format!("{}#g", self.value))
+    }
+}
+
+/// Which directories are listed: all, or those of a product, of a tenant, or of both.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listed<'a> {
+    pub(crate) product: Option<&'a str>,
+    pub(crate) tenant: Option<&'a str>,
+}
+
+impl Listed<'_> {
+    /// How the sort keys of these begin; ids follow, or tenants and then ids.
+    pub(crate) fn prefix(self) -> String {
+        match (self.product.map(digest), self.tenant.map(digest)) {
+            (None, None) => "A#".to_owned(),
+            (Some(product), None) => format!("P#{product}#"),
+            (Some(product), Some(tenant)) => format!("P#{product}#{tenant}#"),
+            (None, Some(tenant)) => format!("T#{tenant}#"),
+        }
+    }
+}
+
+/// What the item at a key is, for people, and the id that it is about.
+pub(crate) fn kind_of<'k>(pk: &'k str, sk: &'k str) -> (&'static str, &'k str) {
+    let mut parts = pk.split('#');
+    let directory = parts.next().unwrap_or_default();
+    match (parts.next(), parts.next()) {
+        (None, _) if sk == "META" => ("directory", directory),
+        (None, _) => ("entry of the list of directories", sk),
+        (Some("U"), _) => ("user", sk),
+        (Some("G"), _) => ("group", sk),
+        (Some("E"), _) => ("event", sk),
+        (Some("M"), group) => ("member of the group", group.unwrap_or_default()),
+        // Sort keys of these may be somebody's name.
+        (Some("C"), _) => ("count of the directory", directory),
+        (Some(_), _) => ("item of the directory", directory),
+    }
+}
+
+/// The partition of when the tokens of a directory were last used.
+pub(crate) fn uses(directory: DirectoryId) -> String {
+    format!("{directory}#T")
+}
+
+/// The partition of what a directory may still ask for.
+pub(crate) fn limits(directory: DirectoryId) -> String {
+    format!("{directory}#L")
+}
+
+/// The partition of the groups of a directory on which work has begun. The
+/// stream mapping in `template.yaml` filters by how it ends.
+pub(crate) fn unfinished(directory: DirectoryId) -> String {
+    format!("{directory}#S")
+}
+
+/// The partition of a directory's events.
+pub(crate) fn events(directory: DirectoryId) -> String {
+    format!("{directory}{EVENTS}")
+}
+
+/// The directory whose events are in a partition.
+pub(crate) fn directory_of_events(partition: &str) -> Option<DirectoryId> {
+    partition.strip_suffix(EVENTS)?.parse().ok()
+}
+
+/// The sort keys between which the backlog of a directory stands, itself first.
+pub(crate) fn backlog_range() -> (&'static str, &'static str) {
+    (BACKLOG, "~backlog~")
+}
+
+/// Where an event item waits that has this sort key in the backlog.
+pub(crate) fn place_of(sort_key: &str) -> Option<&str> {
+    sort_key.strip_prefix(BACKLOG)?.strip_prefix('#')
+}
+
+/// Whether this is the sort key of a directory's backlog itself.
+pub(crate) fn is_backlog(sort_key: &str) -> bool {
+    sort_key == BACKLOG
+}
+
+/// The partition of a directory's events that cannot be published.
+pub(crate) fn parked(directory: DirectoryId) -> String {
+    format!("{directory}#P")
+}
+
+/// The partition of a directory's resources of one kind.
+pub(crate) fn resources(directory: DirectoryId, letter: &str) -> String {
+    format!("{directory}#{letter}")
+}
+
+/// The partition of the members of a group.
+pub(crate) fn members(directory: DirectoryId, group: ResourceId) -> String {
+    format!("{directory}#M#{group}")
+}
+
+/// The group whose members are in a partition.
+pub(crate) fn group_of(partition: &str) -> Option<ResourceId> {
+    partition.rsplit('#').next()?.parse().ok()
+}
+
+/// How the sort keys of the removals of one operation begin.
+pub(crate) fn removals(operation: &str) -> String {
+    format!("removed#{operation}")
+}
+
+/// The partition of a directory's counts.
+pub(crate) fn counts(directory: DirectoryId) -> String {
+    format!("{directory}#C")
+}
+
+/// Text as it stands in a key. Two values are alike in a key exactly when they are alike: what is short stands there as
+/// it is, unless it has the form of what is cut; then it is cut as well.
+fn capped(text: &str) -> String {
+    if text.len() <= MAX_TEXT_BYTES && !looks_cut(text) {
+        return text.to_owned();
+    }
+    let mut key = String::with_capacity(MAX_TEXT_BYTES);
+    for c in text.chars() {
+        if key.len() + c.len_utf8() > MAX_TEXT_BYTES - CUT_BYTES {
+            break;
+        }
+        key.push(c);
+    }
+    key.push('~');
+    key.push_str(&digest(text));
+    key
+}
+
+/// Whether text is as long, and ends, as [`capped`] makes text that is too long: it may lack up to 3 bytes for a letter
+/// that did not fit.
+fn looks_cut(text: &str) -> bool {
+    let end = text.len().checked_sub(CUT_BYTES);
+    let end = end.filter(|_| text.len() > MAX_TEXT_BYTES - 4);
+    let end = end.and_then(|begin| text.as_bytes().get(begin..));
+    match end {
+        Some([b'~', digest @ ..]) => digest
+            .iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+        _ => false,
+    }
+}
+
+/// Text in 64 characters that say nothing of it.
+fn digest(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use scim::ResourceType;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::directory::Caller;
+    use crate::model::resource_kind::{GROUP, USER};
+
+    #[test]
+    fn every_key_of_the_table() {
+        let d: DirectoryId = "d0000000-0000-4000-8000-000000000000".parse().unwrap();
+        let u: ResourceId = "a1000000-0000-4000-8000-000000000000".parse().unwrap();
+        let e: EventId = "01900000-0000-7000-8000-000000000000".parse().unwrap();
+        let ann = json!({"userName": "Ann@Example.com", "externalId": "00uA", "emails": [{"value": "Ann@Example.com"}]});
+        let ann = ResourceType::user()
+            .read(ann.as_object().unwrap().clone(), None)
+            .unwrap();
+        let caller = Caller::any(d);
+        let pointers = USER
+            .pointers_to(&caller, u, &ann, &BTreeMap::new())
+            .unwrap();
+        let g: ResourceId = "b2000000-0000-4000-8000-000000000000".parse().unwrap();
+        let sales = json!({"displayName": "Sales", "externalId": "00gS"});
+        let sales = ResourceType::group()
+            .read(sales.as_object().unwrap().clone(), None)
+            .unwrap();
+        let group_pointers = GROUP
+            .pointers_to(&caller, g, &sales, &BTreeMap::new())
+            .unwrap();
+        let keys: Vec<String> = [
+            Key::directory(d),
+            Key::ended(d),
+            Key::resource(d, USER.letter, u),
+            Key::count(d, USER.letter, u),
+            Key::event(d, e),
+            Key::resource(d, GROUP.letter, g),
+            Key::count(d, GROUP.letter, g),
+            Key::member(d, g, u),
+            Key::removal(d, g, &e.to_string(), 0),
+            Key::creation(d, g),
+            Key::deletion(d, g),
+            Key::unfinished(d, g),
+            Key::nesting(d),
+            Key::backlog(d),
+            Key::waiting(d, "7"),
+            Key::parked(d, &format!("{e}#{u}")),
+            Key::used(d, "v"),
+            Key::work(d),
+            Key::repeat("ci", "1"),
+        ]
+        .into_iter()
+        .chain(Key::listings(d, "acme", "crm"))
+        .chain(pointers.into_keys())
+        .chain(group_pointers.into_keys())
+        .map(|key| {
+            let pk = key.pk.replace(&d.to_string(), "d");
+            format!("{pk} / {}", key.sk)
+                .replace(&u.to_string(), "u")
+                .replace(&g.to_string(), "g")
+                .replace(&e.to_string(), "e")
+                .replace(&d.to_string(), "d")
+                .replace(&digest("crm"), "product")
+                .replace(&digest("acme"), "tenant")
+                .replace(&digest(&format!("{}#1", digest("ci"))), "request")
+        })
+        .collect();
+        assert_eq!(
+            keys,
+            [
+                "d / META",
+                "d / ENDED",
+                "d#U / u",
+                "d#C / U#a1",
+                "d#E / e",
+                "d#G / g",
+                "d#C / G#b2",
+                "d#M#g / u",
+                "d#M#g / removed#e#0000",
+                "d#M#g / creating",
+                "d#M#g / deleted",
+                "d#S / g",
+                "d#C / nesting",
+                "d#E / ~backlog",
+                "d#E / ~backlog#7",
+                "d#P / e#u",
+                "d#T / v",
+                "d#L / work",
+                "DIRECTORIES / R#request",
+                "DIRECTORIES / A#d",
+                "DIRECTORIES / P#product#tenant#d",
+                "DIRECTORIES / T#tenant#d",
+                "d#EM / ann@example.com#u",
+                "d#N / ann@example.com",
+                "d#X / 00uA#u",
+                "d#GN / sales#g",
+                "d#GX / 00gS#g",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_text_has_the_key_of_another_one() {
+        let long = "a".repeat(600);
+        let forged = capped(&long);
+        assert_eq!(forged.len(), MAX_TEXT_BYTES);
+        let twice = capped(&forged);
+        let keys = [forged, twice.clone(), capped(&twice)];
+        let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len(), "{keys:?}");
+        // A letter of 4 bytes may not fit, and the key is shorter then.
+        let wide = capped(&format!("aa{}", "\u{1f600}".repeat(200)));
+        assert!(wide.len() < MAX_TEXT_BYTES);
+        assert_ne!(capped(&wide), wide);
+        // Shorter text stands in its key as it is, and what the version before has cut is found under the same key.
+        let short = format!("{}~{}", "a".repeat(400), digest(""));
+        assert_eq!(capped(&short), short);
+        assert_eq!(
+            capped(&long),
+            format!("{}~{}", "a".repeat(447), digest(&long))
+        );
+    }
+
+    #[test]
+    fn long_text_fits_a_sort_key_and_stays_distinct() {
+        let d = DirectoryId::random();
+        let u = ResourceId::random();
+        let long = "ß".repeat(5_000);
+        let a = Owners::new(d, "X", &long).of(u);
+        let b = Owners::new(d, "X", &format!("{long}x")).of(u);
+        assert!(a.sk.len() <= 1_024, "{}", a.sk.len());
+        assert_ne!(a, b);
+    }
+}

@@ -1,0 +1,88 @@
+//! Items of one partition, read bit by bit.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::model::error::Error;
+use crate::table::item::{self, Item};
+use crate::table::key::{PK, SK};
+use crate::table::store::Store;
+use crate::table::transaction::patiently;
+
+/// Items of one partition between two sort keys, both included, which are read bit by bit.
+pub(crate) struct Range {
+    pk: String,
+    from: String,
+    to: String,
+    limit: Option<i32>,
+    start: Option<HashMap<String, AttributeValue>>,
+    backward: bool,
+    /// Whether all of it was read.
+    pub(crate) ended: bool,
+}
+
+impl Range {
+    /// In the order of the sort keys.
+    pub(crate) fn between(pk: &str, from: &str, to: &str) -> Self {
+        Self {
+            pk: pk.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            limit: None,
+            start: None,
+            backward: false,
+            ended: false,
+        }
+    }
+
+    /// Only what comes after a key.
+    pub(crate) fn after(self, key: Item) -> Self {
+        Self {
+            start: Some(key),
+            ..self
+        }
+    }
+
+    /// Only what comes before a key, the last one first.
+    pub(crate) fn before(self, key: Item) -> Self {
+        Self {
+            start: Some(key),
+            backward: true,
+            ..self
+        }
+    }
+
+    /// At most so many items the next time.
+    pub(crate) fn limit(&mut self, limit: i32) -> &mut Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+impl Store {
+    /// The next items of a range; `None` when it has come to its end.
+    pub(crate) async fn more(&self, range: &mut Range) -> Result<Option<Vec<Item>>, Error> {
+        if range.ended {
+            return Ok(None);
+        }
+        let request = self
+            .client()
+            .query()
+            .table_name(self.table())
+            .key_condition_expression("#pk = :pk AND #sk BETWEEN :from AND :to")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#sk", SK)
+            .expression_attribute_values(":pk", item::string(&range.pk))
+            .expression_attribute_values(":from", item::string(&range.from))
+            .expression_attribute_values(":to", item::string(&range.to))
+            .consistent_read(true)
+            .set_scan_index_forward(range.backward.then_some(false))
+            .set_limit(range.limit)
+            .set_exclusive_start_key(range.start.take());
+        let answer = patiently(|| request.clone().send()).await?;
+        range.start = answer.last_evaluated_key;
+        range.ended = range.start.is_none();
+        Ok(Some(answer.items.unwrap_or_default()))
+    }
+}
