@@ -14,11 +14,13 @@ use scim::{Object, Resource, ResourceType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::model::directory::{Caller, Directory, Types};
+use crate::model::caller::Caller;
+use crate::model::directory::Directory;
 use crate::model::error::Error;
 use crate::model::event_type::DetailType;
 use crate::model::id::{DirectoryId, EventId, ResourceId};
 use crate::model::resource_kind::{GROUP, Kind, USER};
+use crate::model::settings::Types;
 use crate::model::stored::Stored;
 use crate::model::time::to_the_millisecond;
 use crate::table::item::{self, Item};

@@ -27,7 +27,7 @@ use serde_json::Value;
 use crate::event::{Event, Moved};
 use crate::group::members::{FEW, Wish, Wished, unknown_members, wished};
 use crate::group::staged::check_changes;
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::member::{Member, Members};

@@ -35,16 +35,19 @@ pub use event::parked::{Parked, ParkedList};
 pub use event::{Announcement, EventItem, MAX_EVENT_BYTES, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
 pub use group::Group;
 pub use group::memberships::{Memberships, too_many_groups};
+pub use model::caller::Caller;
 pub use model::cursor::CURSOR_TIMEOUT;
 pub use model::directory::{
-    Caller, CustomSchema, Directory, DirectoryChange, Discovery, Extends, MAX_CUSTOM_SCHEMAS,
-    MAX_CUSTOM_SCHEMAS_BYTES, MAX_NAME_CHARS, NewDirectory, Provider, Settings, SettingsChange,
-    Status, Types, wrong_name,
+    Directory, DirectoryChange, MAX_NAME_CHARS, NewDirectory, Provider, Status, wrong_name,
 };
 pub use model::error::{Error, Invalid, Unreadable};
 pub use model::event_type::DetailType;
 pub use model::id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
 pub use model::member::{Member, Members};
+pub use model::settings::{
+    CustomSchema, Discovery, Extends, MAX_CUSTOM_SCHEMAS, MAX_CUSTOM_SCHEMAS_BYTES, Settings,
+    SettingsChange, Types,
+};
 pub use model::stored::{Precondition, Stored};
 pub use model::webhook::{MAX_WEBHOOK_URL_BYTES, Reach, Webhook, WebhookUrl};
 pub use query::admin::{Listed, MemberData, Part, Wanted};

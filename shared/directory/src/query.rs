@@ -31,8 +31,8 @@ use scim::{
     ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, SortKey, WorkSpent,
 };
 
+use crate::model::caller::Caller;
 use crate::model::cursor::{self, Place};
-use crate::model::directory::Caller;
 use crate::model::error::Error;
 use crate::model::id::{DirectoryId, ResourceId};
 use crate::model::resource_kind::Kind;

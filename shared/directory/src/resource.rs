@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use scim::Resource;
 
 use crate::event::Event;
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::resource_kind::Kind;

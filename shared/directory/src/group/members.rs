@@ -12,7 +12,7 @@ use std::sync::Arc;
 use scim::{MemberChange, Object, ResourceType};
 use serde_json::{Value, json};
 
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::member::{Member, Members};

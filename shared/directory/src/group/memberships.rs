@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::event::{Event, flatten};
 use crate::group::members::reference;
 use crate::group::{Step, successor};
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::resource_kind::too_many;

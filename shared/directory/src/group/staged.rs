@@ -24,7 +24,7 @@ use scim::Resource;
 use crate::event::MEMBERS_OF_AN_ITEM;
 use crate::group::members::{self, Wished};
 use crate::group::{Attempt, Group, Learned, Step, add_existence, event_of, successor};
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::{EventId, ResourceId};
 use crate::model::resource_kind::GROUP;

@@ -14,7 +14,7 @@ use scim::ScimType;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::{ResourceId, random_bytes};
 

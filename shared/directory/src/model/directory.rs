@@ -1,61 +1,20 @@
-//! A directory: one customer's connection, and who calls for it.
-
-use std::sync::Arc;
+//! A directory: one customer's connection.
 
 use jiff::Timestamp;
-use scim::{Client, Extension, Object, Profile, ResourceType, Schema};
+use scim::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::model::cursor::CursorKey;
 use crate::model::error::{Error, Invalid};
-use crate::model::id::{DirectoryId, ResourceId};
+use crate::model::id::DirectoryId;
+use crate::model::kept_as_text::kept_as_text;
+use crate::model::settings::{Discovery, Settings, SettingsChange, Types, pointed_at};
 use crate::model::time::to_the_millisecond;
 use crate::model::webhook::{Webhook, WebhookUrl};
 
 /// The longest name of a directory, a tenant or a product, in characters.
 pub const MAX_NAME_CHARS: usize = 200;
-
-/// Defines an enum that is kept as text. A text that this version does not know, which another version of Rollcall
-/// wrote, is kept as it is.
-macro_rules! kept_as_text {
-    ($(#[$of:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$of])*
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(from = "String", into = "String")]
-        pub enum $name {
-            $($(#[$doc])* $variant,)+
-            /// What this version does not know, which another version of Rollcall wrote.
-            Other(String),
-        }
-
-        impl $name {
-            /// The text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                match self {
-                    $(Self::$variant => $text,)+
-                    Self::Other(text) => text,
-                }
-            }
-        }
-
-        impl From<String> for $name {
-            fn from(text: String) -> Self {
-                match text.as_str() {
-                    $($text => Self::$variant,)+
-                    _ => Self::Other(text),
-                }
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(of: $name) -> Self {
-                of.as_str().to_owned()
-            }
-        }
-    };
-}
 
 kept_as_text! {
     /// Which identity provider is at the other end.
@@ -84,242 +43,6 @@ kept_as_text! {
         Inactive = "inactive",
         /// It is going, and nobody can call it any more.
         Deleting = "deleting",
-    }
-}
-
-kept_as_text! {
-    /// What a directory says of itself. In a value that this version does not know it says all, as with `full`.
-    #[derive(Default)]
-    Discovery {
-        /// Everything that it can do.
-        #[default]
-        Full = "full",
-        /// What RFC 7643 §5 has, and nothing of later documents, for clients that refuse what they do not know. It does
-        /// not support entity tags then: no answer shows one, and none that a client sends is judged.
-        Plain = "plain",
-    }
-}
-
-/// What can be chosen for each directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Settings {
-    /// Whether a second group of the same `displayName`, in any case, is refused.
-    /// RFC 7643 §4.2 does not ask for it.
-    pub unique_group_names: bool,
-    /// Whether requests are read as the SCIM interoperability profile has it ([`Profile::Strict`]).
-    pub strict: bool,
-    /// What it says of itself.
-    pub discovery: Discovery,
-    /// The schema extensions of this directory. They can be changed at any
-    /// time: values of one that is taken back stay with their resources, unseen.
-    pub schemas: Vec<CustomSchema>,
-    /// Settings that this version does not know, which another version of Rollcall wrote. They stay as they are.
-    #[serde(flatten)]
-    pub unknown: Object,
-}
-
-/// A schema extension of a directory's own, so that its customer's attributes
-/// arrive typed (RFC 7643 §3.3).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CustomSchema {
-    /// What it extends.
-    pub resource_type: Extends,
-    /// Whether each resource of the type must have it.
-    #[serde(default)]
-    pub required: bool,
-    /// The schema in the form in which /Schemas shows it (RFC 7643 §7).
-    pub schema: Object,
-    /// Members that this version does not know, which another version of Rollcall wrote. They stay as they are.
-    #[serde(flatten)]
-    pub unknown: Object,
-}
-
-kept_as_text! {
-    /// What a schema can extend.
-    Extends {
-        /// Users.
-        User = "User",
-        /// Groups.
-        Group = "Group",
-    }
-}
-
-/// How many schema extensions a directory has at most.
-pub const MAX_CUSTOM_SCHEMAS: usize = 20;
-
-/// How many bytes of JSON they take at most. They are read with each token that
-/// a process meets, and an item holds 400 KB.
-pub const MAX_CUSTOM_SCHEMAS_BYTES: usize = 64 * 1024;
-
-/// What is to change in the settings of a directory; what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SettingsChange {
-    /// [`Settings::unique_group_names`], which stays as it was chosen at first.
-    pub unique_group_names: Option<bool>,
-    /// [`Settings::strict`].
-    pub strict: Option<bool>,
-    /// [`Settings::discovery`].
-    pub discovery: Option<Discovery>,
-    /// [`Settings::schemas`], all of them.
-    pub schemas: Option<Vec<CustomSchema>>,
-}
-
-impl SettingsChange {
-    /// The settings with the change.
-    #[must_use]
-    pub fn of(&self, settings: &Settings) -> Settings {
-        Settings {
-            unique_group_names: self
-                .unique_group_names
-                .unwrap_or(settings.unique_group_names),
-            strict: self.strict.unwrap_or(settings.strict),
-            discovery: self
-                .discovery
-                .clone()
-                .unwrap_or_else(|| settings.discovery.clone()),
-            schemas: self
-                .schemas
-                .clone()
-                .unwrap_or_else(|| settings.schemas.clone()),
-            unknown: settings.unknown.clone(),
-        }
-    }
-}
-
-impl Settings {
-    /// The settings for people who do not know how they are kept.
-    #[must_use]
-    pub fn data(&self) -> Value {
-        let schemas = self.schemas.iter().map(|of| {
-            json!({"resource_type": of.resource_type, "required": of.required, "schema": of.schema})
-        });
-        json!({
-            "unique_group_names": self.unique_group_names,
-            "strict": self.strict,
-            "discovery": self.discovery,
-            "schemas": schemas.collect::<Vec<_>>(),
-        })
-    }
-}
-
-/// The resource types of one directory.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Types {
-    /// Users.
-    pub user: Arc<ResourceType>,
-    /// Groups.
-    pub group: Arc<ResourceType>,
-}
-
-impl Default for Types {
-    /// Those of a directory of which nothing was chosen.
-    fn default() -> Self {
-        Self {
-            user: Arc::new(ResourceType::user().clone()),
-            group: Arc::new(ResourceType::group().clone()),
-        }
-    }
-}
-
-impl Settings {
-    /// What follows from the settings, with each schema as it was understood. Checked when they are written, not when
-    /// they are read.
-    ///
-    /// # Errors
-    ///
-    /// 400 `invalidValue`, with the path of what is wrong.
-    fn check(mut self, provider: &Provider) -> Result<(Self, Types), scim::Error> {
-        if self.schemas.len() > MAX_CUSTOM_SCHEMAS {
-            return Err(scim::Error::invalid_value(
-                "settings.schemas",
-                format_args!(
-                    "there are {}; {MAX_CUSTOM_SCHEMAS} at most are kept",
-                    self.schemas.len()
-                ),
-            ));
-        }
-        let mut types = Types::default();
-        let mut bytes = 0;
-        for (index, custom) in self.schemas.iter_mut().enumerate() {
-            custom.schema = custom.extend(index, &mut types)?;
-            bytes += serde_json::to_string(&custom.schema).map_or(0, |text| text.len());
-        }
-        if bytes > MAX_CUSTOM_SCHEMAS_BYTES {
-            return Err(scim::Error::invalid_value(
-                "settings.schemas",
-                format_args!(
-                    "they take {bytes} bytes; {MAX_CUSTOM_SCHEMAS_BYTES} at most are kept"
-                ),
-            ));
-        }
-        let types = self.read_as_chosen(types, provider);
-        Ok((self, types))
-    }
-
-    /// What follows from settings that are kept already. A schema that this version refuses is left out, and named.
-    fn understood(&self, provider: &Provider) -> (Types, Vec<Invalid>) {
-        let mut types = Types::default();
-        let mut refused = vec![];
-        for (index, custom) in self.schemas.iter().enumerate() {
-            if let Err(error) = custom.extend(index, &mut types) {
-                refused.push(pointed_at(error.detail()));
-            }
-        }
-        (self.read_as_chosen(types, provider), refused)
-    }
-
-    /// The resource types in the profile that was chosen, for requests of the provider.
-    fn read_as_chosen(&self, types: Types, provider: &Provider) -> Types {
-        let profile = match self.strict {
-            true => Profile::Strict,
-            false => Profile::Tolerant,
-        };
-        let client = match provider {
-            Provider::Azure => Client::Entra,
-            _ => Client::Other,
-        };
-        let read_as_chosen = |ty: Arc<ResourceType>| {
-            let ty = Arc::unwrap_or_clone(ty);
-            Arc::new(ty.with_profile(profile).with_client(client))
-        };
-        Types {
-            user: read_as_chosen(types.user),
-            group: read_as_chosen(types.group),
-        }
-    }
-}
-
-impl CustomSchema {
-    /// Extends its type, and answers the schema as it was understood. Nothing is extended when it is refused.
-    fn extend(&self, index: usize, types: &mut Types) -> Result<Object, scim::Error> {
-        let place = format!("settings.schemas[{index}]");
-        let wrong = |error: scim::Error| error.below(format_args!("{place}.schema"));
-        let schema = Schema::parse(self.schema.clone()).map_err(wrong)?;
-        let definition = schema.to_definition();
-        let (ty, other) = match &self.resource_type {
-            Extends::User => (&mut types.user, &types.group),
-            Extends::Group => (&mut types.group, &types.user),
-            Extends::Other(text) => {
-                return Err(scim::Error::invalid_value(
-                    format!("{place}.resourceType"),
-                    format_args!("\"{text}\" is not known; it must be User or Group"),
-                ));
-            }
-        };
-        if other.extension(&schema.id).is_some() {
-            return Err(wrong(scim::Error::invalid_value(
-                "id",
-                format_args!("\"{}\" is there already", schema.id),
-            )));
-        }
-        let extension = Extension {
-            schema,
-            required: self.required,
-        };
-        *ty = Arc::new(ResourceType::clone(ty).extend(extension).map_err(wrong)?);
-        Ok(definition)
     }
 }
 
@@ -650,14 +373,6 @@ impl Directory {
     }
 }
 
-/// What is wrong with settings, with the place of it: `settings.schemas[0].schema: …` is `/settings/schemas/0/schema`.
-fn pointed_at(detail: &str) -> Invalid {
-    let (place, what) = detail.split_once(": ").unwrap_or(("settings", detail));
-    let steps = place.split(['.', '[', ']']).filter(|step| !step.is_empty());
-    let pointer: String = steps.map(|step| format!("/{step}")).collect();
-    Invalid::new(pointer, what)
-}
-
 /// What is wrong with the name of a directory, a tenant or a product, if anything.
 #[must_use]
 pub fn wrong_name(name: &str) -> Option<String> {
@@ -669,82 +384,6 @@ pub fn wrong_name(name: &str) -> Option<String> {
     }
     let control = name.chars().any(char::is_control);
     control.then(|| "must not have control characters".to_owned())
-}
-
-/// Who is calling: a provisioning client that proved to hold the token of one directory.
-///
-/// Store operations take it in place of an id, so a request that was not
-/// authenticated, or one for another directory, is a type error.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    directory: Arc<Directory>,
-    base_url: Arc<str>,
-}
-
-impl Caller {
-    /// The caller for `directory`, whose token was verified. `base_url` is the
-    /// address that the client reached the directory by, without a slash at its
-    /// end: the beginning of every `meta.location`.
-    ///
-    /// Only the gateway's authentication may call this; clippy's
-    /// `disallowed-methods` holds everyone else off.
-    #[must_use]
-    pub fn authenticated(directory: Arc<Directory>, base_url: &str) -> Self {
-        Self {
-            directory,
-            base_url: base_url.into(),
-        }
-    }
-
-    /// The directory that this caller reaches.
-    #[must_use]
-    pub fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    /// The resource types of its directory.
-    #[must_use]
-    pub fn types(&self) -> &Types {
-        &self.directory.types
-    }
-
-    /// The SCIM base URL that the client used.
-    #[must_use]
-    pub fn base_url(&self) -> &str {
-        &self.base_url
-    }
-
-    /// The address of a resource of the type that `endpoint` (`/Users`) serves.
-    #[must_use]
-    pub fn location(&self, endpoint: &str, id: ResourceId) -> String {
-        location(&self.base_url, endpoint, id)
-    }
-}
-
-/// The address of a resource below a SCIM base URL.
-pub(crate) fn location(base_url: &str, endpoint: &str, id: ResourceId) -> String {
-    format!("{base_url}{endpoint}/{id}")
-}
-
-#[cfg(test)]
-impl Caller {
-    /// Of a directory of which nothing was chosen.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests have nobody to authenticate"
-    )]
-    pub(crate) fn any(id: DirectoryId) -> Self {
-        let new = NewDirectory {
-            tenant: "acme".to_owned(),
-            product: "crm".to_owned(),
-            name: "Acme".to_owned(),
-            provider: Provider::Okta,
-            settings: Settings::default(),
-            webhook: None,
-        };
-        let directory = Directory::new(id, new, Timestamp::UNIX_EPOCH).unwrap();
-        Self::authenticated(directory.into(), "https://example.com")
-    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use scim::{Attribute, Resource, ResourceType};
 
-use crate::model::directory::{Caller, Directory, Types};
+use crate::model::caller::Caller;
+use crate::model::directory::Directory;
 use crate::model::error::Error;
 use crate::model::event_type::DetailType;
+use crate::model::settings::Types;
 
 /// A kind of resource.
 pub(crate) struct Kind {

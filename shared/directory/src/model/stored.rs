@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use scim::{Meta, Object, Resource, ResourceType};
 
-use crate::model::directory::{Caller, Discovery, location};
+use crate::model::caller::{Caller, location};
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
+use crate::model::settings::Discovery;
 
 /// A resource as it is kept.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,7 @@ use scim::{Filter, Object, Resource};
 use serde_json::json;
 
 use crate::event::flatten;
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::error::Unreadable;
 use crate::model::id::ResourceId;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::group::Group;
 use crate::group::members::{self};
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::member::{Member, Members};

@@ -6,8 +6,8 @@ use futures_util::future::try_join;
 use scim::{Page, Paging, ScimType, SortKey};
 
 use crate::group::Group;
+use crate::model::caller::Caller;
 use crate::model::cursor::Place;
-use crate::model::directory::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::resource_kind::{GROUP, Kind, USER};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use scim::{Elements, Object, ResolvedFilter, WorkSpent};
 use serde_json::{Value, json};
 
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::resource_kind::USER;

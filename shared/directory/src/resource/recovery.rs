@@ -21,7 +21,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::model::directory::{Caller, Status};
+use crate::model::caller::Caller;
+use crate::model::directory::Status;
 use crate::model::error::Error;
 use crate::model::id::{DirectoryId, EventId, ResourceId};
 use crate::model::resource_kind::{GROUP, USER};

@@ -4,7 +4,7 @@ use futures_util::future::try_join;
 use jiff::Timestamp;
 use scim::{Object, PatchOp, Resource};
 
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::resource_kind::USER;

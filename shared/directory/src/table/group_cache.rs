@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::id::{DirectoryId, ResourceId};
 use crate::model::member::Members;
 use crate::model::stored::Stored;

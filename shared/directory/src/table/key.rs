@@ -452,7 +452,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::directory::Caller;
+    use crate::model::caller::Caller;
     use crate::model::resource_kind::{GROUP, USER};
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scim::{Resource, ScimType};
 
-use crate::model::directory::Caller;
+use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::{DirectoryId, ResourceId};
 use crate::model::resource_kind::{Kind, Pointer};
