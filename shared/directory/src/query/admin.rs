@@ -4,7 +4,7 @@
 //! | list | requests for a part |
 //! |---|---|
 //! | users or groups | 1 query |
-//! | those with a value (`userName`, an e-mail address …) | as the look-up of `query.rs` |
+//! | those with a value (`userName`, an e-mail address …) | as the look-up of `plan.rs` |
 //! | active or inactive users | queries within a budget: a part may be short, or empty |
 //! | members of a group | the group, 1 query, then the members |
 //! | groups of a user | as `user.groups` |
@@ -23,7 +23,7 @@ use crate::model::id::ResourceId;
 use crate::model::resource_kind::{GROUP, Kind, USER};
 use crate::model::stored::Stored;
 use crate::query::effort::Effort;
-use crate::table::item::{self};
+use crate::table::item;
 use crate::table::key::{self, SK};
 use crate::table::range::Range;
 use crate::table::store::Store;

@@ -1,6 +1,6 @@
 //! What one request may spend on filters and `sortBy`.
 //!
-//! Reading is limited by bytes where it is done (`query.rs`). Comparing is limited here, by work and by time, for all
+//! Reading is limited by bytes where it is done (`scan.rs`). Comparing is limited here, by work and by time, for all
 //! resources that a request looks at, in whichever lists and however many are read side by side.
 
 use std::sync::atomic::{AtomicU64, Ordering};

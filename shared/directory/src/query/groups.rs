@@ -15,7 +15,7 @@ use scim::{Elements, Object, ResolvedFilter};
 use serde_json::Value;
 
 use crate::group::Group;
-use crate::group::members::{self};
+use crate::group::members;
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;

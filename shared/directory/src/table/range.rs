@@ -85,4 +85,17 @@ impl Store {
         range.ended = range.start.is_none();
         Ok(Some(answer.items.unwrap_or_default()))
     }
+
+    /// The first items between two sort keys, at most so many, and whether there may be more.
+    pub(crate) async fn first(
+        &self,
+        pk: &str,
+        from: &str,
+        to: &str,
+        most: i32,
+    ) -> Result<(Vec<Item>, bool), Error> {
+        let mut range = Range::between(pk, from, to);
+        let items = self.more(range.limit(most)).await?;
+        Ok((items.unwrap_or_default(), !range.ended))
+    }
 }

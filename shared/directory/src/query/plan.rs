@@ -1,0 +1,188 @@
+//! Which way a filter goes: by the values that lead to resources, or over all of them.
+
+use std::collections::BTreeSet;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use scim::{Object, ResolvedFilter, WorkSpent};
+
+use crate::model::caller::Caller;
+use crate::model::error::Error;
+use crate::model::id::{DirectoryId, ResourceId};
+use crate::model::resource_kind::{Kind, too_many};
+use crate::model::stored::Stored;
+use crate::query::Matching;
+use crate::query::effort::Effort;
+use crate::query::scan::MAX_SCAN_BYTES;
+use crate::table::batch::KEYS;
+use crate::table::item;
+use crate::table::key::{Key, Owners, SK};
+use crate::table::lookup::Wanted;
+use crate::table::range::Range;
+use crate::table::store::Store;
+
+/// How many values one filter may look up.
+const MAX_ALTERNATIVES: usize = 100;
+
+/// How many resources are read by their ids before they are looked at.
+const PICKED_AT_ONCE: usize = 800;
+
+/// How many look-ups are made at once.
+pub(super) const SIDE_BY_SIDE: usize = 16;
+
+impl Store {
+    /// What a filter finds that says nothing of groups or members.
+    pub(crate) async fn matching<'q>(
+        &self,
+        caller: &'q Caller,
+        kind: &'static Kind,
+        filter: Option<&'q ResolvedFilter<'q>>,
+        effort: &'q Effort,
+    ) -> Result<Matching<'q>, Error> {
+        let Some(filter) = filter else {
+            return Ok(Matching::All);
+        };
+        let matches = move |stored: &Stored| {
+            let shown = stored.represent(caller, kind.ty(caller), Object::new());
+            filter.matches(&shown, effort.work())
+        };
+        let Some(owners) = self.look_up(caller, kind, filter).await? else {
+            return Ok(Matching::Tested(Box::new(matches)));
+        };
+        let mut matching = match owners.as_slice() {
+            [] => vec![],
+            [id] => {
+                let found = self.read(caller, kind, *id).await?;
+                effort
+                    .passing(kind, found.into_iter().collect(), matches)
+                    .await?
+            }
+            many => {
+                let pick = |stored: Stored| Ok(matches(&stored)?.then_some(stored));
+                self.pick(caller, kind, many, effort, pick).await?
+            }
+        };
+        matching.sort_by_key(|resource| resource.id);
+        Ok(Matching::Read(matching))
+    }
+
+    /// The ids of all that can match, if values of which every match has one lead to them.
+    pub(crate) async fn look_up(
+        &self,
+        caller: &Caller,
+        kind: &'static Kind,
+        filter: &ResolvedFilter<'_>,
+    ) -> Result<Option<Vec<ResourceId>>, Error> {
+        let pointers = kind.pointers.iter().map(|pointer| pointer.path);
+        let paths: Vec<&str> = std::iter::once("id").chain(pointers).collect();
+        let alternatives = filter.alternatives(&paths);
+        let Some(alternatives) = alternatives.filter(|found| found.len() <= MAX_ALTERNATIVES)
+        else {
+            return Ok(None);
+        };
+        let mut found = BTreeSet::new();
+        let mut wanted = vec![];
+        for (path, value) in alternatives {
+            match kind.pointers.iter().find(|pointer| pointer.path == path) {
+                // Nobody has it: what is empty is not kept, and no key can be.
+                Some(_) if value.is_empty() => {}
+                Some(pointer) => wanted.extend(pointer.wanted(caller, value)),
+                // No resource has an id of another form.
+                None => found.extend(value.parse::<ResourceId>()),
+            }
+        }
+        let looked_up = stream::iter(wanted)
+            .map(|wanted| self.owners(wanted))
+            .buffer_unordered(SIDE_BY_SIDE);
+        let looked_up: Vec<Vec<ResourceId>> = looked_up.try_collect().await?;
+        found.extend(looked_up.into_iter().flatten());
+        Ok(Some(found.into_iter().collect()))
+    }
+
+    /// The owners of a value.
+    async fn owners(&self, wanted: Wanted) -> Result<Vec<ResourceId>, Error> {
+        match wanted {
+            Wanted::Any(owners) => self.owners_in(&owners).await,
+            Wanted::One(key) => {
+                let pointer = self.item(key).await?;
+                let owner = pointer.map(|pointer| item::id(&pointer, item::OWNER));
+                Ok(owner.transpose()?.into_iter().collect())
+            }
+        }
+    }
+
+    async fn owners_in(&self, owners: &Owners) -> Result<Vec<ResourceId>, Error> {
+        let (from, to) = owners.range();
+        let mut range = Range::between(&owners.pk, &from, &to);
+        let mut ids = vec![];
+        while let Some(pointers) = self.more(&mut range).await? {
+            for pointer in &pointers {
+                let id = item::id(pointer, item::OWNER)?;
+                // A longer value can begin as this one does and stand in the same range.
+                if owners.of(id).sk == item::text(pointer, SK)? {
+                    ids.push(id);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The resources of these ids that exist, in no order.
+    ///
+    /// # Errors
+    ///
+    /// 400 `tooMany` when they are more than one request may read.
+    pub(crate) async fn read_all(
+        &self,
+        directory: DirectoryId,
+        kind: &Kind,
+        ids: &[ResourceId],
+    ) -> Result<Vec<Stored>, Error> {
+        let key = |id: &ResourceId| Key::resource(directory, kind.letter, *id);
+        let keys = ids.chunks(KEYS).map(|ids| ids.iter().map(key).collect());
+        let mut read = stream::iter(keys.collect::<Vec<Vec<Key>>>())
+            .map(|keys| self.get_all(keys))
+            .buffer_unordered(SIDE_BY_SIDE);
+        let (mut found, mut bytes) = (vec![], 0);
+        while let Some(items) = read.try_next().await? {
+            for item in &items {
+                bytes += item::text(item, item::DOCUMENT)?.len();
+                found.push(item::to_stored(item)?);
+            }
+            if bytes > MAX_SCAN_BYTES {
+                return Err(too_many(kind));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What `pick` takes of the resources of these ids that exist, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::scan`].
+    pub(crate) async fn pick<T: Send>(
+        &self,
+        caller: &Caller,
+        kind: &Kind,
+        ids: &[ResourceId],
+        effort: &Effort,
+        pick: impl Fn(Stored) -> Result<Option<T>, WorkSpent> + Send,
+    ) -> Result<Vec<T>, Error> {
+        let directory = caller.directory().id;
+        let (mut read, mut picked) = (0, vec![]);
+        for ids in ids.chunks(PICKED_AT_ONCE) {
+            let keys = ids
+                .iter()
+                .map(|id| Key::resource(directory, kind.letter, *id));
+            for resource in self.get_all(keys.collect()).await? {
+                read += item::text(&resource, item::DOCUMENT)?.len();
+                if read > MAX_SCAN_BYTES || !effort.goes_on().await {
+                    return Err(too_many(kind));
+                }
+                let resource = item::to_stored(&resource)?;
+                picked.extend(pick(resource).map_err(|WorkSpent| too_many(kind))?);
+            }
+        }
+        Ok(picked)
+    }
+}
