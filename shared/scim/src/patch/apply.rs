@@ -1,0 +1,589 @@
+//! Operations become a new resource.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+
+use crate::Object;
+use crate::door::{
+    Reading, identity, in_schema_order, is_immutable, is_primary, is_same, read_one, stays,
+    two_primaries, value_key,
+};
+use crate::error::Error;
+use crate::filter::{ElementFilter, Expression};
+use crate::patch::parse::is_read_only;
+use crate::patch::{MAX_COMPARISONS, Op, Operation, PatchOp};
+use crate::quirks::{self};
+use crate::resource::Resource;
+use crate::schema::{Attribute, Client, Mutability, Place, ResourceType, Target};
+use crate::value::{comparison_key, is_unassigned};
+use crate::work::{Work, WorkSpent};
+
+impl PatchOp {
+    /// Applies all operations, in order, or none (X21). `id` is the id of the
+    /// resource itself.
+    ///
+    /// | row | decision |
+    /// |---|---|
+    /// | X5 | `id` may be set to the id the resource has; any other is 400 `mutability` |
+    /// | X10 | adding an element that is there already changes nothing; adding parts of one (`primary`) merges them |
+    /// | X11 | `add` to `attr[filter]` or `attr[filter].sub` without match creates the element from the `eq` terms, unless the result would not match: 400 `noTarget` |
+    /// | X12 | `replace` with a filter that selects nothing is 400 `noTarget`; [`Client::Entra`] means `add` by it |
+    /// | X13 | `replace` of what is not there adds it |
+    /// | X14 | a complex value sets the sub-attributes it names (under the strict profile it is replaced as a whole); a selected *element* is replaced as a whole, but keeps what its filter's `eq` terms say |
+    /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone, and an element of which only what selected it is left; a sub-attribute that is set to nothing is removed |
+    /// | X17 | `remove` with values takes away the elements with the same `value` (and `type`, where both have one) |
+    /// | X23, C17 | an operation that makes an element primary makes the others not primary; of several in one list the first is; a filter that makes two primary is refused |
+    /// | X25 | any number of values in one operation; what would take more than [`MAX_COMPARISONS`] is 400 `tooMany` |
+    /// | X15, U2 | an attribute with a default can be removed while it has that value, as nothing changes by it; else 400 `mutability`: removing `active: false` would let somebody in |
+    pub fn apply(
+        &self,
+        ty: &ResourceType,
+        resource: &Resource,
+        id: &str,
+    ) -> Result<Resource, Error> {
+        let mut document = resource.as_object().clone();
+        let work = Work::new(MAX_COMPARISONS);
+        for operation in &self.operations {
+            operation.apply(ty, &mut document, id, &work)?;
+        }
+        ty.read_patched(document, resource)
+    }
+}
+
+fn too_many(_: WorkSpent) -> Error {
+    Error::too_many(format_args!(
+        "the operations would compare elements of lists more than {MAX_COMPARISONS} times; \
+         send them in several requests, or many values in one operation"
+    ))
+}
+
+/// The units of [`Work`] that it takes to tell by its value and its type which element is meant.
+const EACH: usize = 4;
+
+/// How much there is to compare: the elements, and once more for every 64 bytes
+/// of their texts.
+fn weight(elements: &[Value]) -> usize {
+    let bytes = |value: &Value| value.as_str().map_or(0, str::len);
+    elements
+        .iter()
+        .map(|element| match element {
+            Value::Object(object) => 1 + object.values().map(bytes).sum::<usize>() / 64,
+            element => 1 + bytes(element) / 64,
+        })
+        .sum()
+}
+
+impl Operation {
+    fn apply(
+        &self,
+        ty: &ResourceType,
+        document: &mut Object,
+        id: &str,
+        work: &Work,
+    ) -> Result<(), Error> {
+        let target = self.target(ty)?;
+        let place = target.place();
+        if target.attribute.mutability == Mutability::ReadOnly {
+            let own_id = target.attribute.name == "id"
+                && self.op != Op::Remove
+                && self.values.iter().all(|value| value == id);
+            return if own_id {
+                Ok(())
+            } else {
+                Err(is_read_only(place))
+            };
+        }
+        if target
+            .sub
+            .is_some_and(|sub| sub.mutability == Mutability::ReadOnly)
+        {
+            return Err(is_read_only(place));
+        }
+        if self.op == Op::Remove {
+            let removed = target.sub.unwrap_or(target.attribute);
+            let whole = self.path.filter.is_none() || target.sub.is_some();
+            // An extension may go with all that it requires, so the door decides.
+            let with_all = target.extension.is_some() && target.sub.is_none();
+            if removed.required && whole && !with_all && self.values.is_empty() {
+                return Err(stays(place));
+            }
+        }
+        match target.extension {
+            None => self.edit(ty, target, document, work),
+            Some(schema) => {
+                let extension = document
+                    .entry(schema.id.as_str())
+                    .or_insert_with(|| Value::Object(Object::new()));
+                match extension {
+                    Value::Object(extension) => self.edit(ty, target, extension, work),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn target<'a>(&self, ty: &'a ResourceType) -> Result<Target<'a>, Error> {
+        let unknown = || {
+            Error::invalid_path(
+                &format!("{:?}", self.path),
+                format_args!("{} has no such attribute", ty.name),
+            )
+        };
+        let extension = match &self.path.extension {
+            None => None,
+            Some(uri) => Some(ty.extension(uri).ok_or_else(unknown)?),
+        };
+        let attribute = match extension {
+            None => ty.attribute(&self.path.attribute),
+            Some(schema) => schema.attribute(&self.path.attribute),
+        }
+        .ok_or_else(unknown)?;
+        let sub = match &self.path.sub_attribute {
+            None => None,
+            Some(sub) => Some(attribute.sub_attribute(sub).ok_or_else(unknown)?),
+        };
+        Ok(Target {
+            extension,
+            attribute,
+            sub,
+        })
+    }
+
+    /// Edits the object that holds the attribute: the resource or an extension.
+    fn edit(
+        &self,
+        ty: &ResourceType,
+        target: Target<'_>,
+        holder: &mut Object,
+        work: &Work,
+    ) -> Result<(), Error> {
+        let name = &target.attribute.name;
+        if target.attribute.multi_valued {
+            let mut elements = match holder.get_mut(name).map(Value::take) {
+                Some(Value::Array(elements)) => elements,
+                _ => Vec::new(),
+            };
+            if self.path.filter.is_none() {
+                // Elements are compared by their value and their type.
+                let weight = weight(&elements).saturating_add(weight(&self.values));
+                work.spend(weight.saturating_mul(EACH)).map_err(too_many)?;
+            }
+            let touched = self.edit_elements(ty, target, &mut elements, work)?;
+            settle_primary(target, &mut elements, &touched)?;
+            holder.insert(name.clone(), Value::Array(elements));
+            return Ok(());
+        }
+        match target.sub {
+            None => self.set(target.attribute, target.place(), holder),
+            Some(sub) => {
+                let value = holder
+                    .entry(name.as_str())
+                    .or_insert_with(|| Value::Object(Object::new()));
+                if !value.is_object() {
+                    *value = Value::Object(Object::new());
+                }
+                match value {
+                    Value::Object(object) => self.set(sub, target.place(), object),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Sets or removes a member of an object.
+    fn set(
+        &self,
+        attribute: &Attribute,
+        place: Place<'_>,
+        object: &mut Object,
+    ) -> Result<(), Error> {
+        let new = match (self.op, self.values.as_slice()) {
+            (Op::Remove, _) | (_, []) => None,
+            (_, values) if attribute.multi_valued => Some(Value::Array(values.to_vec())),
+            (_, [value, ..]) => Some(value.clone()),
+        };
+        let old = object
+            .get(&attribute.name)
+            .filter(|old| !is_unassigned(old));
+        if let (Mutability::Immutable, Some(old)) = (attribute.mutability, old) {
+            return match is_same(attribute, new.as_ref(), old) {
+                true => Ok(()),
+                false => Err(is_immutable(place)),
+            };
+        }
+        object.insert(attribute.name.clone(), new.unwrap_or(Value::Null));
+        Ok(())
+    }
+
+    /// Edits a multi-valued attribute; gives the places of the elements that
+    /// the operation wrote.
+    fn edit_elements(
+        &self,
+        ty: &ResourceType,
+        target: Target<'_>,
+        elements: &mut Vec<Value>,
+        work: &Work,
+    ) -> Result<HashSet<usize>, Error> {
+        let attribute = target.attribute;
+        if self.path.filter.is_none() && target.sub.is_none() {
+            return Ok(match self.op {
+                Op::Remove if self.values.is_empty() => {
+                    elements.clear();
+                    HashSet::new()
+                }
+                Op::Remove => {
+                    remove_named(attribute, elements, &self.values);
+                    HashSet::new()
+                }
+                Op::Replace => {
+                    elements.clone_from(&self.values);
+                    (0..elements.len()).collect()
+                }
+                Op::Add => add_elements(attribute, elements, &self.values),
+            });
+        }
+
+        let place = target.place();
+        let filter = match &self.path.filter {
+            None => None,
+            Some(filter) => {
+                let list = Target {
+                    sub: None,
+                    ..target
+                };
+                Some(ElementFilter::resolve(filter.expression(), list)?)
+            }
+        };
+        let selected = match &filter {
+            None => vec![true; elements.len()],
+            Some(filter) => filter.select(elements, work).map_err(too_many)?,
+        };
+
+        if target.sub.is_none() && (self.op == Op::Remove || self.values.is_empty()) {
+            let before = elements.len();
+            let mut selected = selected.into_iter();
+            elements.retain(|_| selected.next() != Some(true));
+            if self.op == Op::Replace && elements.len() == before && ty.client != Client::Entra {
+                return Err(nothing_selected(place));
+            }
+            return Ok(HashSet::new());
+        }
+
+        // What is set to nothing is removed (C6).
+        if self.values.is_empty() {
+            self.remove_parts(target, elements, selected)?;
+            return Ok(HashSet::new());
+        }
+
+        let mut touched = HashSet::new();
+        for ((index, element), selected) in elements.iter_mut().enumerate().zip(selected) {
+            if selected {
+                self.edit_element(target, element)?;
+                touched.insert(index);
+            }
+        }
+        if touched.is_empty() {
+            // X12: a filter that selects nothing is no target of a replace.
+            let creates = self.op == Op::Add || ty.client == Client::Entra;
+            if filter.is_some() && !creates {
+                return Err(nothing_selected(place));
+            }
+            let element = self.new_element(target, filter.as_ref(), work)?;
+            touched.insert(elements.len());
+            elements.push(element);
+        }
+        Ok(touched)
+    }
+
+    /// Removes a sub-attribute of the selected elements. An element of which
+    /// nothing is left but what selected it goes as well: Entra removes a phone
+    /// number by `phoneNumbers[type eq "work"].value`, as it adds one (X11, X15).
+    fn remove_parts(
+        &self,
+        target: Target<'_>,
+        elements: &mut Vec<Value>,
+        selected: Vec<bool>,
+    ) -> Result<(), Error> {
+        let attribute = target.attribute;
+        let selected_by = self
+            .path
+            .filter
+            .as_ref()
+            .and_then(|filter| element_of(attribute, target.place(), filter.expression()))
+            .unwrap_or_default();
+        let says_more = |element: &Value| {
+            element.as_object().is_none_or(|element| {
+                element.contains_key("value")
+                    || element
+                        .keys()
+                        .any(|name| name != "primary" && !selected_by.contains_key(name))
+            })
+        };
+        for (mut element, selected) in std::mem::take(elements).into_iter().zip(selected) {
+            if selected {
+                self.edit_element(target, &mut element)?;
+            }
+            if !selected || says_more(&element) {
+                elements.push(element);
+            }
+        }
+        Ok(())
+    }
+
+    /// One element that the path selects.
+    fn edit_element(&self, target: Target<'_>, element: &mut Value) -> Result<(), Error> {
+        let attribute = target.attribute;
+        let place = target.place();
+        match (target.sub, element, self.values.first()) {
+            (Some(sub), Value::Object(object), _) => {
+                self.set(sub, place, object)?;
+                in_schema_order(attribute, object);
+                object.retain(|_, value| !is_unassigned(value));
+            }
+            (None, Value::Object(object), Some(Value::Object(new))) => {
+                let mut replaced = match self.op {
+                    // X14: what selected the element stays with it.
+                    Op::Replace => self
+                        .path
+                        .filter
+                        .as_ref()
+                        .and_then(|filter| element_of(attribute, place, filter.expression())),
+                    _ => Some(object.clone()),
+                }
+                .unwrap_or_default();
+                for (name, value) in new {
+                    replaced.insert(name.clone(), value.clone());
+                }
+                for sub in &attribute.sub_attributes {
+                    if let (Mutability::Immutable, Some(old)) =
+                        (sub.mutability, object.get(&sub.name))
+                    {
+                        let new = replaced
+                            .entry(sub.name.as_str())
+                            .or_insert_with(|| old.clone());
+                        if !is_same(sub, Some(new), old) {
+                            return Err(is_immutable(place.sub(&sub.name)));
+                        }
+                        new.clone_from(old);
+                    }
+                }
+                in_schema_order(attribute, &mut replaced);
+                *object = replaced;
+            }
+            (None, element, Some(new)) => *element = new.clone(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// X11: the element that an `add` to a filter without match creates.
+    fn new_element(
+        &self,
+        target: Target<'_>,
+        filter: Option<&ElementFilter<'_>>,
+        work: &Work,
+    ) -> Result<Value, Error> {
+        let attribute = target.attribute;
+        let place = target.place();
+        let demanded = match &self.path.filter {
+            None => Some(Object::new()),
+            Some(filter) => element_of(attribute, place, filter.expression()),
+        };
+        let Some(mut element) = demanded else {
+            return Err(nothing_selected(place));
+        };
+        if let Some(sub) = target.sub {
+            // `emails[value eq "old"].value` selects an old value; with a new
+            // one there is nothing left that it selects.
+            element.remove(&sub.name);
+        }
+        let before = element.clone();
+        match (target.sub, self.values.first()) {
+            (Some(sub), _) => self.set(sub, place, &mut element)?,
+            (None, Some(Value::Object(new))) => {
+                for (name, value) in new {
+                    element.insert(name.clone(), value.clone());
+                }
+            }
+            // Of a list of simple values, the value is the element.
+            (None, Some(new)) => return Ok(new.clone()),
+            (None, None) => {}
+        }
+        in_schema_order(attribute, &mut element);
+        let Some(filter) = filter else {
+            return Ok(Value::Object(element));
+        };
+        let candidates = [element, before].map(Value::Object);
+        let selected = filter.select(&candidates, work).map_err(too_many)?;
+        let [element, _] = candidates;
+        match selected.contains(&true) {
+            true => Ok(element),
+            false => Err(nothing_selected(place)),
+        }
+    }
+}
+
+fn nothing_selected(place: Place<'_>) -> Error {
+    Error::no_target(format_args!("{place}: the path's filter selects nothing"))
+}
+
+/// The sub-attributes that the `eq` terms of a filter demand, as the door would
+/// leave them.
+fn element_of(attribute: &Attribute, place: Place<'_>, filter: &Expression) -> Option<Object> {
+    let demanded = quirks::element_from_filter(filter)?;
+    match read_one(attribute, place, Value::Object(demanded), Reading::NEW) {
+        Ok(Some(Value::Object(element))) => Some(element),
+        Ok(_) => Some(Object::new()),
+        Err(_) => None,
+    }
+}
+
+/// X10: appends what is not there yet, merges what is.
+fn add_elements(
+    attribute: &Attribute,
+    elements: &mut Vec<Value>,
+    added: &[Value],
+) -> HashSet<usize> {
+    let mut touched = HashSet::with_capacity(added.len());
+    let mut known = Known::default();
+    // Most elements of a long list have nothing to do with what is added.
+    let value = |element: &Value| value_key(attribute, element.as_object()?);
+    let wanted: HashSet<Option<String>> = added.iter().map(value).collect();
+    for (index, element) in elements.iter().enumerate() {
+        if wanted.contains(&value(element)) {
+            known.insert(attribute, element, index);
+        }
+    }
+    for new in added {
+        let found = known.find(attribute, new);
+        let index = match found.and_then(|index| Some((index, elements.get_mut(index)?))) {
+            Some((index, old)) => {
+                if let (Value::Object(old), Value::Object(new)) = (old, new) {
+                    for (name, value) in new {
+                        let sub = attribute.sub_attribute(name);
+                        // Equal but for case is equal: the stored form stays.
+                        let same = sub.is_some_and(|sub| {
+                            old.get(name).is_some_and(|old| {
+                                comparison_key(sub, old) == comparison_key(sub, value)
+                            })
+                        });
+                        let fixed = sub.is_some_and(|sub| sub.mutability == Mutability::Immutable)
+                            && old.contains_key(name);
+                        if !same && !fixed {
+                            old.insert(name.clone(), value.clone());
+                        }
+                    }
+                    in_schema_order(attribute, old);
+                }
+                index
+            }
+            None => {
+                known.insert(attribute, new, elements.len());
+                elements.push(new.clone());
+                elements.len() - 1
+            }
+        };
+        touched.insert(index);
+    }
+    touched
+}
+
+/// Where the elements of an attribute are, by what makes them the same.
+#[derive(Default)]
+struct Known {
+    identities: HashMap<String, usize>,
+    values: HashMap<String, usize>,
+}
+
+impl Known {
+    fn insert(&mut self, attribute: &Attribute, element: &Value, index: usize) {
+        self.identities
+            .entry(identity(attribute, element))
+            .or_insert(index);
+        if let Some(value) = element
+            .as_object()
+            .and_then(|element| value_key(attribute, element))
+        {
+            self.values.entry(value).or_insert(index);
+        }
+    }
+
+    /// An element that does not say its type is the one with its value (G3).
+    fn find(&self, attribute: &Attribute, element: &Value) -> Option<usize> {
+        if let Some(index) = self.identities.get(&identity(attribute, element)) {
+            return Some(*index);
+        }
+        let element = element.as_object()?;
+        if element.contains_key("type") {
+            return None;
+        }
+        self.values.get(&value_key(attribute, element)?).copied()
+    }
+}
+
+/// X17: removes the elements that are named by their value.
+fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, named: &[Value]) {
+    let mut identities = HashSet::new();
+    let mut values = HashSet::new();
+    for element in named {
+        identities.insert(identity(attribute, element));
+        if let Some(element) = element.as_object()
+            && !element.contains_key("type")
+        {
+            values.extend(value_key(attribute, element));
+        }
+    }
+    // A stored element without type is named by its value alone, too.
+    let untyped: HashSet<String> = named
+        .iter()
+        .filter_map(|element| value_key(attribute, element.as_object()?))
+        .collect();
+    elements.retain(|element| {
+        let object = element.as_object();
+        match object.and_then(|object| value_key(attribute, object)) {
+            Some(value) if !untyped.contains(&value) => true,
+            Some(value) if object.is_some_and(|object| object.contains_key("type")) => {
+                !values.contains(&value) && !identities.contains(&identity(attribute, element))
+            }
+            Some(_) => false,
+            None => !identities.contains(&identity(attribute, element)),
+        }
+    });
+}
+
+/// C17, X23: what the operation made primary is the only primary.
+fn settle_primary(
+    target: Target<'_>,
+    elements: &mut [Value],
+    touched: &HashSet<usize>,
+) -> Result<(), Error> {
+    if target.attribute.sub_attribute("primary").is_none() {
+        return Ok(());
+    }
+    let mut chosen = None;
+    for (index, element) in elements.iter().enumerate() {
+        if touched.contains(&index) && is_primary(element) {
+            if chosen.is_some() {
+                let place = Place {
+                    sub: None,
+                    ..target.place()
+                };
+                return Err(two_primaries(place));
+            }
+            chosen = Some(index);
+        }
+    }
+    let Some(chosen) = chosen else {
+        return Ok(());
+    };
+    for (index, element) in elements.iter_mut().enumerate() {
+        if index != chosen
+            && is_primary(element)
+            && let Value::Object(element) = element
+        {
+            element.insert("primary".to_owned(), Value::Bool(false));
+        }
+    }
+    Ok(())
+}
