@@ -142,7 +142,7 @@ impl Deployed {
     }
 }
 
-/// One POST, from the API Gateway event to the answer: token, door, one transaction of six items, event included.
+/// One POST, from the API Gateway event to the answer: token, validation, one transaction of six items, event included.
 #[divan::bench]
 fn create_through_the_router(bencher: Bencher) {
     let deployed = Deployed::new();

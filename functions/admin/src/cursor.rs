@@ -8,7 +8,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use gateway::size::Room;
-use gateway::{Params, Problem};
+use gateway::{Problem, QueryParams};
 use http::StatusCode;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ pub struct Page {
 
 impl Page {
     /// The page of `list` that a query asks for, with no other parameters than `known`.
-    pub fn read(params: &Params, known: &[&str], list: String) -> Result<Self, Problem> {
+    pub fn read(params: &QueryParams, known: &[&str], list: String) -> Result<Self, Problem> {
         for name in params.names() {
             let known = known.iter().any(|known| known.eq_ignore_ascii_case(name));
             if !known

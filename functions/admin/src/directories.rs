@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use directory::{
-    Directory, DirectoryChange, DirectoryId, NewDirectory, Place, Provider, Reach, Repeatable,
-    Scope, Unreadable, Webhook,
+    Directory, DirectoryChange, DirectoryId, DirectoryPosition, NewDirectory, Provider, Reach,
+    Repeatable, Scope, Unreadable, Webhook,
 };
 use gateway::{
-    Administrator, Created, Gateway, Params, Problem, Reader, SigningSecret, Wishes, Writer,
+    Administrator, Created, Gateway, Problem, QueryParams, Reader, SigningSecret, Wishes, Writer,
 };
 use http::header::{ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -145,7 +145,7 @@ fn made(
 pub async fn list(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     let scope = asked(&params).and(admin.scope());
     let page = Page::read(
@@ -154,9 +154,9 @@ pub async fn list(
         format!("directories {scope:?}"),
     )?;
     let Some(scope) = scope else {
-        return page.answer::<Place>(vec![], vec![], None);
+        return page.answer::<DirectoryPosition>(vec![], vec![], None);
     };
-    let after: Option<Place> = page.place()?;
+    let after: Option<DirectoryPosition> = page.place()?;
     let found = gateway
         .store()
         .directories(&scope, after.as_ref(), page.limit)
@@ -181,7 +181,7 @@ pub fn named(item: &Unreadable, of: Option<DirectoryId>) -> Value {
 }
 
 /// The directories that a query is about.
-pub fn asked(params: &Params) -> Scope {
+pub fn asked(params: &QueryParams) -> Scope {
     Scope {
         tenant: params.get("tenant").map(str::to_owned),
         product: params.get("product").map(str::to_owned),

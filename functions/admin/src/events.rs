@@ -6,7 +6,7 @@ use std::str::FromStr;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use directory::{DetailType, EventId, EventPlace, EventsAsked, Parked};
-use gateway::{Gateway, Params, Problem, Reader, Writer};
+use gateway::{Gateway, Problem, QueryParams, Reader, Writer};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ pub async fn list(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
     Path(id): Path<String>,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     let directory = admin.directory(&gateway, &id).await?.id;
     let list = format!("events {directory}");
@@ -103,7 +103,7 @@ pub async fn parked(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
     Path(id): Path<String>,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     let directory = admin.directory(&gateway, &id).await?.id;
     let page = Page::read(&params, &[], format!("parked {directory}"))?;
@@ -126,7 +126,7 @@ pub async fn redrive(
     State(gateway): State<Gateway>,
     Writer(admin): Writer,
     Path(id): Path<String>,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     let directory = admin.directory(&gateway, &id).await?.id;
     let page = Page::read(&params, &[], format!("redrive {directory}"))?;

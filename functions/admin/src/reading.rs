@@ -5,9 +5,10 @@ use std::str::FromStr;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use directory::{
-    Caller, DirectoryId, Listed, Part, Place, ResourceId, Scope, Status, Store, Stored, Wanted,
+    Caller, DirectoryId, DirectoryPosition, Listed, Part, ResourceId, Scope, Status, Store, Stored,
+    Wanted,
 };
-use gateway::{Administrator, At, Gateway, Params, Problem, Reader};
+use gateway::{Administrator, Gateway, Problem, QueryParams, Reader, ResourcePath};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -52,7 +53,7 @@ impl Kind {
     }
 
     /// What a list is asked for.
-    fn wanted(self, params: &Params) -> Result<Wanted<'_>, Problem> {
+    fn wanted(self, params: &QueryParams) -> Result<Wanted<'_>, Problem> {
         let filters = self.filters().iter();
         let values = filters.filter_map(|(name, path)| Some((*path, params.get(name)?)));
         let active = match (self, params.get("active")) {
@@ -114,7 +115,7 @@ pub async fn users(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
     Path(id): Path<String>,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     list(Kind::Users, &gateway, &admin, &id, &params).await
 }
@@ -131,7 +132,7 @@ pub async fn groups(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
     Path(id): Path<String>,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     list(Kind::Groups, &gateway, &admin, &id, &params).await
 }
@@ -141,7 +142,7 @@ async fn list(
     gateway: &Gateway,
     admin: &Administrator,
     id: &str,
-    params: &Params,
+    params: &QueryParams,
 ) -> Result<Response, Problem> {
     let caller = reading(gateway, admin, id).await?;
     let list = format!("{} {}", kind.noun(), caller.directory().id);
@@ -162,7 +163,7 @@ async fn list(
 pub async fn user(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
-    Path((directory, id)): At,
+    Path((directory, id)): ResourcePath,
 ) -> Result<Response, Problem> {
     let caller = reading(&gateway, &admin, &directory).await?;
     let user = gateway.store().user(&caller, user_id(&id)?).await?;
@@ -179,8 +180,8 @@ pub async fn user(
 pub async fn groups_of_user(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
-    Path((directory, id)): At,
-    params: Params,
+    Path((directory, id)): ResourcePath,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     let caller = reading(&gateway, &admin, &directory).await?;
     let user = user_id(&id)?;
@@ -208,7 +209,7 @@ pub async fn groups_of_user(
 pub async fn group(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
-    Path((directory, id)): At,
+    Path((directory, id)): ResourcePath,
 ) -> Result<Response, Problem> {
     let caller = reading(&gateway, &admin, &directory).await?;
     let group = gateway.store().group(&caller, group_id(&id)?, 0).await?;
@@ -230,8 +231,8 @@ pub async fn group(
 pub async fn members(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
-    Path((directory, id)): At,
-    params: Params,
+    Path((directory, id)): ResourcePath,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     let caller = reading(&gateway, &admin, &directory).await?;
     let group = group_id(&id)?;
@@ -262,7 +263,7 @@ pub async fn members(
 pub async fn all_users(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     across(Kind::Users, &gateway, &admin, &params).await
 }
@@ -279,7 +280,7 @@ pub async fn all_users(
 pub async fn all_groups(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
-    params: Params,
+    params: QueryParams,
 ) -> Result<Response, Problem> {
     across(Kind::Groups, &gateway, &admin, &params).await
 }
@@ -288,7 +289,7 @@ pub async fn all_groups(
 /// perhaps in the middle of the next one.
 #[derive(Clone, Default)]
 struct Position {
-    after: Option<Place>,
+    after: Option<DirectoryPosition>,
     within: Option<(DirectoryId, ResourceId)>,
 }
 
@@ -326,7 +327,7 @@ async fn across(
     kind: Kind,
     gateway: &Gateway,
     admin: &Administrator,
-    params: &Params,
+    params: &QueryParams,
 ) -> Result<Response, Problem> {
     let scope: Option<Scope> = asked(params).and(admin.scope());
     let list = format!("{} over {scope:?}", kind.noun());

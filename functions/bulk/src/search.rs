@@ -7,7 +7,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use directory::{AnyResource, Memberships, Queries, Query, ResourceId};
-use gateway::{Asked, Authenticated, Error, Gateway, list};
+use gateway::{Authenticated, Error, Gateway, ListQuery, list};
 use jiff::Timestamp;
 use scim::{ResolvedFilter, ResolvedSort, ResourceType, SearchRequest};
 
@@ -48,7 +48,7 @@ impl<'a> OfType<'a> {
 pub(crate) async fn search(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Asked(asked): Asked,
+    ListQuery(asked): ListQuery,
 ) -> Result<Response, Error> {
     let (user, group) = (&caller.types().user, &caller.types().group);
     if let Some(sort) = &asked.sort {

@@ -6,7 +6,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
 use directory::{CURSOR_TIMEOUT, Caller, Discovery};
-use gateway::{Authenticated, Error, Gateway, Params, Wishes, described, not_found};
+use gateway::{Authenticated, Error, Gateway, QueryParams, Wishes, described, not_found};
 use scim::bulk::{MAX_BULK_BYTES, MAX_BULK_OPERATIONS};
 use scim::discovery::{
     Bulk, Capabilities, Pagination, resource_type, schema, service_provider_config,
@@ -52,7 +52,7 @@ fn schemas_in_use(caller: &Caller) -> impl Iterator<Item = &Schema> {
 
 async fn config(
     Authenticated(caller): Authenticated,
-    params: Params,
+    params: QueryParams,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
@@ -89,7 +89,7 @@ async fn config(
 
 async fn resource_types(
     Authenticated(caller): Authenticated,
-    params: Params,
+    params: QueryParams,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
@@ -101,7 +101,7 @@ async fn resource_types(
 async fn one_resource_type(
     Authenticated(caller): Authenticated,
     Path((_, name)): Path<(String, String)>,
-    params: Params,
+    params: QueryParams,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
@@ -118,7 +118,7 @@ async fn one_resource_type(
 
 async fn schemas(
     Authenticated(caller): Authenticated,
-    params: Params,
+    params: QueryParams,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
@@ -129,7 +129,7 @@ async fn schemas(
 async fn one_schema(
     Authenticated(caller): Authenticated,
     Path((_, urn)): Path<(String, String)>,
-    params: Params,
+    params: QueryParams,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
@@ -145,7 +145,7 @@ async fn one_schema(
 }
 
 /// Discovery cannot be filtered, and says so; paging and sorting are ignored (D5).
-fn refuse_filter(params: &Params) -> Result<(), Error> {
+fn refuse_filter(params: &QueryParams) -> Result<(), Error> {
     match params.given("filter") {
         Some(_) => Err(scim::Error::new(
             403,

@@ -6,8 +6,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
-    Asked, At, Authenticated, Body, Error, Gateway, Params, Return, Wishes, Working, created,
-    named, no_content, not_found, parse_id, resource, size, too_many_members, unmodified, updated,
+    Authenticated, Body, Error, Gateway, ListQuery, QueryParams, ResourcePath, Return, Wishes,
+    Working, created, named, no_content, not_found, parse_id, resource, size, too_many_members,
+    unmodified, updated,
 };
 use scim::{Object, PatchOp, Projection};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ pub fn router(gateway: Gateway) -> Router {
 async fn search(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Asked(asked): Asked,
+    ListQuery(asked): ListQuery,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = asked.projection(ty)?;
@@ -60,7 +61,7 @@ async fn search(
 async fn create(
     State(gateway): State<Gateway>,
     Working(caller, work): Working,
-    params: Params,
+    params: QueryParams,
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
@@ -85,8 +86,8 @@ async fn create(
 async fn read(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Path((_, id)): At,
-    params: Params,
+    Path((_, id)): ResourcePath,
+    params: QueryParams,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
@@ -108,8 +109,8 @@ async fn read(
 async fn replace(
     State(gateway): State<Gateway>,
     Working(caller, work): Working,
-    Path((_, id)): At,
-    params: Params,
+    Path((_, id)): ResourcePath,
+    params: QueryParams,
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
@@ -137,8 +138,8 @@ async fn replace(
 async fn modify(
     State(gateway): State<Gateway>,
     Working(caller, work): Working,
-    Path((_, id)): At,
-    params: Params,
+    Path((_, id)): ResourcePath,
+    params: QueryParams,
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
@@ -171,7 +172,7 @@ async fn modify(
 async fn delete(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Path((_, id)): At,
+    Path((_, id)): ResourcePath,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;

@@ -9,7 +9,7 @@ use aws_sdk_eventbridge::error::{DisplayErrorContext, ProvideErrorMetadata, SdkE
 use aws_sdk_eventbridge::operation::put_events::PutEventsError;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
-use directory::{Announcement, MAX_EVENT_BYTES, SOURCE};
+use directory::{MAX_EVENT_BYTES, OutboundEvent, SOURCE};
 use futures_util::future::join_all;
 
 /// The most entries of one call ("PutEvents", Amazon EventBridge API Reference).
@@ -74,7 +74,7 @@ impl Bus {
         work: usize,
         position: usize,
         of_member: bool,
-        event: Announcement,
+        event: OutboundEvent,
     ) -> Outgoing {
         Outgoing {
             work,

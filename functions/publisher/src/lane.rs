@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{
-    Announcement, Attempt, DirectoryId, Error, EventItem, MEMBERS_AT_ONCE, MemberEvent, Parked,
+    Attempt, DirectoryId, Error, EventItem, MEMBERS_AT_ONCE, MemberEvent, OutboundEvent, Parked,
     Span, Waiting,
 };
 use tokio::time::{Instant, timeout, timeout_at};
@@ -59,7 +59,7 @@ pub struct Unreadable;
 /// What an item says, in the order in which it is published.
 struct Said {
     item: EventItem,
-    resource: Option<Announcement>,
+    resource: Option<OutboundEvent>,
     members: Vec<MemberEvent>,
 }
 
@@ -375,7 +375,7 @@ impl Sending<'_> {
             let members: Vec<MemberEvent> = members.copied().collect();
             match self.announced(&said.item, &members).await? {
                 Some(events) => {
-                    let bytes: usize = events.iter().map(Announcement::bytes).sum();
+                    let bytes: usize = events.iter().map(OutboundEvent::bytes).sum();
                     let each = (bytes / most).max(1);
                     at_once = (BYTES_AT_ONCE / each).clamp(MAX_ENTRIES, MEMBERS_AT_ONCE);
                     for (offset, event) in events.into_iter().enumerate() {
@@ -416,7 +416,7 @@ impl Sending<'_> {
         &self,
         item: &EventItem,
         members: &[MemberEvent],
-    ) -> Result<Option<Vec<Announcement>>, Stop> {
+    ) -> Result<Option<Vec<OutboundEvent>>, Stop> {
         // In a box, so that the future of an invocation stays small.
         let read = Box::pin(self.publisher.store.announcements(item, members));
         match timeout(READ_TIME, read).await {
@@ -472,7 +472,7 @@ impl Sending<'_> {
         work: usize,
         position: usize,
         of_member: bool,
-        event: Announcement,
+        event: OutboundEvent,
     ) -> Result<(), Stop> {
         let outgoing = self
             .publisher

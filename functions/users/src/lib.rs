@@ -6,8 +6,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Memberships, Query, ResourceId, Stored};
 use gateway::{
-    Asked, At, Authenticated, Body, Error, Gateway, Params, Wishes, created, named, no_content,
-    not_found, parse_id, resource, unmodified, updated,
+    Authenticated, Body, Error, Gateway, ListQuery, QueryParams, ResourcePath, Wishes, created,
+    named, no_content, not_found, parse_id, resource, unmodified, updated,
 };
 use scim::{Object, PatchOp, Projection};
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub fn router(gateway: Gateway) -> Router {
 async fn search(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Asked(asked): Asked,
+    ListQuery(asked): ListQuery,
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
     let projection = asked.projection(ty)?;
@@ -62,7 +62,7 @@ async fn search(
 async fn create(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    params: Params,
+    params: QueryParams,
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
@@ -82,8 +82,8 @@ async fn create(
 async fn read(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Path((_, id)): At,
-    params: Params,
+    Path((_, id)): ResourcePath,
+    params: QueryParams,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
@@ -104,8 +104,8 @@ async fn read(
 async fn replace(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Path((_, id)): At,
-    params: Params,
+    Path((_, id)): ResourcePath,
+    params: QueryParams,
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
@@ -122,8 +122,8 @@ async fn replace(
 async fn modify(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Path((_, id)): At,
-    params: Params,
+    Path((_, id)): ResourcePath,
+    params: QueryParams,
     wishes: Wishes,
     Body(body): Body,
 ) -> Result<Response, Error> {
@@ -141,7 +141,7 @@ async fn modify(
 async fn delete(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
-    Path((_, id)): At,
+    Path((_, id)): ResourcePath,
     wishes: Wishes,
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
@@ -192,7 +192,7 @@ async fn changed(
     gateway: &Gateway,
     caller: &Caller,
     id: &str,
-    params: &Params,
+    params: &QueryParams,
     wishes: &Wishes,
     change: impl AsyncFnOnce(ResourceId) -> Result<Stored, directory::Error>,
 ) -> Result<Response, Error> {

@@ -33,7 +33,7 @@ use crate::model::webhook::Webhook;
 use crate::table::item::{self, Item};
 use crate::table::key::{DIRECTORIES, Key, Listed, PK, SK};
 use crate::table::store::Store;
-use crate::table::transaction::{Backoff, Change, Condition, NotCommitted, Refused};
+use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
 /// For how long the same request makes nothing new.
 pub const REPEATABLE: SignedDuration = SignedDuration::from_hours(24);
@@ -96,21 +96,21 @@ impl Scope {
 
 /// Where a directory stands in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place(String);
+pub struct DirectoryPosition(String);
 
-impl fmt::Display for Place {
+impl fmt::Display for DirectoryPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Place {
+impl DirectoryPosition {
     fn directory(&self) -> Option<DirectoryId> {
         self.0.rsplit('#').next()?.parse().ok()
     }
 }
 
-impl FromStr for Place {
+impl FromStr for DirectoryPosition {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
@@ -127,9 +127,9 @@ impl FromStr for Place {
 pub struct Directories {
     /// In the order in which they are listed, each with its place in it. One that this version cannot read is there as
     /// well, with the reason.
-    pub directories: Vec<(Place, Result<Directory, Unreadable>)>,
+    pub directories: Vec<(DirectoryPosition, Result<Directory, Unreadable>)>,
     /// After which place the next page begins, if there may be one.
-    pub next: Option<Place>,
+    pub next: Option<DirectoryPosition>,
 }
 
 impl Store {
@@ -172,27 +172,27 @@ impl Store {
         loop {
             let mut change = Change::default();
             let key = Key::directory(directory.id);
-            change.create(key, to_item(directory)?, Refused::Changed);
+            change.create(key, to_item(directory)?, ConditionFailure::Changed);
             for listing in Key::listings(directory.id, &directory.tenant, &directory.product) {
                 change.put(listing, Item::new());
             }
             if let Some(request) = request {
                 let (key, item) = request.item(directory.id, now);
-                change.create_at(key, item, now, Refused::Repeated);
+                change.create_at(key, item, now, ConditionFailure::Repeated);
             }
             let created = DetailType::DirectoryCreated;
             Event::of_directory(directory, created, directory.version, None, now)
                 .add_to(&mut change);
             match change.commit(self).await {
                 Ok(()) => return Ok(Creation::Made),
-                Err(NotCommitted::Refused(Refused::Repeated)) => {
+                Err(CommitError::ConditionFailure(ConditionFailure::Repeated)) => {
                     if let Some(before) = self.before(request).await? {
                         return Ok(before);
                     }
                 }
-                Err(NotCommitted::Refused(_)) => return Err(Error::Changed),
-                Err(NotCommitted::Contended) => {}
-                Err(NotCommitted::Broken(error)) => return Err(error),
+                Err(CommitError::ConditionFailure(_)) => return Err(Error::Changed),
+                Err(CommitError::Contended) => {}
+                Err(CommitError::Broken(error)) => return Err(error),
             }
             backoff.wait().await?;
         }
@@ -223,7 +223,7 @@ impl Store {
     pub async fn directories(
         &self,
         scope: &Scope,
-        after: Option<&Place>,
+        after: Option<&DirectoryPosition>,
         limit: usize,
     ) -> Result<Directories, Error> {
         let listed = Listed {
@@ -240,14 +240,16 @@ impl Store {
         let mut places = vec![];
         for listing in &listings {
             let place = item::text(listing, SK)?;
-            let place = Place(place.strip_prefix(&prefix).unwrap_or_default().to_owned());
+            let place =
+                DirectoryPosition(place.strip_prefix(&prefix).unwrap_or_default().to_owned());
             if Some(&place) != after {
                 places.push(place);
             }
         }
         let more = places.len() > limit;
         places.truncate(limit);
-        let ids: Vec<Option<DirectoryId>> = places.iter().map(Place::directory).collect();
+        let ids: Vec<Option<DirectoryId>> =
+            places.iter().map(DirectoryPosition::directory).collect();
         let keys = ids.iter().flatten().copied().map(Key::directory).collect();
         let mut found = HashMap::new();
         for item in self.get_all(keys).await? {
@@ -349,8 +351,10 @@ impl Store {
             }
             match change.commit(self).await {
                 Ok(()) => return Ok(new),
-                Err(NotCommitted::Broken(error)) => return Err(error),
-                Err(NotCommitted::Refused(_) | NotCommitted::Contended) => backoff.wait().await?,
+                Err(CommitError::Broken(error)) => return Err(error),
+                Err(CommitError::ConditionFailure(_) | CommitError::Contended) => {
+                    backoff.wait().await?
+                }
             }
         }
     }
@@ -360,16 +364,20 @@ impl Store {
         &self,
         directory: &Directory,
         now: Timestamp,
-    ) -> Result<(), NotCommitted> {
+    ) -> Result<(), CommitError> {
         let mut change = Change::default();
         let condition = Condition::Version(directory.version);
-        change.delete(Key::directory(directory.id), condition, Refused::Changed);
+        change.delete(
+            Key::directory(directory.id),
+            condition,
+            ConditionFailure::Changed,
+        );
         for listing in Key::listings(directory.id, &directory.tenant, &directory.product) {
             change.remove(listing);
         }
         if let Some(webhook) = &directory.webhook {
             let webhook = serde_json::to_string(webhook);
-            let webhook = webhook.map_err(|error| NotCommitted::Broken(Error::broken(error)))?;
+            let webhook = webhook.map_err(|error| CommitError::Broken(Error::broken(error)))?;
             let expires = now.saturating_add(LAST_WEBHOOK).unwrap_or(Timestamp::MAX);
             let ended = Item::from([
                 (item::WEBHOOK.to_owned(), item::string(webhook)),

@@ -19,7 +19,7 @@ use crate::model::directory::Directory;
 use crate::model::error::Error;
 use crate::model::event_type::DetailType;
 use crate::model::id::{DirectoryId, EventId, ResourceId};
-use crate::model::resource_kind::{GROUP, Kind, USER};
+use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::model::settings::Types;
 use crate::model::stored::Stored;
 use crate::model::time::to_the_millisecond;
@@ -36,7 +36,7 @@ const KEPT_DAYS: i64 = 30;
 
 /// The largest event that is announced, in bytes as EventBridge counts an entry
 /// ("Calculating Amazon EventBridge PutEvents event entry size"), and as many as
-/// one call takes. What is larger is shortened ([`Announcement`]).
+/// one call takes. What is larger is shortened ([`OutboundEvent`]).
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 /// What EventBridge counts for the time of an entry, in bytes.
@@ -52,14 +52,14 @@ pub(crate) const MEMBERS_OF_AN_ITEM: usize = 5_000;
 
 /// What a request does to the members of a group.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Moved {
+pub(crate) struct MembershipChanges {
     pub(crate) added: BTreeSet<ResourceId>,
     pub(crate) added_groups: BTreeSet<ResourceId>,
     pub(crate) removed: BTreeSet<ResourceId>,
     pub(crate) removed_groups: BTreeSet<ResourceId>,
 }
 
-impl Moved {
+impl MembershipChanges {
     /// The lists with the names of their item attributes, in the order in which they are announced.
     fn lists(&self) -> [(&'static str, &BTreeSet<ResourceId>); 4] {
         [
@@ -106,7 +106,7 @@ impl Event {
     /// The event of a resource that was created.
     pub(crate) fn created(
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         new: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
@@ -124,7 +124,7 @@ impl Event {
     /// The event of a resource of which something changed.
     pub(crate) fn updated(
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         before: &Resource,
         new: &Stored,
         now: Timestamp,
@@ -144,7 +144,7 @@ impl Event {
     /// The event of a resource that was deleted. It is the version after the last one that existed.
     pub(crate) fn deleted(
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         old: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
@@ -171,7 +171,7 @@ impl Event {
 
     fn new(
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         detail_type: Option<DetailType>,
         stored: &Stored,
         version: u64,
@@ -251,7 +251,7 @@ impl Event {
     }
 
     /// The event with the members that came and went: one item, or several if they are very many.
-    pub(crate) fn with_members(self, caller: &Caller, moved: &Moved) -> Vec<Self> {
+    pub(crate) fn with_members(self, caller: &Caller, moved: &MembershipChanges) -> Vec<Self> {
         let mut first = Some(self.detail_type);
         moved
             .parts()
@@ -402,7 +402,7 @@ pub struct EventItem {
 /// still is, as a notice without `data` and `previous` that says where the
 /// resource can be read (`location`). `truncated` names what was left out.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Announcement {
+pub struct OutboundEvent {
     /// What happened.
     pub detail_type: DetailType,
     /// When.
@@ -411,7 +411,7 @@ pub struct Announcement {
     pub detail: String,
 }
 
-impl Announcement {
+impl OutboundEvent {
     /// The size, in bytes as EventBridge counts it.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -543,11 +543,11 @@ impl EventItem {
     /// # Errors
     ///
     /// When the detail is not one that this crate wrote.
-    pub fn announcement(&self) -> Result<Option<Announcement>, serde_json::Error> {
+    pub fn announcement(&self) -> Result<Option<OutboundEvent>, serde_json::Error> {
         let time = self.time()?;
         let announcement = self.detail_type().map(|detail_type| {
             let detail = self.detail.clone();
-            Announcement {
+            OutboundEvent {
                 detail_type,
                 time,
                 detail,
@@ -592,7 +592,7 @@ impl Store {
         &self,
         item: &EventItem,
         events: &[MemberEvent],
-    ) -> Result<Vec<Announcement>, Error> {
+    ) -> Result<Vec<OutboundEvent>, Error> {
         #[derive(Deserialize)]
         struct Detail {
             id: EventId,
@@ -624,7 +624,7 @@ impl Store {
             // Somebody who has been deleted since is known by the id alone.
             let data = data.unwrap_or_else(|| json!({"id": event.member}));
             own.insert("data".to_owned(), json!({"group": group, field: data}));
-            Announcement {
+            OutboundEvent {
                 detail_type: event.detail_type,
                 time: detail.time,
                 detail: Value::Object(own).to_string(),
@@ -686,7 +686,7 @@ impl MemberEvent {
         self.member
     }
 
-    fn kind(self) -> &'static Kind {
+    fn kind(self) -> &'static ResourceKind {
         match self.detail_type {
             DetailType::GroupGroupAdded | DetailType::GroupGroupRemoved => &GROUP,
             _ => &USER,
@@ -699,7 +699,7 @@ mod tests {
     use super::*;
 
     fn announced(detail: &Value) -> Value {
-        let announcement = Announcement {
+        let announcement = OutboundEvent {
             detail_type: DetailType::UserUpdated,
             time: Timestamp::UNIX_EPOCH,
             detail: detail.to_string(),

@@ -24,8 +24,8 @@ use jiff::Timestamp;
 use scim::{MemberChange, Object, PatchOp, Resource};
 use serde_json::Value;
 
-use crate::event::{Event, Moved};
-use crate::group::members::{FEW, Wish, Wished, unknown_members, wished};
+use crate::event::{Event, MembershipChanges};
+use crate::group::members::{FEW, MembershipRequest, RequestedMember, unknown_members, wished};
 use crate::group::staged::check_changes;
 use crate::model::caller::Caller;
 use crate::model::error::Error;
@@ -35,13 +35,13 @@ use crate::model::resource_kind::{GROUP, USER};
 use crate::model::stored::{GroupState, Precondition, Stored};
 use crate::model::time::to_the_millisecond;
 use crate::resource::recovery::Unfinished;
-use crate::resource::{Settled, item_of, settle};
+use crate::resource::{CommitOutcome, encode_item, settle};
 use crate::table::batch::Deadline;
-use crate::table::group_cache::Seen;
+use crate::table::group_cache::CachedGroup;
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key};
 use crate::table::store::Store;
-use crate::table::transaction::{Backoff, Change, Condition, NotCommitted, Refused};
+use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
 /// What a change of a group writes besides members, at most: the group, its event, its count or the count of groups
 /// within groups, a note of what is to follow, and two pointers that move.
@@ -80,14 +80,18 @@ impl Group {
 
 /// What really changes in a group.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Step {
+pub(crate) struct MembershipDelta {
     pub(crate) added: BTreeMap<ResourceId, Member>,
     /// With whether the member is a group.
     pub(crate) removed: BTreeMap<ResourceId, bool>,
 }
 
-impl Step {
-    fn between(old: &Members, new: &BTreeMap<ResourceId, Wished>, learned: &Learned) -> Self {
+impl MembershipDelta {
+    fn between(
+        old: &Members,
+        new: &BTreeMap<ResourceId, RequestedMember>,
+        learned: &AttemptState,
+    ) -> Self {
         let added = new.iter().filter(|(id, _)| !old.contains_key(*id));
         let removed = old.iter().filter(|(id, _)| !new.contains_key(*id));
         Self {
@@ -98,9 +102,9 @@ impl Step {
 
     /// What a client names, as if nothing of it were so yet, and as if no group were removed.
     pub(crate) fn named(
-        added: &BTreeMap<ResourceId, Wished>,
+        added: &BTreeMap<ResourceId, RequestedMember>,
         removed: &BTreeSet<ResourceId>,
-        learned: &Learned,
+        learned: &AttemptState,
     ) -> Self {
         let added = added.iter().map(|(id, m)| (*id, learned.member(*id, m)));
         Self {
@@ -112,9 +116,9 @@ impl Step {
     /// Of what a client names, that which is so not yet.
     pub(crate) fn of_named(
         rows: &[(ResourceId, Member)],
-        added: &BTreeMap<ResourceId, Wished>,
+        added: &BTreeMap<ResourceId, RequestedMember>,
         removed: &BTreeSet<ResourceId>,
-        learned: &Learned,
+        learned: &AttemptState,
     ) -> Self {
         let there: BTreeMap<ResourceId, bool> = rows.iter().map(|(id, m)| (*id, m.group)).collect();
         let added = added.iter().filter(|(id, _)| !there.contains_key(*id));
@@ -138,8 +142,8 @@ impl Step {
         groups.map(|(id, _)| *id)
     }
 
-    pub(crate) fn moved(&self) -> Moved {
-        let mut moved = Moved::default();
+    pub(crate) fn moved(&self) -> MembershipChanges {
+        let mut moved = MembershipChanges::default();
         for (id, member) in &self.added {
             match member.group {
                 true => moved.added_groups.insert(*id),
@@ -181,7 +185,7 @@ impl Step {
 
 /// What earlier attempts of a request found out.
 #[derive(Default)]
-pub(crate) struct Learned {
+pub(crate) struct AttemptState {
     /// That what is known of the group is not enough, or old.
     read_first: bool,
     /// That not all who are named are what the first attempt took them for.
@@ -190,8 +194,8 @@ pub(crate) struct Learned {
     pub(crate) groups: BTreeSet<ResourceId>,
 }
 
-impl Learned {
-    fn member(&self, id: ResourceId, wished: &Wished) -> Member {
+impl AttemptState {
+    fn member(&self, id: ResourceId, wished: &RequestedMember) -> Member {
         Member {
             group: wished.group || self.groups.contains(&id),
             display: wished.display.clone(),
@@ -201,7 +205,7 @@ impl Learned {
 
 /// A change of a group as a client asks for it.
 pub(crate) struct Request<'a> {
-    wish: Wish,
+    wish: MembershipRequest,
     form: Form<'a>,
 }
 
@@ -219,7 +223,7 @@ impl<'a> Request<'a> {
         let resource = caller.types().group.read(body.clone(), None)?;
         let (members, _) = MemberChange::of_replacement(&caller.types().group, body, &resource)?;
         Ok(Self {
-            wish: Wish::new(members)?,
+            wish: MembershipRequest::new(members)?,
             form: Form::Replace(body),
         })
     }
@@ -227,7 +231,7 @@ impl<'a> Request<'a> {
     fn patch(patch: &'a PatchOp) -> Result<Self, Error> {
         let (members, rest) = patch.split_members();
         Ok(Self {
-            wish: Wish::new(members)?,
+            wish: MembershipRequest::new(members)?,
             form: Form::Patch { whole: patch, rest },
         })
     }
@@ -252,9 +256,9 @@ impl<'a> Request<'a> {
         caller: &Caller,
         old: &Stored,
         members: &Members,
-    ) -> Result<BTreeMap<ResourceId, Wished>, Error> {
+    ) -> Result<BTreeMap<ResourceId, RequestedMember>, Error> {
         match (&self.wish, &self.form) {
-            (Wish::Exactly(wished), _) => Ok(wished.clone()),
+            (MembershipRequest::Exactly(wished), _) => Ok(wished.clone()),
             (_, Form::Patch { whole, .. }) => {
                 let elements = members::elements(caller, members);
                 let group = old.resource.with_elements("members", elements);
@@ -311,10 +315,10 @@ impl Store {
         let (resource, elements) = resource.split_members()?;
         let wished = wished(elements)?;
         check_changes(wished.len())?;
-        let mut learned = Learned::default();
+        let mut learned = AttemptState::default();
         let mut backoff = Backoff::new();
         loop {
-            let step = Step::between(&Members::new(), &wished, &learned);
+            let step = MembershipDelta::between(&Members::new(), &wished, &learned);
             let new = Stored {
                 id: self.new_id(),
                 resource: resource.clone(),
@@ -329,7 +333,7 @@ impl Store {
             };
             let mut change = Change::default();
             let key = Key::resource(directory, GROUP.letter, new.id);
-            change.create(key, item_of(&GROUP, &new)?, Refused::Changed);
+            change.create(key, encode_item(&GROUP, &new)?, ConditionFailure::Changed);
             let none = None;
             self.move_pointers(
                 &mut change,
@@ -357,10 +361,10 @@ impl Store {
                 }
             };
             match attempt {
-                Settled::Written => {
+                CommitOutcome::Written => {
                     let members = Arc::new(step.apply(&Members::new()));
                     let few = members.len() as u64 <= FEW;
-                    let seen = Seen {
+                    let seen = CachedGroup {
                         group: new.clone(),
                         members: few.then(|| members.clone()),
                     };
@@ -371,8 +375,8 @@ impl Store {
                     });
                 }
                 // What was wrong with a member has been found out.
-                Settled::Members => {}
-                Settled::Again => backoff.wait().await?,
+                CommitOutcome::Members => {}
+                CommitOutcome::Again => backoff.wait().await?,
             }
         }
     }
@@ -382,28 +386,28 @@ impl Store {
         caller: &Caller,
         mut change: Change,
         new: &Stored,
-        step: &Step,
-        learned: &mut Learned,
-    ) -> Result<Settled, Error> {
+        step: &MembershipDelta,
+        learned: &mut AttemptState,
+    ) -> Result<CommitOutcome, Error> {
         if learned.check_members {
             let groups = self.find(caller, step).await?;
             if !groups.is_empty() {
                 learned.groups.extend(groups);
-                return Ok(Settled::Members);
+                return Ok(CommitOutcome::Members);
             }
         }
         for (id, member) in &step.added {
             let key = Key::member(caller.directory().id, new.id, *id);
             let row = members::row(caller, member, new.version);
-            change.create(key, row, Refused::Changed);
+            change.create(key, row, ConditionFailure::Changed);
             add_existence(&mut change, caller, *id, member.group, false);
         }
         match settle(change.commit(self).await, &new.resource)? {
             // It was looked for just now, so it is being deleted.
-            Settled::Members if learned.check_members => Ok(Settled::Again),
-            Settled::Members => {
+            CommitOutcome::Members if learned.check_members => Ok(CommitOutcome::Again),
+            CommitOutcome::Members => {
                 learned.check_members = true;
-                Ok(Settled::Members)
+                Ok(CommitOutcome::Members)
             }
             settled => Ok(settled),
         }
@@ -426,7 +430,7 @@ impl Store {
         if group.group.members.unwrap_or(0) > members || members == 0 {
             self.known().put(
                 caller,
-                Seen {
+                CachedGroup {
                     group: group.clone(),
                     members: None,
                 },
@@ -496,10 +500,10 @@ impl Store {
         echo: u64,
     ) -> Result<Group, Error> {
         let mut backoff = Backoff::new();
-        let mut learned = Learned {
+        let mut learned = AttemptState {
             // What is known may be older than the version that the client demands.
             read_first: *precondition != Precondition::None,
-            ..Learned::default()
+            ..AttemptState::default()
         };
         loop {
             let attempt = self
@@ -547,13 +551,13 @@ impl Store {
         request: &Request<'_>,
         precondition: &Precondition,
         now: Timestamp,
-        learned: &mut Learned,
+        learned: &mut AttemptState,
     ) -> Result<Attempt, Error> {
         let seen = self.known().get(caller, id);
         let seen = seen.filter(|_| !learned.read_first);
         let named = match &request.wish {
-            Wish::Named { added, removed } => Some((added, removed)),
-            Wish::Exactly(_) | Wish::Depends => None,
+            MembershipRequest::Named { added, removed } => Some((added, removed)),
+            MembershipRequest::Exactly(_) | MembershipRequest::Depends => None,
         };
         let read = async || {
             let group = self.read(caller, &GROUP, id).await?;
@@ -602,10 +606,10 @@ impl Store {
         };
         let step = match (named, &rows, &members) {
             (Some((added, removed)), Some(rows), _) => {
-                Step::of_named(rows, added, removed, learned)
+                MembershipDelta::of_named(rows, added, removed, learned)
             }
             (Some((added, removed)), None, known) => {
-                let mut step = Step::named(added, removed, learned);
+                let mut step = MembershipDelta::named(added, removed, learned);
                 for (id, group) in &mut step.removed {
                     *group = known
                         .as_ref()
@@ -631,7 +635,7 @@ impl Store {
             }
             (None, _, Some(members)) => {
                 let wished = request.decide_members(caller, &old, members)?;
-                Step::between(members, &wished, learned)
+                MembershipDelta::between(members, &wished, learned)
             }
             (None, _, None) => return Ok(Attempt::Again),
         };
@@ -675,7 +679,7 @@ impl Store {
         &self,
         caller: &Caller,
         id: ResourceId,
-        seen: Option<Seen>,
+        seen: Option<CachedGroup>,
     ) -> Result<Option<Option<(Stored, Arc<Members>)>>, Error> {
         if let Some(seen) = seen {
             // If the group still is in the version that was known before its
@@ -708,21 +712,21 @@ impl Store {
         caller: &Caller,
         old: &Stored,
         resource: Resource,
-        step: &Step,
+        step: &MembershipDelta,
         members: Option<Arc<Members>>,
         nesting: Option<Nesting>,
-        learned: &mut Learned,
+        learned: &mut AttemptState,
         now: Timestamp,
     ) -> Result<Attempt, Error> {
         let directory = caller.directory().id;
-        let new = successor(old, resource, step, now);
+        let new = next_version(old, resource, step, now);
         let mut change = Change::default();
         let condition = Condition::Group {
             version: old.version,
             staged: None,
         };
         let key = Key::resource(directory, GROUP.letter, old.id);
-        change.set(key, item_of(&GROUP, &new)?, &[], condition);
+        change.set(key, encode_item(&GROUP, &new)?, &[], condition);
         if let Some(nesting) = nesting {
             nesting.count(&mut change, caller);
         }
@@ -732,7 +736,7 @@ impl Store {
         for (id, member) in &step.added {
             let key = Key::member(directory, old.id, *id);
             let row = members::row(caller, member, new.version);
-            change.create(key, row, Refused::Members);
+            change.create(key, row, ConditionFailure::Members);
             add_existence(&mut change, caller, *id, member.group, false);
         }
         for (id, group) in &step.removed {
@@ -742,7 +746,7 @@ impl Store {
                 true => Condition::Present,
                 false => Condition::UserRow,
             };
-            change.delete(key, condition, Refused::Members);
+            change.delete(key, condition, ConditionFailure::Members);
         }
         for event in
             event_of(caller, old, &new, new.last_modified)?.with_members(caller, &step.moved())
@@ -750,10 +754,10 @@ impl Store {
             event.add_to(&mut change);
         }
         match settle(change.commit(self).await, &new.resource)? {
-            Settled::Written => {
+            CommitOutcome::Written => {
                 let members = members.map(|members| Arc::new(step.apply(&members)));
                 let few = members.clone().filter(|m| m.len() as u64 <= FEW);
-                let seen = Seen {
+                let seen = CachedGroup {
                     group: new.clone(),
                     members: few,
                 };
@@ -763,9 +767,9 @@ impl Store {
                     members,
                 }))
             }
-            Settled::Again => Ok(Attempt::Wait),
-            Settled::Members if learned.check_members => Ok(Attempt::Wait),
-            Settled::Members => {
+            CommitOutcome::Again => Ok(Attempt::Wait),
+            CommitOutcome::Members if learned.check_members => Ok(Attempt::Wait),
+            CommitOutcome::Members => {
                 learned.check_members = true;
                 Ok(Attempt::Again)
             }
@@ -780,7 +784,7 @@ impl Store {
     pub(crate) async fn find(
         &self,
         caller: &Caller,
-        step: &Step,
+        step: &MembershipDelta,
     ) -> Result<BTreeSet<ResourceId>, Error> {
         let directory = caller.directory().id;
         let (groups, users): (Vec<_>, Vec<_>) =
@@ -821,7 +825,7 @@ impl Store {
         &self,
         caller: &Caller,
         group: &Stored,
-        step: &Step,
+        step: &MembershipDelta,
     ) -> Result<Option<Nesting>, Error> {
         check_added_groups(step)?;
         let mut next: BTreeSet<ResourceId> = step.added_groups().collect();
@@ -911,11 +915,11 @@ impl Store {
                     staged: None,
                 },
             };
-            change.delete(key, condition, Refused::Changed);
+            change.delete(key, condition, ConditionFailure::Changed);
             self.move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)
                 .await?;
             change.count(directory, GROUP.letter, id, -1);
-            let mut step = Step::default();
+            let mut step = MembershipDelta::default();
             let large = old.group.members.unwrap_or(0) as usize > self.actions() - OTHER_ACTIONS;
             if large {
                 let mut gone = item::from_stored(&old);
@@ -930,7 +934,7 @@ impl Store {
                 step.removed = members.iter().map(|(id, m)| (*id, m.group)).collect();
                 for member in step.removed.keys() {
                     let key = Key::member(directory, id, *member);
-                    change.delete(key, Condition::Present, Refused::Members);
+                    change.delete(key, Condition::Present, ConditionFailure::Members);
                 }
             }
             let event = Event::deleted(caller, &GROUP, &old, now)?;
@@ -943,7 +947,7 @@ impl Store {
                 event.add_to(&mut change);
             }
             match settle(change.commit(self).await, &old.resource)? {
-                Settled::Written => {
+                CommitOutcome::Written => {
                     self.known().forget(caller, id);
                     if old.group.nested > 0 {
                         self.end_noted_memberships(caller, &GROUP, &old, BTreeSet::new(), now)
@@ -955,7 +959,7 @@ impl Store {
                     }
                     return Ok(());
                 }
-                Settled::Again | Settled::Members => backoff.wait().await?,
+                CommitOutcome::Again | CommitOutcome::Members => backoff.wait().await?,
             }
         }
     }
@@ -986,10 +990,10 @@ impl Store {
                 deadline.check()?;
                 let ends = chunks.iter().map(|rows| async {
                     let mut change = Change::default();
-                    let mut step = Step::default();
+                    let mut step = MembershipDelta::default();
                     for (member, _, kind) in *rows {
                         let key = Key::member(directory, id, *member);
-                        change.delete(key, Condition::Present, Refused::Members);
+                        change.delete(key, Condition::Present, ConditionFailure::Members);
                         step.removed.insert(*member, kind.group);
                     }
                     let event = Event::members_only(caller, &group, group.version + 1, now)?;
@@ -998,7 +1002,7 @@ impl Store {
                     }
                     match change.commit(self).await {
                         Ok(()) => Ok(true),
-                        Err(NotCommitted::Broken(error)) => Err(error),
+                        Err(CommitError::Broken(error)) => Err(error),
                         // Another request is at it as well.
                         Err(_) => Ok(false),
                     }
@@ -1011,7 +1015,7 @@ impl Store {
                 change.remove(key);
                 return match change.commit(self).await {
                     Ok(()) => Ok(()),
-                    Err(NotCommitted::Broken(error)) => Err(error),
+                    Err(CommitError::Broken(error)) => Err(error),
                     Err(_) => Err(Error::Busy),
                 };
             }
@@ -1021,7 +1025,12 @@ impl Store {
 }
 
 /// The group after a change.
-pub(crate) fn successor(old: &Stored, resource: Resource, step: &Step, now: Timestamp) -> Stored {
+pub(crate) fn next_version(
+    old: &Stored,
+    resource: Resource,
+    step: &MembershipDelta,
+    now: Timestamp,
+) -> Stored {
     Stored {
         id: old.id,
         resource,
@@ -1062,14 +1071,14 @@ pub(crate) fn add_existence(
     let directory = caller.directory().id;
     if group {
         let key = Key::resource(directory, GROUP.letter, member);
-        change.add(key, item::NESTED, Refused::Members);
+        change.add(key, item::NESTED, ConditionFailure::Members);
     } else if !in_steps {
         let key = Key::resource(directory, USER.letter, member);
-        change.check(key, Refused::Members);
+        change.check(key, ConditionFailure::Members);
     }
 }
 
-pub(crate) fn check_added_groups(step: &Step) -> Result<(), Error> {
+pub(crate) fn check_added_groups(step: &MembershipDelta) -> Result<(), Error> {
     match step.added_groups().count() > MAX_ADDED_GROUPS {
         false => Ok(()),
         true => Err(Error::TooLarge(format!(

@@ -28,11 +28,11 @@ mod resource;
 mod table;
 
 pub use connection::deletion::{QUIET, Swept};
-pub use connection::{Creation, Directories, Place, REPEATABLE, Repeatable, Scope};
+pub use connection::{Creation, Directories, DirectoryPosition, REPEATABLE, Repeatable, Scope};
 pub use event::backlog::{Attempt, Backlog, Published, Span, Waiting};
 pub use event::log::{EventPage, EventPlace, EventsAsked, HELD_BACK};
 pub use event::parked::{Parked, ParkedList};
-pub use event::{Announcement, EventItem, MAX_EVENT_BYTES, MEMBERS_AT_ONCE, MemberEvent, SOURCE};
+pub use event::{EventItem, MAX_EVENT_BYTES, MEMBERS_AT_ONCE, MemberEvent, OutboundEvent, SOURCE};
 pub use group::Group;
 pub use group::memberships::{Memberships, too_many_groups};
 pub use model::caller::Caller;

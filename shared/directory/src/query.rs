@@ -28,10 +28,10 @@ use jiff::Timestamp;
 use scim::{ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, WorkSpent};
 
 use crate::model::caller::Caller;
-use crate::model::cursor::Place;
+use crate::model::cursor::PagePosition;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
-use crate::model::resource_kind::Kind;
+use crate::model::resource_kind::ResourceKind;
 use crate::model::stored::Stored;
 
 /// What a list is asked for.
@@ -61,7 +61,7 @@ pub struct Found<T> {
     /// The cursor of the page before.
     pub(crate) previous: Option<String>,
     /// Where a list by cursor goes on after each of the resources that the page had before it was shortened.
-    pub(crate) ends: Vec<(&'static Kind, Place)>,
+    pub(crate) ends: Vec<(&'static ResourceKind, PagePosition)>,
     /// Whether it is the page before a cursor.
     pub(crate) backward: bool,
 }
@@ -133,7 +133,7 @@ impl<T> Found<T> {
 }
 
 /// What matches a query, as far as it is known.
-pub(crate) enum Matching<'q> {
+pub(crate) enum Candidates<'q> {
     /// Everything.
     All,
     /// These, in the order of their ids.
@@ -154,8 +154,8 @@ pub(crate) struct Part {
     /// In the order that [`Found::resources`] has.
     pub(crate) resources: Vec<Stored>,
     /// Where the next page begins, for pages by cursor.
-    pub(crate) next: Option<Place>,
-    pub(crate) previous: Option<Place>,
+    pub(crate) next: Option<PagePosition>,
+    pub(crate) previous: Option<PagePosition>,
     /// Of a list that is sorted.
     pub(crate) span: Option<Span>,
     /// Whether it is what comes before a cursor.
@@ -167,17 +167,17 @@ impl Part {
     pub(crate) fn found(
         self,
         caller: &Caller,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         query: &Query<'_>,
     ) -> Result<Found<Stored>, Error> {
-        let cursor = |place: Option<Place>| {
+        let cursor = |place: Option<PagePosition>| {
             let cursor = place.map(|place| query.cursor(caller, kind, place));
             cursor.transpose()
         };
         let ends = self.resources.iter().zip(1..).map(|(resource, count)| {
             let by_id = match self.backward {
-                true => Place::Before(resource.id),
-                false => Place::After(resource.id),
+                true => PagePosition::Before(resource.id),
+                false => PagePosition::After(resource.id),
             };
             (kind, self.span.map_or(by_id, |span| span.after(count)))
         });
@@ -208,13 +208,13 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub(crate) fn new(paging: &Paging, place: Option<Place>, total: u64) -> Self {
+    pub(crate) fn new(paging: &Paging, place: Option<PagePosition>, total: u64) -> Self {
         let (from, to, backward) = match (paging, place) {
-            (Paging::Cursor { count, .. }, Some(Place::Until(to))) => {
+            (Paging::Cursor { count, .. }, Some(PagePosition::Until(to))) => {
                 let to = to.min(total);
                 (to.saturating_sub(*count), to, true)
             }
-            (Paging::Cursor { count, .. }, Some(Place::Number(from))) => {
+            (Paging::Cursor { count, .. }, Some(PagePosition::Number(from))) => {
                 (from, from.saturating_add(*count), false)
             }
             (Paging::Cursor { count, .. }, _) => (0, *count, false),
@@ -245,39 +245,44 @@ impl Span {
     }
 
     /// Where the list goes on after so many of the page.
-    pub(crate) fn after(self, count: u64) -> Place {
+    pub(crate) fn after(self, count: u64) -> PagePosition {
         match self.backward {
-            true => Place::Until(self.to.saturating_sub(count)),
-            false => Place::Number(self.from.saturating_add(count)),
+            true => PagePosition::Until(self.to.saturating_sub(count)),
+            false => PagePosition::Number(self.from.saturating_add(count)),
         }
     }
 
-    pub(crate) fn next(self, total: u64) -> Option<Place> {
-        (self.by_cursor && self.to < total).then_some(Place::Number(self.to))
+    pub(crate) fn next(self, total: u64) -> Option<PagePosition> {
+        (self.by_cursor && self.to < total).then_some(PagePosition::Number(self.to))
     }
 
-    pub(crate) fn previous(self) -> Option<Place> {
-        (self.by_cursor && self.from > 0).then_some(Place::Until(self.from))
+    pub(crate) fn previous(self) -> Option<PagePosition> {
+        (self.by_cursor && self.from > 0).then_some(PagePosition::Until(self.from))
     }
 }
 
 impl Query<'_> {
     /// What the cursors of this list are bound to.
-    fn list(&self, kind: &Kind) -> String {
+    fn list(&self, kind: &ResourceKind) -> String {
         format!("{} {}", (kind.base)().endpoint, self.binding)
     }
 
     pub(crate) fn cursor(
         &self,
         caller: &Caller,
-        kind: &Kind,
-        place: Place,
+        kind: &ResourceKind,
+        place: PagePosition,
     ) -> Result<String, Error> {
         place.to_cursor(caller, &self.list(kind), self.now)
     }
 
-    fn place(&self, caller: &Caller, kind: &Kind, cursor: &str) -> Result<Place, Error> {
-        Place::from_cursor(caller, &self.list(kind), cursor, self.now)
+    fn place(
+        &self,
+        caller: &Caller,
+        kind: &ResourceKind,
+        cursor: &str,
+    ) -> Result<PagePosition, Error> {
+        PagePosition::from_cursor(caller, &self.list(kind), cursor, self.now)
     }
 
     /// Whether a cursor is one of this list.
@@ -288,7 +293,7 @@ impl Query<'_> {
     pub(crate) fn has_cursor(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         cursor: &str,
     ) -> Result<bool, Error> {
         match self.place(caller, kind, cursor) {
@@ -301,7 +306,11 @@ impl Query<'_> {
     }
 
     /// Where the page of this query begins, if that is at a cursor.
-    pub(crate) fn begins(&self, caller: &Caller, kind: &Kind) -> Result<Option<Place>, Error> {
+    pub(crate) fn begins(
+        &self,
+        caller: &Caller,
+        kind: &ResourceKind,
+    ) -> Result<Option<PagePosition>, Error> {
         match self.paging {
             Paging::Cursor {
                 cursor: Some(cursor),

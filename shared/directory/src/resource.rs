@@ -12,14 +12,14 @@ use crate::event::Event;
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
-use crate::model::resource_kind::Kind;
+use crate::model::resource_kind::ResourceKind;
 use crate::model::stored::{GroupState, Precondition, Stored};
 use crate::model::time::to_the_millisecond;
 use crate::resource::recovery::Unfinished;
 use crate::table::item::{self, Item};
 use crate::table::key::Key;
 use crate::table::store::Store;
-use crate::table::transaction::{Backoff, Change, Condition, NotCommitted, Refused};
+use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
 /// The largest resource that is kept, in bytes of JSON. An item holds 400 KB, but
 /// an event carries the resource up to three times and must fit EventBridge's 256 KB.
@@ -31,7 +31,7 @@ impl Store {
     pub(crate) async fn create(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         resource: Resource,
         now: Timestamp,
     ) -> Result<Stored, Error> {
@@ -51,16 +51,16 @@ impl Store {
             let mut change = Change::default();
             change.create(
                 Key::resource(directory, kind.letter, new.id),
-                item_of(kind, &new)?,
-                Refused::Changed,
+                encode_item(kind, &new)?,
+                ConditionFailure::Changed,
             );
             self.move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))
                 .await?;
             change.count(directory, kind.letter, new.id, 1);
             Event::created(caller, kind, &new, now)?.add_to(&mut change);
             match settle(change.commit(self).await, &new.resource) {
-                Ok(Settled::Written) => return Ok(new),
-                Ok(Settled::Again | Settled::Members) => {
+                Ok(CommitOutcome::Written) => return Ok(new),
+                Ok(CommitOutcome::Again | CommitOutcome::Members) => {
                     if let Some(there) = self.created(caller, kind, &new).await? {
                         return Ok(there);
                     }
@@ -80,7 +80,7 @@ impl Store {
     pub(crate) async fn created(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         new: &Stored,
     ) -> Result<Option<Stored>, Error> {
         let there = self.read(caller, kind, new.id).await?;
@@ -91,7 +91,7 @@ impl Store {
     pub(crate) async fn read(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         id: ResourceId,
     ) -> Result<Option<Stored>, Error> {
         let key = Key::resource(caller.directory().id, kind.letter, id);
@@ -105,7 +105,7 @@ impl Store {
     pub(crate) async fn update(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         id: ResourceId,
         precondition: &Precondition,
         now: Timestamp,
@@ -130,7 +130,7 @@ impl Store {
                 group: old.group,
             };
             let mut change = Change::default();
-            change.replace(key.clone(), item_of(kind, &new)?, old.version);
+            change.replace(key.clone(), encode_item(kind, &new)?, old.version);
             self.move_pointers(
                 &mut change,
                 caller,
@@ -142,8 +142,8 @@ impl Store {
             .await?;
             Event::updated(caller, kind, &old.resource, &new, now)?.add_to(&mut change);
             match settle(change.commit(self).await, &new.resource)? {
-                Settled::Written => return Ok(new),
-                Settled::Again | Settled::Members => backoff.wait().await?,
+                CommitOutcome::Written => return Ok(new),
+                CommitOutcome::Again | CommitOutcome::Members => backoff.wait().await?,
             }
         }
     }
@@ -153,7 +153,7 @@ impl Store {
     pub(crate) async fn delete(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         id: ResourceId,
         precondition: &Precondition,
         now: Timestamp,
@@ -170,7 +170,7 @@ impl Store {
             let mut change = Change::default();
             let condition = Condition::Version(old.version);
             let key = Key::resource(directory, kind.letter, id);
-            change.delete(key, condition, Refused::Changed);
+            change.delete(key, condition, ConditionFailure::Changed);
             self.move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)
                 .await?;
             change.count(directory, kind.letter, id, -1);
@@ -180,15 +180,15 @@ impl Store {
             change.put(key, note);
             event.add_to(&mut change);
             match settle(change.commit(self).await, &old.resource)? {
-                Settled::Written => return Ok(old),
-                Settled::Again | Settled::Members => backoff.wait().await?,
+                CommitOutcome::Written => return Ok(old),
+                CommitOutcome::Again | CommitOutcome::Members => backoff.wait().await?,
             }
         }
     }
 }
 
 /// What became of a change that was tried.
-pub(crate) enum Settled {
+pub(crate) enum CommitOutcome {
     Written,
     Again,
     /// The members were not as they were thought to be.
@@ -196,24 +196,27 @@ pub(crate) enum Settled {
 }
 
 pub(crate) fn settle(
-    outcome: Result<(), NotCommitted>,
+    outcome: Result<(), CommitError>,
     wished: &Resource,
-) -> Result<Settled, Error> {
+) -> Result<CommitOutcome, Error> {
     match outcome {
-        Ok(()) => Ok(Settled::Written),
-        Err(NotCommitted::Refused(Refused::Uniqueness(attribute))) => Err(Error::Uniqueness {
-            attribute,
-            value: wished.string(attribute).unwrap_or_default().to_owned(),
-        }),
+        Ok(()) => Ok(CommitOutcome::Written),
+        Err(CommitError::ConditionFailure(ConditionFailure::Uniqueness(attribute))) => {
+            Err(Error::Uniqueness {
+                attribute,
+                value: wished.string(attribute).unwrap_or_default().to_owned(),
+            })
+        }
         Err(
-            NotCommitted::Refused(Refused::Changed | Refused::Repeated) | NotCommitted::Contended,
-        ) => Ok(Settled::Again),
-        Err(NotCommitted::Refused(Refused::Members)) => Ok(Settled::Members),
-        Err(NotCommitted::Broken(error)) => Err(error),
+            CommitError::ConditionFailure(ConditionFailure::Changed | ConditionFailure::Repeated)
+            | CommitError::Contended,
+        ) => Ok(CommitOutcome::Again),
+        Err(CommitError::ConditionFailure(ConditionFailure::Members)) => Ok(CommitOutcome::Members),
+        Err(CommitError::Broken(error)) => Err(error),
     }
 }
 
-pub(crate) fn item_of(kind: &Kind, stored: &Stored) -> Result<Item, Error> {
+pub(crate) fn encode_item(kind: &ResourceKind, stored: &Stored) -> Result<Item, Error> {
     let size = stored.resource.to_stored().len();
     if size > MAX_DOCUMENT_BYTES {
         return Err(Error::TooLarge(format!(
@@ -230,7 +233,7 @@ impl Store {
         &self,
         change: &mut Change,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         id: ResourceId,
         old: Option<&Resource>,
         new: Option<&Resource>,
@@ -252,7 +255,11 @@ impl Store {
             match unique {
                 _ if before.contains_key(key) => {}
                 Some(attribute) => {
-                    change.create(key.clone(), owner(), Refused::Uniqueness(attribute));
+                    change.create(
+                        key.clone(),
+                        owner(),
+                        ConditionFailure::Uniqueness(attribute),
+                    );
                 }
                 None => change.put(key.clone(), owner()),
             }
@@ -271,7 +278,7 @@ impl Store {
     async fn others(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         id: ResourceId,
         resource: &Resource,
     ) -> Result<BTreeMap<Key, String>, Error> {

@@ -18,8 +18,8 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use crate::auth::{base_url, bearer};
-use crate::fresh::Fresh;
 use crate::problem::Problem;
+use crate::secret_cache::SecretCache;
 use crate::tokens::{Digest, digest};
 use crate::{Error, Gateway, Rest, secret};
 
@@ -73,7 +73,7 @@ pub(crate) struct Admins {
     auth: AdminAuth,
     secrets: Client,
     prefix: String,
-    fresh: Fresh<Arc<str>, Known>,
+    fresh: SecretCache<Arc<str>, Known>,
 }
 
 impl Admins {
@@ -83,7 +83,7 @@ impl Admins {
             secrets,
             prefix: format!("{secret_prefix}{ADMIN_SECRETS}"),
             // Whether there is a key of a name is a call of Secrets Manager.
-            fresh: Fresh::slow_for_strangers(rest),
+            fresh: SecretCache::slow_for_strangers(rest),
         }
     }
 

@@ -11,8 +11,8 @@ use http::request::Parts;
 use lambda_http::request::RequestContext;
 use tokio::task::JoinHandle;
 
-use crate::limit::Work;
-use crate::{Error, Gateway, wishes};
+use crate::rate_limit::Work;
+use crate::{Error, Gateway, conditional};
 
 /// How long an answer waits for what is written beside it.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -87,7 +87,7 @@ impl FromRequestParts<Gateway> for Working {
             beside.put(mark);
         }
         if directory.settings.discovery == Discovery::Plain {
-            wishes::forget_conditions(&mut parts.headers);
+            conditional::forget_conditions(&mut parts.headers);
         }
         let base_url = base_url(&gateway.origin(parts), id);
         #[expect(clippy::disallowed_methods, reason = "this is the authentication")]

@@ -442,7 +442,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{At, Params};
+    use crate::{QueryParams, ResourcePath};
 
     fn v2(path: &str, query: &str) -> Value {
         json!({
@@ -681,7 +681,7 @@ mod tests {
 
     /// A router with a resource, which answers what it was asked for. It refuses what is refused.
     fn recorder() -> Router {
-        let resource = async |Path((directory, id)): At, params: Params| {
+        let resource = async |Path((directory, id)): ResourcePath, params: QueryParams| {
             json!([directory, id, params.get("filter")]).to_string()
         };
         let path = "/scim/v2/{directory}/Users/{id}";

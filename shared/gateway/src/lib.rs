@@ -1,24 +1,24 @@
 //! The HTTP edge of every function that answers requests: authentication, parsing, answers.
 //!
 //! A function's router is made of [`Gateway`] as its state, [`Authenticated`],
-//! [`Params`] and [`Body`] as the arguments of its handlers, and [`Error`] as
+//! [`QueryParams`] and [`Body`] as the arguments of its handlers, and [`Error`] as
 //! their failure, which becomes a SCIM error in one place. The admin API has
 //! [`Reader`] and [`Writer`] in place of [`Authenticated`], and [`Problem`] in
 //! place of [`Error`].
 
 mod admin;
 mod auth;
+mod conditional;
 mod event;
-mod fresh;
-mod limit;
 mod problem;
+mod rate_limit;
 mod request;
 mod response;
 mod secret;
+mod secret_cache;
 pub mod size;
 mod tokens;
 mod webhook;
-mod wishes;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -33,17 +33,18 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 
 use admin::Admins;
-use limit::Limits;
+use rate_limit::RateLimiter;
 use tokens::Tokens;
 
 pub use admin::{ADMIN_KEY_PREFIX, ADMIN_SECRETS, AdminAuth, Administrator, Reader, Writer};
 pub use auth::{Authenticated, Working};
+pub use conditional::{Return, Wishes};
 pub use event::{ApiEvent, answer, run};
-pub use limit::Work;
 pub use problem::Problem;
+pub use rate_limit::Work;
 pub use request::{
-    Asked, At, Body, JsonBytes, MAX_ADMIN_BODY_BYTES, MAX_BODY_BYTES, Params, admin_routes,
-    parse_id, refuse_coding, routes,
+    Body, JsonBytes, ListQuery, MAX_ADMIN_BODY_BYTES, MAX_BODY_BYTES, QueryParams, ResourcePath,
+    admin_routes, parse_id, refuse_coding, routes,
 };
 pub use response::{
     Error, created, described, list, named, no_content, not_found, object, resource,
@@ -51,7 +52,6 @@ pub use response::{
 };
 pub use tokens::{BearerToken, DirectorySecrets, Rotated, TokenState};
 pub use webhook::{SigningSecret, WEBHOOK_SECRET, WebhookKey};
-pub use wishes::{Return, Wishes};
 
 /// The clock of a function, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -136,7 +136,7 @@ impl Settings {
 pub struct Gateway {
     store: Store,
     tokens: Arc<Tokens>,
-    limits: Option<Arc<Limits>>,
+    limits: Option<Arc<RateLimiter>>,
     /// Whether the request is part of one that was admitted and counted as a whole.
     counted: bool,
     admins: Arc<Admins>,
@@ -174,7 +174,7 @@ impl Gateway {
             tokens: Arc::new(Tokens::new(secrets, store.clone(), prefix, rest)),
             limits: settings
                 .requests_per_second
-                .map(|a_second| Arc::new(Limits::new(a_second, store.clone()))),
+                .map(|a_second| Arc::new(RateLimiter::new(a_second, store.clone()))),
             counted: false,
             store,
             base_url: settings

@@ -117,7 +117,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match &error {
             Error::Unauthenticated { presented } => Self::unauthenticated(*presented),
-            Error::TooFast { .. } => Self::new(429, "Too many requests at once. Try again."),
+            Error::RateLimited { .. } => Self::new(429, "Too many requests at once. Try again."),
             Error::Overtaken => Self::new(409, OVERTAKEN),
             Error::Inactive => Self::new(409, "The directory is deactivated."),
             Error::Unavailable(_) => {

@@ -26,7 +26,7 @@ use crate::auth::Beside;
 use crate::event::Refused;
 use crate::problem::Problem;
 use crate::response::{JSON, SCIM_JSON};
-use crate::{Error, Gateway, not_found, wishes};
+use crate::{Error, Gateway, conditional, not_found};
 
 /// The largest body that is read. Lambda takes 6 MB with everything around it ("Lambda quotas").
 pub const MAX_BODY_BYTES: usize = 5 * 1024 * 1024;
@@ -191,7 +191,7 @@ async fn allow_options(mut response: Response) -> Response {
 /// `application/json` in place of SCIM's own type for who prefers that (RFC 7644 §3.8). What has an `ETag` may be kept
 /// and sent again to another client, so it says what its type was chosen by (RFC 9110 §12.5.5).
 async fn in_the_type_asked_for(request: Request, next: Next) -> Response {
-    let plain = wishes::prefers_plain_json(request.headers());
+    let plain = conditional::prefers_plain_json(request.headers());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     if plain && headers.get(CONTENT_TYPE) == Some(&SCIM_JSON) {
@@ -240,9 +240,9 @@ async fn log(mut request: Request, next: Next) -> Response {
 /// plus as it is. So where a query writes any of its blanks as `%20`, `+` is a plus; where it writes none so, `+` is a
 /// blank. `%2B` is always a plus. (A REST API of API Gateway has decoded each `+` as a blank before, whatever else stands
 /// in the query: there, `%2B` is the only plus.)
-pub struct Params(Vec<(String, String)>);
+pub struct QueryParams(Vec<(String, String)>);
 
-impl<S: Sync> FromRequestParts<S> for Params {
+impl<S: Sync> FromRequestParts<S> for QueryParams {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -250,7 +250,7 @@ impl<S: Sync> FromRequestParts<S> for Params {
     }
 }
 
-impl Params {
+impl QueryParams {
     fn of(uri: &Uri) -> Self {
         let mut query = Cow::from(uri.query().unwrap_or_default());
         if query.contains("%20") {
@@ -298,9 +298,9 @@ impl Params {
 
 /// What a list is asked for: in the query of a GET, or in the body of a POST,
 /// which may be longer than a URL (RFC 7644 §3.4.2, §3.4.3, Q1).
-pub struct Asked(pub SearchRequest);
+pub struct ListQuery(pub SearchRequest);
 
-impl<S: Send + Sync> FromRequest<S> for Asked {
+impl<S: Send + Sync> FromRequest<S> for ListQuery {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
@@ -308,13 +308,13 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
             let Body(body) = Body::from_request(request, state).await?;
             return Ok(Self(SearchRequest::from_body(body)?));
         }
-        let params = Params::of(request.uri());
+        let params = QueryParams::of(request.uri());
         Ok(Self(SearchRequest::from_query(|name| params.get(name))?))
     }
 }
 
 /// A resource's address within the API: the directory, and the id.
-pub type At = Path<(String, String)>;
+pub type ResourcePath = Path<(String, String)>;
 
 /// The id in an address of a resource of `ty`; one of another form is nobody's.
 ///

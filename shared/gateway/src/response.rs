@@ -14,8 +14,8 @@ use scim::{Meta, Object, ResourceType};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::conditional::{PREFERENCE_APPLIED, Return, Wishes};
 use crate::size::{self, Room};
-use crate::wishes::{PREFERENCE_APPLIED, Return, Wishes};
 
 /// The media type of every answer, unless the request prefers the other one. It has no parameters: clients compare the
 /// exact text (H3).
@@ -48,7 +48,7 @@ pub enum Error {
     /// The tokens of the directory were changed by another request at the same time, which was faster: 409.
     Overtaken,
     /// The directory asks for more than it may: 429.
-    TooFast {
+    RateLimited {
         /// How many units of work it may ask for in a second.
         a_second: NonZeroU32,
         /// How many seconds it has to wait.
@@ -87,7 +87,7 @@ impl Error {
             | Self::ContentCoding
             | Self::Inactive
             | Self::Overtaken
-            | Self::TooFast { .. }
+            | Self::RateLimited { .. }
             | Self::Unauthenticated { .. } => None,
         };
         while let Some(error) = source {
@@ -120,7 +120,7 @@ impl Error {
                 "This directory is deactivated. Nothing was changed. Ask the application's team to activate it.",
             ),
             Self::Overtaken => scim::Error::new(409, None, OVERTAKEN),
-            Self::TooFast {
+            Self::RateLimited {
                 a_second,
                 retry_after,
             } => scim::Error::new(
@@ -227,7 +227,7 @@ impl IntoResponse for Error {
             Self::ContentCoding => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODING));
             }
-            Self::TooFast { retry_after, .. } => {
+            Self::RateLimited { retry_after, .. } => {
                 headers.insert(RETRY_AFTER, (*retry_after).into());
             }
             _ => {}

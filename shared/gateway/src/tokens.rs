@@ -32,7 +32,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 
-use crate::fresh::Fresh;
+use crate::secret_cache::SecretCache;
 use crate::{Error, Rest, secret};
 
 /// The stage of the version in use.
@@ -273,7 +273,7 @@ pub(crate) struct Tokens {
     secrets: Client,
     store: Store,
     prefix: String,
-    fresh: Fresh<DirectoryId, Known>,
+    fresh: SecretCache<DirectoryId, Known>,
     /// The hour in which the use of each token was last noted.
     marked: Cache<Arc<str>, i64>,
     rest: Rest,
@@ -286,7 +286,7 @@ impl Tokens {
             store,
             prefix,
             // Whether there is such a directory is one cheap read.
-            fresh: Fresh::new(rest.clone()),
+            fresh: SecretCache::new(rest.clone()),
             marked: Cache::new(REMEMBERED),
             rest,
         }

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::Sha256;
 
-use crate::fresh::Fresh;
+use crate::secret_cache::SecretCache;
 use crate::{Error, Rest, secret};
 
 /// What stands after the prefix in the name of the secret.
@@ -61,7 +61,7 @@ struct Secret {
 pub struct WebhookKey {
     secrets: Client,
     name: String,
-    fresh: Fresh<&'static str, String>,
+    fresh: SecretCache<&'static str, String>,
 }
 
 impl WebhookKey {
@@ -71,7 +71,7 @@ impl WebhookKey {
         Self {
             secrets: Client::new(config),
             name: format!("{secret_prefix}{WEBHOOK_SECRET}"),
-            fresh: Fresh::new(rest),
+            fresh: SecretCache::new(rest),
         }
     }
 

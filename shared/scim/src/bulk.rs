@@ -17,10 +17,10 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::{check_message, take};
 use crate::error::{Error, describe, quote};
 use crate::quirks;
 use crate::schema::Profile;
+use crate::validate::{check_message, take};
 
 /// The URI of the bulk message (RFC 7644 §3.7).
 pub const BULK_REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";

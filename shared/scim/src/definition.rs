@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::discovery::definition;
-use crate::door::take;
 use crate::error::{Error, describe, quote};
 use crate::schema::{
-    Attribute, Extension, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness,
+    Attribute, DataType, Extension, Mutability, ResourceType, Returned, Schema, Uniqueness,
 };
 use crate::user::ENTERPRISE_USER_SCHEMA;
+use crate::validate::take;
 use crate::value::is_unassigned;
 
 /// How many attributes and sub-attributes an extension has at most.
@@ -38,7 +38,7 @@ impl Schema {
     /// with case whatever `caseExact` says (§2.3.6, §2.3.7).
     ///
     /// ```
-    /// use scim::{Kind, Schema};
+    /// use scim::{DataType, Schema};
     ///
     /// let definition = scim::json::parse(br#"{
     ///     "id": "urn:example:params:scim:schemas:acme:2.0:User",
@@ -46,7 +46,7 @@ impl Schema {
     ///     "attributes": [{"name": "badge", "type": "integer", "required": true}]
     /// }"#)?;
     /// let schema = Schema::parse(definition)?;
-    /// assert_eq!(schema.attributes[0].kind, Kind::Integer);
+    /// assert_eq!(schema.attributes[0].kind, DataType::Integer);
     /// assert_eq!(Schema::parse(schema.to_definition())?, schema);
     ///
     /// let wrong = scim::json::parse(br#"{"id": "urn:x:y", "attributes": [{"name": "badge", "type": "number"}]}"#)?;
@@ -227,7 +227,7 @@ impl Definition {
 }
 
 fn attribute(at: String, value: Value, level: Level) -> Result<Attribute, Error> {
-    use Kind::{Binary, Boolean, Complex, DateTime, Decimal, Integer, Reference, String};
+    use DataType::{Binary, Boolean, Complex, DateTime, Decimal, Integer, Reference, String};
     const MEMBERS: &[&str] = &[
         "name",
         "type",
@@ -256,7 +256,7 @@ fn attribute(at: String, value: Value, level: Level) -> Result<Attribute, Error>
     let kinds = [
         String, Boolean, Decimal, Integer, DateTime, Binary, Reference, Complex,
     ];
-    let kind = definition.word("type", &kinds, Kind::as_str)?;
+    let kind = definition.word("type", &kinds, DataType::as_str)?;
     let kind = kind.unwrap_or(String);
     let description = definition.text("description")?.unwrap_or_default();
     let mut attribute = Attribute::new(&name, kind, &description);
@@ -475,7 +475,7 @@ fn check_sub_attribute(sub: &Attribute, at: &str) -> Result<(), Error> {
         Some(usual) if **usual != sub.name => {
             wrong("name", &format!("{} is spelled {usual}", quote(&sub.name)))
         }
-        Some(&"primary") if sub.kind != Kind::Boolean => wrong(
+        Some(&"primary") if sub.kind != DataType::Boolean => wrong(
             "type",
             "must be boolean: that is what primary is (RFC 7643 §2.4)",
         ),
@@ -558,7 +558,7 @@ mod tests {
         assert_eq!(
             badges.sub_attributes,
             [
-                Attribute::new("level", Kind::Integer, "d")
+                Attribute::new("level", DataType::Integer, "d")
                     .required()
                     .mutability(Mutability::Immutable)
                     .returned(Returned::Request),

@@ -24,7 +24,7 @@
 use serde_json::Value;
 
 use crate::Object;
-use crate::schema::{Attribute, Kind, ResourceType, Schema};
+use crate::schema::{Attribute, DataType, ResourceType, Schema};
 
 /// The URI of the ServiceProviderConfig schema (RFC 7643 §5).
 pub const SERVICE_PROVIDER_CONFIG_SCHEMA: &str =
@@ -190,7 +190,7 @@ pub(crate) fn definition(schema: &Schema) -> Object {
 fn attribute(attribute: &Attribute) -> Object {
     let compares_text = matches!(
         attribute.kind,
-        Kind::String | Kind::Reference | Kind::Binary
+        DataType::String | DataType::Reference | DataType::Binary
     );
     let mut members = Members::new()
         .with("name", attribute.name.as_str())
@@ -218,7 +218,7 @@ fn attribute(attribute: &Attribute) -> Object {
         .with("mutability", attribute.mutability.as_str())
         .with("returned", attribute.returned.as_str())
         .with("uniqueness", attribute.uniqueness.as_str());
-    if attribute.kind == Kind::Reference {
+    if attribute.kind == DataType::Reference {
         members = members.with_list(
             "referenceTypes",
             attribute.reference_types.iter().map(String::as_str),

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use crate::discovery::{RESOURCE_TYPE_SCHEMA, SCHEMA_SCHEMA, SERVICE_PROVIDER_CONFIG_SCHEMA};
-use crate::schema::{Attribute, Kind, Schema};
+use crate::schema::{Attribute, DataType, Schema};
 
 static SCHEMAS: LazyLock<[Schema; 3]> = LazyLock::new(|| schemas(service_provider_config()));
 
@@ -61,11 +61,11 @@ fn read_only(attributes: Vec<Attribute>) -> Vec<Attribute> {
 }
 
 fn flag(name: &str, description: &str) -> Attribute {
-    Attribute::new(name, Kind::Boolean, description)
+    Attribute::new(name, DataType::Boolean, description)
 }
 
 fn number(name: &str, description: &str) -> Attribute {
-    Attribute::new(name, Kind::Integer, description)
+    Attribute::new(name, DataType::Integer, description)
 }
 
 fn service_provider_config() -> Vec<Attribute> {
@@ -248,11 +248,12 @@ mod tests {
             let one = std::slice::from_ref(value);
             for value in value.as_array().map_or(one, Vec::as_slice) {
                 match (attribute.kind, value) {
-                    (Kind::Complex, Value::Object(parts)) => {
+                    (DataType::Complex, Value::Object(parts)) => {
                         check(parts, &attribute.sub_attributes)
                     }
-                    (Kind::Boolean, Value::Bool(_)) | (Kind::Integer, Value::Number(_)) => {}
-                    (Kind::String | Kind::Reference, Value::String(_)) => {}
+                    (DataType::Boolean, Value::Bool(_)) | (DataType::Integer, Value::Number(_)) => {
+                    }
+                    (DataType::String | DataType::Reference, Value::String(_)) => {}
                     (kind, value) => panic!("{name} is {value}, and no {}", kind.as_str()),
                 }
             }

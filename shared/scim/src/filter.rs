@@ -26,7 +26,7 @@ use crate::columns::{ColumnId, Columns, Form, Look, Seen, Source, has_value};
 use crate::error::{Error, quote, quote_name};
 use crate::fold::fold;
 use crate::quirks;
-use crate::schema::{Attribute, Kind, Located, Place, ResourceType, Returned, Target};
+use crate::schema::{Attribute, AttributePath, DataType, Located, ResourceType, Returned, Target};
 use crate::value::{compare_numbers, date_time};
 use crate::work::{Work, WorkSpent};
 
@@ -746,7 +746,7 @@ fn locate<'a>(path: &str, ty: &'a ResourceType) -> Result<Located<'a>, Error> {
 }
 
 /// RFC 7644 §7.5.2: what is never returned must not be found out by searching.
-fn allowed(attribute: &Attribute, place: Place<'_>) -> Result<(), Error> {
+fn allowed(attribute: &Attribute, place: AttributePath<'_>) -> Result<(), Error> {
     if attribute.returned == Returned::Never {
         return Err(Error::sensitive(format_args!(
             "filter: {place} cannot be searched for"
@@ -842,7 +842,7 @@ fn resolve_element<'a>(
 impl Test {
     fn new(
         attribute: &Attribute,
-        place: Place<'_>,
+        place: AttributePath<'_>,
         operator: Operator,
         value: &Literal,
     ) -> Result<Test, Error> {
@@ -887,23 +887,23 @@ impl Test {
             })
         };
         match attribute.kind {
-            Kind::String | Kind::Reference => text(),
-            Kind::Binary if matches!(operator, Eq | Ne) => text(),
-            Kind::Binary => Err(unfit("it can be compared by eq, ne and pr only")),
-            Kind::Boolean if !matches!(operator, Eq | Ne) => {
+            DataType::String | DataType::Reference => text(),
+            DataType::Binary if matches!(operator, Eq | Ne) => text(),
+            DataType::Binary => Err(unfit("it can be compared by eq, ne and pr only")),
+            DataType::Boolean if !matches!(operator, Eq | Ne) => {
                 Err(unfit("it can be compared by eq, ne and pr only"))
             }
-            Kind::Boolean => match value {
+            DataType::Boolean => match value {
                 Literal::Boolean(wanted) => Some(*wanted),
                 Literal::String(text) => quirks::boolean_in_a_string(text),
                 _ => None,
             }
             .map(|wanted| Test::Boolean(operator, wanted))
             .ok_or_else(|| unfit("compare it with true or false")),
-            Kind::Integer | Kind::Decimal if matches!(operator, Co | Sw | Ew) => {
+            DataType::Integer | DataType::Decimal if matches!(operator, Co | Sw | Ew) => {
                 Err(unfit("it can be compared as a number only"))
             }
-            Kind::Integer | Kind::Decimal => match value {
+            DataType::Integer | DataType::Decimal => match value {
                 Literal::Number(wanted) => Some(wanted.clone()),
                 Literal::String(text) => quirks::number_in_a_string(text),
                 _ => None,
@@ -911,14 +911,14 @@ impl Test {
             .map(|wanted| Test::Number(operator, wanted))
             .ok_or_else(|| unfit("compare it with a number")),
             // Parts of a time are parts of its text.
-            Kind::DateTime if matches!(operator, Co | Sw | Ew) => text(),
-            Kind::DateTime => match value {
+            DataType::DateTime if matches!(operator, Co | Sw | Ew) => text(),
+            DataType::DateTime => match value {
                 Literal::String(text) => date_time(text),
                 _ => None,
             }
             .map(|wanted| Test::Time(operator, wanted))
             .ok_or_else(|| unfit("compare it with a time, as in \"2026-01-31T09:30:00Z\"")),
-            Kind::Complex => Err(unfit("name one of its sub-attributes")),
+            DataType::Complex => Err(unfit("name one of its sub-attributes")),
         }
     }
 
@@ -1182,7 +1182,11 @@ impl Node<'_> {
 }
 
 /// What a comparison demands, if it is about one of the paths.
-fn demanded<'t>(place: Place<'_>, test: &'t Test, paths: &[&str]) -> Option<Vec<(usize, &'t str)>> {
+fn demanded<'t>(
+    place: AttributePath<'_>,
+    test: &'t Test,
+    paths: &[&str],
+) -> Option<Vec<(usize, &'t str)>> {
     let path = paths.iter().position(|path| is_place(place, path))?;
     Some(vec![(path, test.demand()?)])
 }
@@ -1255,7 +1259,7 @@ impl ElementNode<'_> {
         }
     }
 
-    fn alternatives(&self, list: Place<'_>, paths: &[&str]) -> Option<Vec<(usize, &str)>> {
+    fn alternatives(&self, list: AttributePath<'_>, paths: &[&str]) -> Option<Vec<(usize, &str)>> {
         match self {
             ElementNode::And(nodes) => {
                 fewest(nodes.iter().map(|node| node.alternatives(list, paths)))
@@ -1293,7 +1297,7 @@ impl<'a> ElementFilter<'a> {
     }
 }
 
-fn is_place(place: Place<'_>, path: &str) -> bool {
+fn is_place(place: AttributePath<'_>, path: &str) -> bool {
     place.to_string().eq_ignore_ascii_case(path)
 }
 

@@ -1,4 +1,4 @@
-//! The one door for JSON text.
+//! Reads JSON text, in one place.
 //!
 //! Everything a client sends becomes a value here and nowhere else, so that
 //! what is refused is refused everywhere: text that is not UTF-8 (H4), an

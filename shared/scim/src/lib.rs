@@ -2,7 +2,7 @@
 //! messages, without a server around it. Nothing here waits, logs, reads a
 //! clock or knows of HTTP, so it goes with any web framework and any store.
 //!
-//! A client's object goes through one door, [`ResourceType::read`], and comes
+//! A client's object is validated in one place, [`ResourceType::read`], and comes
 //! out as a [`Resource`]: checked, canonical, without what only the service
 //! provider may write. Everything else works on that. Attributes are data
 //! ([`ResourceType`], [`Schema`], [`Attribute`]): filters, PATCH, projection and
@@ -62,7 +62,7 @@
 //!
 //! | RFC | section | here | the caller's |
 //! |---|---|---|---|
-//! | 7643 | §2 attributes and their characteristics | [`Attribute`], [`Kind`], [`Mutability`], [`Returned`], [`Uniqueness`] | to enforce uniqueness |
+//! | 7643 | §2 attributes and their characteristics | [`Attribute`], [`DataType`], [`Mutability`], [`Returned`], [`Uniqueness`] | to enforce uniqueness |
 //! | 7643 | §2.3 data types | [`ResourceType::read`] | |
 //! | 7643 | §2.4 multi-valued attributes, `primary` | [`ResourceType::read`], [`PatchOp::apply`] | |
 //! | 7643 | §2.5 null, empty and missing | [`ResourceType::read`] | |
@@ -107,13 +107,10 @@
 mod columns;
 mod definition;
 mod discovery_schemas;
-mod door;
 mod error;
 mod filter;
 mod fold;
 mod group;
-#[cfg(test)]
-mod hostile;
 mod list;
 mod members;
 mod patch;
@@ -121,12 +118,15 @@ mod path;
 mod projection;
 mod quirks;
 mod resource;
+#[cfg(test)]
+mod robustness;
 mod schema;
 mod search;
 mod sort;
 mod strict;
 mod unfold;
 mod user;
+mod validate;
 mod value;
 mod work;
 
@@ -149,7 +149,7 @@ pub use patch::{MAX_COMPARISONS, MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA,
 pub use projection::Projection;
 pub use resource::{ChangedAttribute, Meta, Resource};
 pub use schema::{
-    Attribute, Client, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema,
+    Attribute, Client, DataType, Extension, Mutability, Profile, ResourceType, Returned, Schema,
     Uniqueness, common_attributes,
 };
 pub use search::{SEARCH_REQUEST_SCHEMA, SearchRequest};

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::is_unnamed;
 use crate::error::Error;
 use crate::filter::{Expression, Filter, Literal, Operator};
 use crate::patch::{Op, Operation, PatchOp};
 use crate::resource::Resource;
-use crate::schema::{Place, ResourceType};
+use crate::schema::{AttributePath, ResourceType};
+use crate::validate::is_unnamed;
 
 /// The attribute that holds the members.
 const MEMBERS: &str = "members";
@@ -91,7 +91,7 @@ impl Resource {
         let mut members = BTreeMap::new();
         for element in self.elements(MEMBERS) {
             let Some(id) = id(element) else {
-                return Err(is_unnamed(Place {
+                return Err(is_unnamed(AttributePath {
                     extension: None,
                     attribute: MEMBERS,
                     sub: None,

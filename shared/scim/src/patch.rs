@@ -5,7 +5,7 @@
 //! without path becomes one [`Operation`] per attribute, a complex value one
 //! per sub-attribute, an extension one per attribute of it, and all values are
 //! canonical. [`PatchOp::apply`] edits a copy of the document, operation by
-//! operation, and sends the result through the door; if any of it fails,
+//! operation, and validates the result; if any of it fails,
 //! nothing has happened (X21).
 //!
 //! What the RFC leaves open is decided in the table of [`PatchOp::apply`].
@@ -20,7 +20,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::filter::Filter;
-use crate::schema::Place;
+use crate::schema::AttributePath;
 
 /// The URI of the PATCH message (RFC 7644 §3.5.2).
 pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
@@ -132,7 +132,7 @@ impl fmt::Display for Path {
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let filter = self.filter.as_ref().map(|_| "[…]").unwrap_or_default();
-        let place = Place {
+        let place = AttributePath {
             extension: self.extension.as_deref(),
             attribute: &self.attribute,
             sub: None,

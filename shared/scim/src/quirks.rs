@@ -8,10 +8,10 @@
 use serde_json::{Number, Value};
 
 use crate::Object;
-use crate::door::is_primary;
 use crate::filter::{Expression, Operator};
-use crate::schema::{Attribute, Mutability, Place};
+use crate::schema::{Attribute, AttributePath, Mutability};
 use crate::user::ENTERPRISE_USER_SCHEMA;
+use crate::validate::is_primary;
 use crate::value::is_unassigned;
 
 /// Entra ID, its default PATCH client, and scripts: `"active": "False"`, also
@@ -92,7 +92,7 @@ pub(crate) fn object_for_simple(value: Value) -> Value {
 /// object of its own name. Legal: what stands in it.
 pub(crate) fn wrapped_in_its_own_name(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     value: Value,
 ) -> Value {
     let Value::Object(mut object) = value else {

@@ -1,4 +1,4 @@
-//! A resource that has passed the door, and how it is shown.
+//! A validated resource, and how it is shown.
 //!
 //! A [`Resource`] holds what its client may write: canonical names in schema
 //! order, nothing that is readOnly, nothing empty, no password. What the
@@ -19,12 +19,12 @@ use crate::schema::{Attribute, ResourceType, Returned};
 pub struct Resource(Object);
 
 impl Resource {
-    pub(crate) fn from_door(object: Object) -> Self {
+    pub(crate) fn validated(object: Object) -> Self {
         Resource(object)
     }
 
     /// Reads what [`Resource::to_stored`] wrote. The text is trusted: it comes
-    /// from our own table, and passed the door when it was written.
+    /// from our own table, and was validated when it was written.
     pub fn from_stored(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text).map(Resource)
     }

@@ -1,6 +1,6 @@
 //! What attributes there are and how each behaves (RFC 7643 §2 and §7), as data.
 //!
-//! Everything else in this crate (the door, filters, PATCH, projection,
+//! Everything else in this crate (validation, filters, PATCH, projection,
 //! discovery) reads these tables and knows no attribute of its own. A resource
 //! type is therefore a value: one with further extensions, or an entirely new
 //! one, can be built at run time. The tables of RFC 7643 §4 stand in `user.rs`
@@ -15,7 +15,7 @@ use crate::quirks;
 
 /// The data type of an attribute (RFC 7643 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum DataType {
     /// Text (§2.3.1).
     String,
     /// `true` or `false` (§2.3.2).
@@ -34,18 +34,18 @@ pub enum Kind {
     Complex,
 }
 
-impl Kind {
+impl DataType {
     /// The word for it in a schema (RFC 7643 §7).
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::String => "string",
-            Kind::Boolean => "boolean",
-            Kind::Decimal => "decimal",
-            Kind::Integer => "integer",
-            Kind::DateTime => "dateTime",
-            Kind::Binary => "binary",
-            Kind::Reference => "reference",
-            Kind::Complex => "complex",
+            DataType::String => "string",
+            DataType::Boolean => "boolean",
+            DataType::Decimal => "decimal",
+            DataType::Integer => "integer",
+            DataType::DateTime => "dateTime",
+            DataType::Binary => "binary",
+            DataType::Reference => "reference",
+            DataType::Complex => "complex",
         }
     }
 }
@@ -131,7 +131,7 @@ pub struct Attribute {
     /// Its name as it is written in answers; names are compared without case.
     pub name: String,
     /// Its data type.
-    pub kind: Kind,
+    pub kind: DataType,
     /// Whether it holds a list.
     pub multi_valued: bool,
     /// One sentence for people.
@@ -168,7 +168,7 @@ impl Attribute {
     ///
     /// Binary values and references are caseExact by their definition
     /// (§2.3.6, §2.3.7), whatever the listing in §8.7.1 says of some of them.
-    pub fn new(name: &str, kind: Kind, description: &str) -> Self {
+    pub fn new(name: &str, kind: DataType, description: &str) -> Self {
         Attribute {
             name: name.to_owned(),
             kind,
@@ -176,7 +176,7 @@ impl Attribute {
             description: description.to_owned(),
             required: false,
             canonical_values: Vec::new(),
-            case_exact: matches!(kind, Kind::Binary | Kind::Reference),
+            case_exact: matches!(kind, DataType::Binary | DataType::Reference),
             mutability: Mutability::ReadWrite,
             returned: Returned::Default,
             uniqueness: Uniqueness::None,
@@ -189,14 +189,14 @@ impl Attribute {
 
     /// A text attribute.
     pub fn text(name: &str, description: &str) -> Self {
-        Attribute::new(name, Kind::String, description)
+        Attribute::new(name, DataType::String, description)
     }
 
     /// A complex attribute.
     pub fn complex(name: &str, description: &str, sub_attributes: Vec<Attribute>) -> Self {
         Attribute {
             sub_attributes,
-            ..Attribute::new(name, Kind::Complex, description)
+            ..Attribute::new(name, DataType::Complex, description)
         }
     }
 
@@ -204,7 +204,7 @@ impl Attribute {
     pub fn reference(name: &str, description: &str, types: &[&str]) -> Self {
         Attribute {
             reference_types: types.iter().map(|&word| word.to_owned()).collect(),
-            ..Attribute::new(name, Kind::Reference, description)
+            ..Attribute::new(name, DataType::Reference, description)
         }
     }
 
@@ -284,7 +284,7 @@ impl Attribute {
 
     /// Whether values are objects.
     pub fn is_complex(&self) -> bool {
-        self.kind == Kind::Complex
+        self.kind == DataType::Complex
     }
 }
 
@@ -401,8 +401,9 @@ static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
                 Attribute::text("resourceType", "The name of the resource type.")
                     .case_exact()
                     .read_only(),
-                Attribute::new("created", Kind::DateTime, "When it was created.").read_only(),
-                Attribute::new("lastModified", Kind::DateTime, "When it last changed.").read_only(),
+                Attribute::new("created", DataType::DateTime, "When it was created.").read_only(),
+                Attribute::new("lastModified", DataType::DateTime, "When it last changed.")
+                    .read_only(),
                 reference("location", "Where it can be read.").read_only(),
                 Attribute::text("version", "Its version, as an entity tag.")
                     .case_exact()
@@ -439,8 +440,8 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    pub(crate) fn place(self) -> Place<'a> {
-        Place {
+    pub(crate) fn place(self) -> AttributePath<'a> {
+        AttributePath {
             extension: self.extension.map(|schema| schema.id.as_str()),
             attribute: &self.attribute.name,
             sub: self.sub.map(|sub| sub.name.as_str()),
@@ -451,22 +452,22 @@ impl<'a> Target<'a> {
 /// How errors and change lists name an attribute: `name.familyName`,
 /// `urn:…:User:department`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place<'a> {
+pub(crate) struct AttributePath<'a> {
     pub(crate) extension: Option<&'a str>,
     pub(crate) attribute: &'a str,
     pub(crate) sub: Option<&'a str>,
 }
 
-impl<'a> Place<'a> {
-    pub(crate) fn sub(self, name: &'a str) -> Place<'a> {
-        Place {
+impl<'a> AttributePath<'a> {
+    pub(crate) fn sub(self, name: &'a str) -> AttributePath<'a> {
+        AttributePath {
             sub: Some(name),
             ..self
         }
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for AttributePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(extension) = self.extension {
             write!(f, "{extension}:")?;

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::{check_message, take};
 use crate::error::{Error, describe};
 use crate::filter::{Filter, MAX_FILTER_BYTES};
 use crate::list::{Paging, integer};
@@ -12,6 +11,7 @@ use crate::projection::Projection;
 use crate::quirks;
 use crate::schema::{Profile, ResourceType};
 use crate::sort::Sort;
+use crate::validate::{check_message, take};
 use crate::value::is_unassigned;
 
 /// The URI of the search message (RFC 7644 §3.4.3).

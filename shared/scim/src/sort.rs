@@ -12,11 +12,11 @@ use serde_json::{Number, Value};
 
 use crate::Object;
 use crate::columns::attribute_value;
-use crate::door::is_primary;
 use crate::error::{Error, quote, quote_name};
 use crate::filter::with_value;
 use crate::fold::cost_of_folding;
-use crate::schema::{Kind, Located, ResourceType, Returned, Target};
+use crate::schema::{DataType, Located, ResourceType, Returned, Target};
+use crate::validate::is_primary;
 use crate::value::{compare_numbers, date_time, is_unassigned};
 use crate::work::{Work, WorkSpent};
 
@@ -135,7 +135,7 @@ impl ResolvedSort<'_> {
         Ok(SortKey(match value {
             Value::Bool(value) => Key::Boolean(*value),
             Value::Number(value) => Key::Number(value.clone()),
-            Value::String(text) if attribute.kind == Kind::DateTime => match date_time(text) {
+            Value::String(text) if attribute.kind == DataType::DateTime => match date_time(text) {
                 Some(time) => Key::Time(time),
                 None => Key::Text(text.clone()),
             },

@@ -23,10 +23,10 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::two_primaries;
 use crate::error::{Error, quote_name};
 use crate::quirks;
-use crate::schema::{Attribute, Mutability, Place, Profile, ResourceType, Schema};
+use crate::schema::{Attribute, AttributePath, Mutability, Profile, ResourceType, Schema};
+use crate::validate::two_primaries;
 use crate::value::{is_unassigned, unexpected};
 
 impl ResourceType {
@@ -52,7 +52,7 @@ impl ResourceType {
                 }
                 self.check_extension(schema, object)?;
             } else if let Some(attribute) = self.attribute(name) {
-                let place = Place {
+                let place = AttributePath {
                     extension: None,
                     attribute: &attribute.name,
                     sub: None,
@@ -71,7 +71,7 @@ impl ResourceType {
             let Some(attribute) = schema.attribute(name) else {
                 return Err(unknown(&schema.id, name));
             };
-            let place = Place {
+            let place = AttributePath {
                 extension: Some(&schema.id),
                 attribute: &attribute.name,
                 sub: None,
@@ -134,7 +134,7 @@ fn uris(schemas: Option<&Value>) -> impl Iterator<Item = &str> {
 /// values.
 pub(crate) fn check_value(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     value: &Value,
 ) -> Result<(), Error> {
     if attribute.mutability == Mutability::ReadOnly {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::schema::{
-    Attribute, Client, Extension, Kind, Mutability, Profile, ResourceType, Returned, Schema,
+    Attribute, Client, DataType, Extension, Mutability, Profile, ResourceType, Returned, Schema,
     Uniqueness,
 };
 
@@ -98,7 +98,7 @@ fn user_attributes() -> Vec<Attribute> {
         text("timezone", "The time zone, as in 'Europe/Berlin'."),
         Attribute::new(
             "active",
-            Kind::Boolean,
+            DataType::Boolean,
             "Whether the user may use the service.",
         )
         .default_value(Value::Bool(true)),
@@ -178,7 +178,7 @@ fn user_attributes() -> Vec<Attribute> {
         plural(
             "x509Certificates",
             "Certificates issued to the user.",
-            Attribute::new("value", Kind::Binary, "The certificate, DER in base64."),
+            Attribute::new("value", DataType::Binary, "The certificate, DER in base64."),
             &[],
         ),
     ]
@@ -225,7 +225,7 @@ fn plural(name: &str, description: &str, value: Attribute, types: &[&str]) -> At
 fn primary() -> Attribute {
     Attribute::new(
         "primary",
-        Kind::Boolean,
+        DataType::Boolean,
         "Whether this is the preferred value; one at most.",
     )
 }

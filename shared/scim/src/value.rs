@@ -12,7 +12,7 @@ use serde_json::{Number, Value};
 
 use crate::error::{Error, describe};
 use crate::quirks;
-use crate::schema::{Attribute, Kind, Place, Returned};
+use crate::schema::{Attribute, AttributePath, DataType, Returned};
 
 /// Whether a value says nothing: null, `[]` (RFC 7643 §2.5) and, because Okta
 /// clears attributes with it, `""` (C6).
@@ -28,31 +28,31 @@ pub(crate) fn is_unassigned(value: &Value) -> bool {
 /// Reads one value of a simple attribute, in the type the attribute has (C7, C8, X19).
 pub(crate) fn read_simple(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     value: Value,
 ) -> Result<Value, Error> {
     let fits = match (attribute.kind, &value) {
-        (Kind::String, Value::String(_)) => true,
-        (Kind::Boolean, Value::Bool(_)) => true,
-        (Kind::Boolean, Value::String(text)) => {
+        (DataType::String, Value::String(_)) => true,
+        (DataType::Boolean, Value::Bool(_)) => true,
+        (DataType::Boolean, Value::String(text)) => {
             if let Some(boolean) = quirks::boolean_in_a_string(text) {
                 return Ok(Value::Bool(boolean));
             }
             false
         }
-        (Kind::Integer, Value::Number(number)) => is_integer(number),
-        (Kind::Decimal, Value::Number(_)) => true,
-        (Kind::Integer | Kind::Decimal, Value::String(text)) => {
+        (DataType::Integer, Value::Number(number)) => is_integer(number),
+        (DataType::Decimal, Value::Number(_)) => true,
+        (DataType::Integer | DataType::Decimal, Value::String(text)) => {
             if let Some(number) = quirks::number_in_a_string(text)
-                && (attribute.kind == Kind::Decimal || is_integer(&number))
+                && (attribute.kind == DataType::Decimal || is_integer(&number))
             {
                 return Ok(Value::Number(number));
             }
             false
         }
-        (Kind::DateTime, Value::String(text)) => date_time(text).is_some(),
-        (Kind::Binary, Value::String(text)) => is_base64(text),
-        (Kind::Reference, Value::String(text)) => is_uri_reference(text),
+        (DataType::DateTime, Value::String(text)) => date_time(text).is_some(),
+        (DataType::Binary, Value::String(text)) => is_base64(text),
+        (DataType::Reference, Value::String(text)) => is_uri_reference(text),
         _ => false,
     };
     if fits {
@@ -62,16 +62,16 @@ pub(crate) fn read_simple(
 }
 
 /// The error for a value of the wrong type. Never quotes what is never returned.
-pub(crate) fn unexpected(attribute: &Attribute, place: Place<'_>, value: &Value) -> Error {
+pub(crate) fn unexpected(attribute: &Attribute, place: AttributePath<'_>, value: &Value) -> Error {
     let expected = match attribute.kind {
-        Kind::String => "a string",
-        Kind::Boolean => "a Boolean",
-        Kind::Decimal => "a number",
-        Kind::Integer => "an integer",
-        Kind::DateTime => "a dateTime, as in 2026-01-31T09:30:00Z",
-        Kind::Binary => "binary data in base64",
-        Kind::Reference => "a URI",
-        Kind::Complex => "an object",
+        DataType::String => "a string",
+        DataType::Boolean => "a Boolean",
+        DataType::Decimal => "a number",
+        DataType::Integer => "an integer",
+        DataType::DateTime => "a dateTime, as in 2026-01-31T09:30:00Z",
+        DataType::Binary => "binary data in base64",
+        DataType::Reference => "a URI",
+        DataType::Complex => "an object",
     };
     if attribute.returned == Returned::Never {
         return Error::invalid_value(place, format_args!("expected {expected}"));
@@ -191,9 +191,9 @@ mod tests {
 
     use super::*;
 
-    fn read(kind: Kind, value: Value) -> Result<Value, Error> {
+    fn read(kind: DataType, value: Value) -> Result<Value, Error> {
         let attribute = Attribute::new("x", kind, "");
-        let place = Place {
+        let place = AttributePath {
             extension: None,
             attribute: "x",
             sub: None,
@@ -204,11 +204,14 @@ mod tests {
     #[test]
     fn c7_booleans_in_strings_become_booleans() {
         for text in ["true", "True", "TRUE"] {
-            assert_eq!(read(Kind::Boolean, json!(text)).unwrap(), json!(true));
+            assert_eq!(read(DataType::Boolean, json!(text)).unwrap(), json!(true));
         }
-        assert_eq!(read(Kind::Boolean, json!("False")).unwrap(), json!(false));
+        assert_eq!(
+            read(DataType::Boolean, json!("False")).unwrap(),
+            json!(false)
+        );
         for value in [json!("yes"), json!(1), json!("1"), json!({})] {
-            let error = read(Kind::Boolean, value).unwrap_err();
+            let error = read(DataType::Boolean, value).unwrap_err();
             assert!(error.detail().starts_with("x: expected a Boolean, got "));
         }
     }
@@ -216,11 +219,11 @@ mod tests {
     #[test]
     fn x19_numbers_in_strings_become_numbers_and_stay_exact() {
         assert_eq!(
-            read(Kind::Integer, json!("18446744073709551615")).unwrap(),
+            read(DataType::Integer, json!("18446744073709551615")).unwrap(),
             json!(u64::MAX)
         );
-        assert_eq!(read(Kind::Integer, json!("-7")).unwrap(), json!(-7));
-        assert_eq!(read(Kind::Decimal, json!("1.50")).unwrap(), json!(1.5));
+        assert_eq!(read(DataType::Integer, json!("-7")).unwrap(), json!(-7));
+        assert_eq!(read(DataType::Decimal, json!("1.50")).unwrap(), json!(1.5));
         for value in [
             json!("1.5"),
             json!(1.5),
@@ -230,9 +233,9 @@ mod tests {
             json!("--7"),
             json!("seven"),
         ] {
-            assert!(read(Kind::Integer, value).is_err());
+            assert!(read(DataType::Integer, value).is_err());
         }
-        assert!(read(Kind::Decimal, json!("NaN")).is_err());
+        assert!(read(DataType::Decimal, json!("NaN")).is_err());
     }
 
     #[test]
@@ -247,7 +250,7 @@ mod tests {
             "2026-01-31T24:00:00Z",
             "2026-12-31T24:00:00.000+14:00",
         ] {
-            assert!(read(Kind::DateTime, json!(text)).is_ok(), "{text}");
+            assert!(read(DataType::DateTime, json!(text)).is_ok(), "{text}");
         }
         for text in [
             "2026-01-31",
@@ -266,7 +269,7 @@ mod tests {
             "2026-01-31T09:30:00Z[Europe/Berlin]",
             "now",
         ] {
-            assert!(read(Kind::DateTime, json!(text)).is_err(), "{text}");
+            assert!(read(DataType::DateTime, json!(text)).is_err(), "{text}");
         }
     }
 
@@ -289,10 +292,10 @@ mod tests {
     #[test]
     fn c8_binary_is_base64() {
         for text in ["MIIDQzCCAqygAwIBAgICEAAwDQ==", "YWJj", "YWI", "YWI=", "_-8"] {
-            assert!(read(Kind::Binary, json!(text)).is_ok(), "{text}");
+            assert!(read(DataType::Binary, json!(text)).is_ok(), "{text}");
         }
         for text in ["a", "YW I=", "YWI==", "YWJj====", "Ü"] {
-            assert!(read(Kind::Binary, json!(text)).is_err(), "{text}");
+            assert!(read(DataType::Binary, json!(text)).is_err(), "{text}");
         }
     }
 
@@ -305,17 +308,17 @@ mod tests {
             "urn:x:y",
             "https://example.com/ä",
         ] {
-            assert!(read(Kind::Reference, json!(text)).is_ok(), "{text}");
+            assert!(read(DataType::Reference, json!(text)).is_ok(), "{text}");
         }
         for text in ["see my page", "<https://example.com>", "a\nb"] {
-            assert!(read(Kind::Reference, json!(text)).is_err(), "{text}");
+            assert!(read(DataType::Reference, json!(text)).is_err(), "{text}");
         }
     }
 
     #[test]
     fn what_is_never_returned_is_never_quoted() {
-        let attribute = Attribute::new("x", Kind::String, "").returned(Returned::Never);
-        let place = Place {
+        let attribute = Attribute::new("x", DataType::String, "").returned(Returned::Never);
+        let place = AttributePath {
             extension: None,
             attribute: "x",
             sub: None,
@@ -328,17 +331,20 @@ mod tests {
     fn equal_values_have_one_key() {
         let key = |kind, value: Value| comparison_key(&Attribute::new("x", kind, ""), &value);
         for same in [json!(1), json!(1.0), json!(1e0)] {
-            assert_eq!(key(Kind::Decimal, same), "1");
+            assert_eq!(key(DataType::Decimal, same), "1");
         }
-        assert_eq!(key(Kind::Decimal, json!(-2.50)), "-2.5");
+        assert_eq!(key(DataType::Decimal, json!(-2.50)), "-2.5");
         assert_ne!(
-            key(Kind::Decimal, json!(u64::MAX)),
-            key(Kind::Decimal, json!(u64::MAX - 1))
+            key(DataType::Decimal, json!(u64::MAX)),
+            key(DataType::Decimal, json!(u64::MAX - 1))
         );
-        assert_eq!(key(Kind::String, json!("Ä")), key(Kind::String, json!("ä")));
+        assert_eq!(
+            key(DataType::String, json!("Ä")),
+            key(DataType::String, json!("ä"))
+        );
         assert_ne!(
-            key(Kind::Binary, json!("AA")),
-            key(Kind::Binary, json!("aa"))
+            key(DataType::Binary, json!("AA")),
+            key(DataType::Binary, json!("aa"))
         );
     }
 

@@ -26,12 +26,12 @@ use tokio::time::Instant;
 use crate::model::directory::{Directory, Status};
 use crate::model::error::Error;
 use crate::model::id::DirectoryId;
-use crate::model::resource_kind::{GROUP, Kind, USER};
+use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::table::batch::Deadline;
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, MEMBERSHIPS, PK, SK, UG};
 use crate::table::store::Store;
-use crate::table::transaction::{Condition, NotCommitted, patiently};
+use crate::table::transaction::{CommitError, Condition, with_retry};
 
 /// How long after the beginning of a deletion somebody may still write: a
 /// process believes in a token for 60 seconds, a request takes up to 29.
@@ -62,12 +62,12 @@ pub enum Swept {
 }
 
 /// What is left of a step.
-struct Step {
+struct SweepBudget {
     items: usize,
     until: Instant,
 }
 
-impl Step {
+impl SweepBudget {
     fn is_over(&self) -> bool {
         self.items >= ITEMS_OF_A_STEP || Instant::now() >= self.until
     }
@@ -97,7 +97,7 @@ impl Store {
         if directory.version != version || directory.status != Status::Deleting {
             return Ok(Swept::Nothing);
         }
-        let mut step = Step {
+        let mut step = SweepBudget {
             items: 0,
             until: Instant::now() + TIME_OF_A_STEP,
         };
@@ -120,9 +120,9 @@ impl Store {
         match self.end_directory(&directory, now).await {
             Ok(()) => Ok(Swept::Gone),
             // The step of another version has the rest to do.
-            Err(NotCommitted::Refused(_)) => Ok(Swept::Nothing),
-            Err(NotCommitted::Contended) => Err(Error::Busy),
-            Err(NotCommitted::Broken(error)) => Err(error),
+            Err(CommitError::ConditionFailure(_)) => Ok(Swept::Nothing),
+            Err(CommitError::Contended) => Err(Error::Busy),
+            Err(CommitError::Broken(error)) => Err(error),
         }
     }
 
@@ -141,8 +141,8 @@ impl Store {
     }
 
     /// Goes through everything that a directory has, until it is gone or the step is over.
-    async fn empty(&self, id: DirectoryId, step: &mut Step) -> Result<(), Error> {
-        let resources = |kind: &Kind| key::resources(id, kind.letter);
+    async fn empty(&self, id: DirectoryId, step: &mut SweepBudget) -> Result<(), Error> {
+        let resources = |kind: &ResourceKind| key::resources(id, kind.letter);
         let mut partitions = vec![resources(&USER)];
         for kind in [&USER, &GROUP] {
             partitions.extend(kind.pointers.iter().map(|pointer| pointer.partition(id)));
@@ -173,7 +173,7 @@ impl Store {
     }
 
     /// The groups that are there, each after everything that is kept by it.
-    async fn empty_groups(&self, id: DirectoryId, step: &mut Step) -> Result<(), Error> {
+    async fn empty_groups(&self, id: DirectoryId, step: &mut SweepBudget) -> Result<(), Error> {
         let partition = key::resources(id, GROUP.letter);
         loop {
             let page = self.keys_in(&partition).await?;
@@ -206,7 +206,11 @@ impl Store {
 
     /// Rows of groups that are not there, to which the index leads. It may lag,
     /// and show what is gone.
-    async fn empty_memberships(&self, id: DirectoryId, step: &mut Step) -> Result<(), Error> {
+    async fn empty_memberships(
+        &self,
+        id: DirectoryId,
+        step: &mut SweepBudget,
+    ) -> Result<(), Error> {
         while !step.is_over() {
             let request = self
                 .client()
@@ -217,7 +221,7 @@ impl Store {
                 .expression_attribute_names("#ug", UG)
                 .expression_attribute_values(":d", item::string(id.to_string()))
                 .limit(ROWS_AT_ONCE);
-            let answer = patiently(|| request.clone().send()).await?;
+            let answer = with_retry(|| request.clone().send()).await?;
             let mut partitions = BTreeSet::new();
             for row in answer.items() {
                 partitions.insert(item::text(row, PK)?.to_owned());
@@ -246,7 +250,7 @@ impl Store {
             .expression_attribute_values(":pk", item::string(partition))
             .consistent_read(true)
             .limit(KEYS_AT_ONCE);
-        let answer = patiently(|| request.clone().send()).await?;
+        let answer = with_retry(|| request.clone().send()).await?;
         let keys = answer.items().iter().map(|item| {
             Ok::<_, Error>(Key {
                 pk: item::text(item, PK)?.to_owned(),
@@ -259,7 +263,7 @@ impl Store {
         })
     }
 
-    async fn delete_keys(&self, keys: Vec<Key>, step: &mut Step) -> Result<(), Error> {
+    async fn delete_keys(&self, keys: Vec<Key>, step: &mut SweepBudget) -> Result<(), Error> {
         let count = keys.len();
         let writes = keys.into_iter().map(|key| (key, None)).collect();
         self.write_all(writes, Deadline::new()).await?;

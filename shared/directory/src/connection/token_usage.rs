@@ -9,7 +9,7 @@ use crate::model::id::DirectoryId;
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, SK};
 use crate::table::store::Store;
-use crate::table::transaction::{patiently, set_expression};
+use crate::table::transaction::{set_expression, with_retry};
 
 /// The hour of a time.
 fn hour(time: Timestamp) -> i64 {
@@ -73,7 +73,7 @@ impl Store {
             .expression_attribute_names("#pk", key::PK)
             .expression_attribute_values(":pk", item::string(partition))
             .consistent_read(true);
-        let answer = patiently(|| request.clone().send()).await?;
+        let answer = with_retry(|| request.clone().send()).await?;
         let mut used = HashMap::new();
         for item in answer.items() {
             let hour = item::integer(item, item::LAST_USED)?;

@@ -24,7 +24,7 @@ use crate::table::batch::Deadline;
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, SK};
 use crate::table::store::Store;
-use crate::table::transaction::{patiently, patiently_updated};
+use crate::table::transaction::{update_if, with_retry};
 
 /// What a record of the table's stream is to the publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +198,7 @@ impl Store {
             .update_expression("ADD #v :one")
             .expression_attribute_names("#v", item::VERSION)
             .expression_attribute_values(":one", item::number(1));
-        patiently_updated(|| request.clone().send()).await?;
+        update_if(|| request.clone().send()).await?;
         Ok(())
     }
 
@@ -238,7 +238,7 @@ impl Store {
             }
             answer => answer.map(|_| ()),
         };
-        patiently(send).await
+        with_retry(send).await
     }
 
     /// Event items of a directory by their sort keys, read strongly; those that are there.

@@ -10,7 +10,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::event::{Announcement, EventItem, MEMBERS_AT_ONCE, MemberEvent};
+use crate::event::{EventItem, MEMBERS_AT_ONCE, MemberEvent, OutboundEvent};
 use crate::model::error::Error;
 use crate::model::error::Unreadable;
 use crate::model::event_type::DetailType;
@@ -52,7 +52,7 @@ pub struct EventsAsked {
 /// Part of the log.
 pub struct EventPage {
     /// The oldest first, each with the place after it.
-    pub events: Vec<(EventPlace, Announcement)>,
+    pub events: Vec<(EventPlace, OutboundEvent)>,
     /// The items among them that this version cannot read.
     pub unreadable: Vec<Unreadable>,
     /// Where to go on, now or later; `None` at the beginning of a log without events.
@@ -190,7 +190,7 @@ impl Store {
         &self,
         event: &EventItem,
         said: &[(usize, Said)],
-    ) -> Result<Vec<Announcement>, Error> {
+    ) -> Result<Vec<OutboundEvent>, Error> {
         let mut all = vec![];
         let mut members = vec![];
         for (_, said) in said {

@@ -12,7 +12,7 @@ use crate::model::id::{DirectoryId, EventId, ResourceId};
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, SK};
 use crate::table::store::Store;
-use crate::table::transaction::patiently;
+use crate::table::transaction::with_retry;
 
 /// An event that cannot be published, or several of one item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Store {
             .put_item()
             .table_name(self.table())
             .set_item(Some(item));
-        patiently(|| request.clone().send()).await?;
+        with_retry(|| request.clone().send()).await?;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use crate::model::id::ResourceId;
 use crate::model::member::{Member, Members};
 use crate::model::resource_kind::{GROUP, USER};
 use crate::model::stored::Stored;
-use crate::table::group_cache::Seen;
+use crate::table::group_cache::CachedGroup;
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, SK};
 use crate::table::range::Range;
@@ -63,27 +63,27 @@ fn from_row(row: &Item) -> Result<(ResourceId, u64, Member), Error> {
 
 /// What a client wishes for the members of a group.
 #[derive(Clone, Debug)]
-pub(crate) enum Wish {
+pub(crate) enum MembershipRequest {
     /// These become members and those do not stay members.
     Named {
-        added: BTreeMap<ResourceId, Wished>,
+        added: BTreeMap<ResourceId, RequestedMember>,
         removed: BTreeSet<ResourceId>,
     },
     /// These are the members, and nobody else.
-    Exactly(BTreeMap<ResourceId, Wished>),
+    Exactly(BTreeMap<ResourceId, RequestedMember>),
     /// It depends on who is a member.
     Depends,
 }
 
 /// A member as the client describes it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wished {
+pub(crate) struct RequestedMember {
     /// Whether the client says that it is a group.
     pub(crate) group: bool,
     pub(crate) display: Option<String>,
 }
 
-impl Wish {
+impl MembershipRequest {
     pub(crate) fn new(change: MemberChange) -> Result<Self, Error> {
         Ok(match change {
             MemberChange::Named { added, removed } => Self::Named {
@@ -99,7 +99,7 @@ impl Wish {
 
 pub(crate) fn wished(
     elements: BTreeMap<String, Object>,
-) -> Result<BTreeMap<ResourceId, Wished>, Error> {
+) -> Result<BTreeMap<ResourceId, RequestedMember>, Error> {
     let mut members = BTreeMap::new();
     let mut unknown = vec![];
     for (id, element) in elements {
@@ -116,7 +116,7 @@ pub(crate) fn wished(
         let group = text("type").is_some_and(|ty| ty.eq_ignore_ascii_case("Group"))
             || text("$ref").is_some_and(|uri| uri.contains("/Groups/"));
         let display = display.map(str::to_owned);
-        members.insert(id, Wished { group, display });
+        members.insert(id, RequestedMember { group, display });
     }
     match unknown.is_empty() {
         true => Ok(members),
@@ -258,7 +258,7 @@ impl Store {
         let members = members.map(Arc::new);
         if let Some(members) = &members {
             let few = members.len() as u64 <= FEW;
-            let seen = Seen {
+            let seen = CachedGroup {
                 group: group.clone(),
                 members: few.then(|| members.clone()),
             };

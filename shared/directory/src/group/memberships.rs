@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 
 use crate::event::{Event, flatten};
 use crate::group::members::reference;
-use crate::group::{Step, successor};
+use crate::group::{MembershipDelta, next_version};
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 use crate::model::resource_kind::too_many;
-use crate::model::resource_kind::{GROUP, Kind, USER};
+use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::model::stored::Stored;
-use crate::resource::{Settled, item_of, settle};
+use crate::resource::{CommitOutcome, encode_item, settle};
 use crate::table::item;
 use crate::table::key::{self, Key, MEMBERSHIPS, PK, SK, UG};
 use crate::table::store::Store;
-use crate::table::transaction::{Backoff, Change, Condition, Refused, patiently};
+use crate::table::transaction::{Backoff, Change, Condition, ConditionFailure, with_retry};
 
 /// How many memberships one request reads.
 const MAX_ROWS: usize = 200_000;
@@ -295,7 +295,7 @@ impl Store {
                 .expression_attribute_values(":first", item::string(first.to_string()))
                 .expression_attribute_values(":last", item::string(last.to_string()))
                 .set_exclusive_start_key(next);
-            let answer = patiently(|| request.clone().send()).await?;
+            let answer = with_retry(|| request.clone().send()).await?;
             for row in answer.items.unwrap_or_default() {
                 let group = key::group_of(item::text(&row, PK)?);
                 rows.push(Row {
@@ -329,7 +329,7 @@ impl Store {
     pub(crate) async fn end_noted_memberships(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         member: &Stored,
         groups: BTreeSet<ResourceId>,
         now: Timestamp,
@@ -400,19 +400,19 @@ impl Store {
             let Some(row) = self.item(key.clone()).await? else {
                 return Ok(());
             };
-            let step = Step {
+            let step = MembershipDelta {
                 removed: BTreeMap::from([(id, row.contains_key(item::KIND))]),
-                ..Step::default()
+                ..MembershipDelta::default()
             };
-            let new = successor(&old, old.resource.clone(), &step, now);
+            let new = next_version(&old, old.resource.clone(), &step, now);
             let mut change = Change::default();
             let condition = Condition::Group {
                 version: old.version,
                 staged: None,
             };
             let head = Key::resource(directory, GROUP.letter, group);
-            change.set(head, item_of(&GROUP, &new)?, &[], condition);
-            change.delete(key, Condition::Present, Refused::Members);
+            change.set(head, encode_item(&GROUP, &new)?, &[], condition);
+            change.delete(key, Condition::Present, ConditionFailure::Members);
             let event = Event::members_only(caller, &new, new.version, new.last_modified)?;
             for event in event.with_members(caller, &step.moved()) {
                 (match member {
@@ -422,8 +422,8 @@ impl Store {
                 .add_to(&mut change);
             }
             match settle(change.commit(self).await, &new.resource)? {
-                Settled::Written => return Ok(()),
-                Settled::Again | Settled::Members => backoff.wait().await?,
+                CommitOutcome::Written => return Ok(()),
+                CommitOutcome::Again | CommitOutcome::Members => backoff.wait().await?,
             }
         }
     }

@@ -22,21 +22,23 @@ use jiff::Timestamp;
 use scim::Resource;
 
 use crate::event::MEMBERS_OF_AN_ITEM;
-use crate::group::members::{self, Wished};
-use crate::group::{Attempt, Group, Learned, Step, add_existence, event_of, successor};
+use crate::group::members::{self, RequestedMember};
+use crate::group::{
+    Attempt, AttemptState, Group, MembershipDelta, add_existence, event_of, next_version,
+};
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::{EventId, ResourceId};
 use crate::model::resource_kind::GROUP;
 use crate::model::stored::{Staged, Stored};
 use crate::resource::recovery::LEASE;
-use crate::resource::{Settled, item_of, settle};
+use crate::resource::{CommitOutcome, encode_item, settle};
 use crate::table::batch::{Attempts, Deadline};
-use crate::table::group_cache::Seen;
+use crate::table::group_cache::CachedGroup;
 use crate::table::item::{self, Item};
 use crate::table::key::Key;
 use crate::table::store::Store;
-use crate::table::transaction::{Backoff, Change, Condition, NotCommitted, Refused};
+use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
 /// A day, in seconds.
 const DAY: i64 = 24 * 60 * 60;
@@ -55,8 +57,11 @@ impl Store {
         caller: &Caller,
         old: Stored,
         resource: Resource,
-        (added, removed): (&BTreeMap<ResourceId, Wished>, &BTreeSet<ResourceId>),
-        learned: &mut Learned,
+        (added, removed): (
+            &BTreeMap<ResourceId, RequestedMember>,
+            &BTreeSet<ResourceId>,
+        ),
+        learned: &mut AttemptState,
         now: Timestamp,
     ) -> Result<Attempt, Error> {
         let ids: BTreeSet<ResourceId> = added.keys().chain(removed).copied().collect();
@@ -64,7 +69,7 @@ impl Store {
         let operation = EventId::at(now).to_string();
         let deadline = Deadline::new();
         // At most this will be written, so what is refused is refused before there is a mark.
-        let most = Step::named(added, removed, learned);
+        let most = MembershipDelta::named(added, removed, learned);
         self.check_commitment(caller, &old, &resource, &most, &operation, now)
             .await?;
         if !self.mark(caller, &old, &operation, now).await? {
@@ -72,7 +77,7 @@ impl Store {
         }
         // After the mark and not beside it: nobody else changes the rows from here on.
         let rows = self.rows_of(caller, &old, ids.into_iter()).await?;
-        let step = Step::of_named(&rows, added, removed, learned);
+        let step = MembershipDelta::of_named(&rows, added, removed, learned);
         if step.is_empty() && old.resource.changed(&resource).is_empty() {
             self.unmark(caller, old.id, &operation).await?;
             return Ok(Attempt::Done(Group {
@@ -92,8 +97,8 @@ impl Store {
         caller: &Caller,
         old: Stored,
         resource: Resource,
-        step: Step,
-        learned: &mut Learned,
+        step: MembershipDelta,
+        learned: &mut AttemptState,
         now: Timestamp,
     ) -> Result<Attempt, Error> {
         check_changes(step.added.len() + step.removed.len())?;
@@ -117,11 +122,11 @@ impl Store {
         caller: &Caller,
         old: &Stored,
         resource: &Resource,
-        step: &Step,
+        step: &MembershipDelta,
         operation: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let new = successor(old, resource.clone(), step, now);
+        let new = next_version(old, resource.clone(), step, now);
         let attempts = (operation, Attempts::Answered);
         let change = commitment(self, caller, old, &new, step, attempts, now).await;
         let checked = change.and_then(|(change, _)| change.check_size());
@@ -141,14 +146,14 @@ impl Store {
         caller: &Caller,
         old: Stored,
         resource: Resource,
-        step: Step,
+        step: MembershipDelta,
         operation: &str,
         deadline: Deadline,
-        learned: &mut Learned,
+        learned: &mut AttemptState,
         now: Timestamp,
     ) -> Result<Attempt, Error> {
         let directory = caller.directory().id;
-        let new = successor(&old, resource, &step, now);
+        let new = next_version(&old, resource, &step, now);
         let rows = step.added.iter().map(|(id, member)| {
             let row = members::row(caller, member, new.version);
             (Key::member(directory, old.id, *id), Some(row))
@@ -180,15 +185,15 @@ impl Store {
                 nesting.count(&mut change, caller);
             }
             match settle(change.commit(self).await, &new.resource) {
-                Ok(Settled::Written) => break removals,
-                Ok(Settled::Again) => {
+                Ok(CommitOutcome::Written) => break removals,
+                Ok(CommitOutcome::Again) => {
                     // Contention passes; a mark that is gone does not come back.
                     if !self.is_marked(caller, &old, operation).await? {
                         return Ok(Attempt::Wait);
                     }
                     backoff.wait().await?;
                 }
-                Ok(Settled::Members) => {
+                Ok(CommitOutcome::Members) => {
                     self.undo(caller, &old, &step, operation, attempts).await?;
                     return Ok(Attempt::Again);
                 }
@@ -216,7 +221,7 @@ impl Store {
                 self.known().forget(caller, old.id);
             }
         }
-        let seen = Seen {
+        let seen = CachedGroup {
             group: new.clone(),
             members: None,
         };
@@ -236,10 +241,10 @@ impl Store {
         caller: &Caller,
         mut change: Change,
         new: &Stored,
-        step: &Step,
-        learned: &mut Learned,
+        step: &MembershipDelta,
+        learned: &mut AttemptState,
         now: Timestamp,
-    ) -> Result<Settled, Error> {
+    ) -> Result<CommitOutcome, Error> {
         change.check_size()?;
         let directory = caller.directory().id;
         let deadline = Deadline::new();
@@ -260,24 +265,24 @@ impl Store {
         if begun.and(attempts) == Attempts::Lost {
             // Under another id, for a row that comes late must not come into a group that has changed since.
             self.discard(caller, new.id, step).await?;
-            return Ok(Settled::Members);
+            return Ok(CommitOutcome::Members);
         }
         match self.find(caller, step).await {
             Ok(groups) if groups.is_empty() => {}
             found => {
                 self.discard(caller, new.id, step).await?;
                 learned.groups.extend(found?);
-                return Ok(Settled::Members);
+                return Ok(CommitOutcome::Members);
             }
         }
         deadline.check()?;
         for id in step.added_groups() {
             add_existence(&mut change, caller, id, true, true);
         }
-        change.delete(coming, Condition::Present, Refused::Changed);
+        change.delete(coming, Condition::Present, ConditionFailure::Changed);
         let settled = settle(change.commit(self).await, &new.resource);
         match &settled {
-            Ok(Settled::Written) => {}
+            Ok(CommitOutcome::Written) => {}
             Ok(_) | Err(Error::Uniqueness { .. }) => self.discard(caller, new.id, step).await?,
             // It may have been written all the same.
             Err(_) => {}
@@ -286,7 +291,12 @@ impl Store {
     }
 
     /// Takes back a creation that did not come to its end.
-    async fn discard(&self, caller: &Caller, group: ResourceId, step: &Step) -> Result<(), Error> {
+    async fn discard(
+        &self,
+        caller: &Caller,
+        group: ResourceId,
+        step: &MembershipDelta,
+    ) -> Result<(), Error> {
         self.delete_rows(caller, group, step.added.keys()).await?;
         let coming = Key::creation(caller.directory().id, group);
         self.write_all(vec![(coming, None)], Deadline::new())
@@ -356,7 +366,7 @@ impl Store {
         &self,
         caller: &Caller,
         old: &Stored,
-        step: &Step,
+        step: &MembershipDelta,
         operation: &str,
         attempts: Attempts,
     ) -> Result<(), Error> {
@@ -406,10 +416,10 @@ impl Store {
             }
             match change.commit(self).await {
                 Ok(()) => return Ok(()),
-                Err(NotCommitted::Broken(error)) => return Err(error),
+                Err(CommitError::Broken(error)) => return Err(error),
                 // Somebody else has finished it, or it is not there any more.
-                Err(NotCommitted::Refused(_)) => return Ok(()),
-                Err(NotCommitted::Contended) => backoff.wait().await?,
+                Err(CommitError::ConditionFailure(_)) => return Ok(()),
+                Err(CommitError::Contended) => backoff.wait().await?,
             }
         }
     }
@@ -476,13 +486,13 @@ fn mark_item(operation: &str, now: Timestamp) -> Item {
     ])
 }
 
-/// Step 4, and the keys of its lists of removals.
+/// MembershipDelta 4, and the keys of its lists of removals.
 async fn commitment(
     store: &Store,
     caller: &Caller,
     old: &Stored,
     new: &Stored,
-    step: &Step,
+    step: &MembershipDelta,
     (operation, attempts): (&str, Attempts),
     now: Timestamp,
 ) -> Result<(Change, Vec<Key>), Error> {
@@ -502,7 +512,7 @@ async fn commitment(
         version: old.version,
         staged: Some(operation.to_owned()),
     };
-    let mut item = item_of(&GROUP, new)?;
+    let mut item = encode_item(&GROUP, new)?;
     if lists.is_empty() && attempts == Attempts::Answered {
         change.set(key, item, &MARK, condition);
     } else {

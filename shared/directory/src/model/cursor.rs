@@ -59,7 +59,7 @@ impl TryFrom<String> for CursorKey {
 
 /// Where a page begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PagePosition {
     /// With the first resource after this one, in the order of ids.
     After(ResourceId),
     /// It ends with the last resource before this one.
@@ -70,7 +70,7 @@ pub(crate) enum Place {
     Until(u64),
 }
 
-impl Place {
+impl PagePosition {
     fn to_bytes(self) -> (u8, [u8; ResourceId::BYTES]) {
         match self {
             Self::After(id) => (0, id.to_bytes()),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn refusal(caller: &Caller, list: &str, cursor: &str, now: Timestamp) -> Option<ScimType> {
-        match Place::from_cursor(caller, list, cursor, now) {
+        match PagePosition::from_cursor(caller, list, cursor, now) {
             Err(Error::Scim(error)) => error.scim_type(),
             _ => None,
         }
@@ -191,12 +191,15 @@ mod tests {
     fn p8_a_cursor_leads_to_its_place_in_its_list_for_its_time() {
         let ann = caller();
         let id = ResourceId::random();
-        let by_id = [Place::After(id), Place::Before(id)];
-        for place in by_id.into_iter().chain([Place::Number(7), Place::Until(7)]) {
+        let by_id = [PagePosition::After(id), PagePosition::Before(id)];
+        for place in by_id
+            .into_iter()
+            .chain([PagePosition::Number(7), PagePosition::Until(7)])
+        {
             let cursor = place.to_cursor(&ann, "/Users", now()).unwrap();
             let unreserved = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
             assert!(cursor.chars().all(unreserved), "{cursor}");
-            let read = Place::from_cursor(&ann, "/Users", &cursor, now()).unwrap();
+            let read = PagePosition::from_cursor(&ann, "/Users", &cursor, now()).unwrap();
             assert_eq!(read, place);
             let later = |seconds| Timestamp::from_second(now().as_second() + seconds).unwrap();
             assert_eq!(refusal(&ann, "/Users", &cursor, later(3_600)), None);
@@ -225,7 +228,7 @@ mod tests {
             let invalid = Some(ScimType::InvalidCursor);
             prop_assert_eq!(refusal(&ann, "/Users", &text, now()), invalid);
             // One bit of a real one is turned.
-            let cursor = Place::Number(7).to_cursor(&ann, "/Users", now()).unwrap();
+            let cursor = PagePosition::Number(7).to_cursor(&ann, "/Users", now()).unwrap();
             let mut bytes = URL_SAFE_NO_PAD.decode(cursor).unwrap();
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;

@@ -93,7 +93,7 @@ impl Error {
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        if error.code().is_some_and(says_later) {
+        if error.code().is_some_and(is_retryable) {
             Self::Busy
         } else {
             Self::broken(Unanswered(error.into()))
@@ -103,7 +103,7 @@ impl Error {
 
 /// Error codes, and reasons of a cancelled transaction, that say "later":
 /// throttling, and transactions that meet, be it with a single write. AWS: "Error handling with DynamoDB", "TransactWriteItems".
-pub(crate) fn says_later(code: &str) -> bool {
+pub(crate) fn is_retryable(code: &str) -> bool {
     matches!(
         code,
         "ProvisionedThroughputExceededException"

@@ -12,7 +12,7 @@ use crate::model::event_type::DetailType;
 use crate::model::settings::Types;
 
 /// A kind of resource.
-pub(crate) struct Kind {
+pub(crate) struct ResourceKind {
     /// What the RFC says of it.
     pub(crate) base: fn() -> &'static ResourceType,
     /// What it is in a directory.
@@ -30,7 +30,7 @@ pub(crate) struct Kind {
 }
 
 /// Users (RFC 7643 §4.1).
-pub(crate) static USER: Kind = Kind {
+pub(crate) static USER: ResourceKind = ResourceKind {
     base: ResourceType::user,
     ty: |types| &types.user,
     letter: "U",
@@ -61,7 +61,7 @@ pub(crate) static USER: Kind = Kind {
 };
 
 /// Groups (RFC 7643 §4.2), without their members, which are items of their own.
-pub(crate) static GROUP: Kind = Kind {
+pub(crate) static GROUP: ResourceKind = ResourceKind {
     base: ResourceType::group,
     ty: |types| &types.group,
     letter: "G",
@@ -138,7 +138,7 @@ impl Pointer {
     }
 }
 
-impl Kind {
+impl ResourceKind {
     /// Refuses control characters in the values by which a resource is found, and names that are blank, such as
     /// `userName` (RFC 7643 §4.1.1 has it prepared by RFC 8265, whose §3.3 has neither; and PostgreSQL takes no U+0000).
     /// Values that are kept already may stay.
@@ -187,7 +187,7 @@ impl Kind {
 }
 
 /// The error for a list that takes more work than one request may ask for.
-pub(crate) fn too_many(kind: &Kind) -> Error {
+pub(crate) fn too_many(kind: &ResourceKind) -> Error {
     let paths: Vec<&str> = kind.pointers.iter().map(|pointer| pointer.path).collect();
     Error::Scim(scim::Error::too_many(format_args!(
         "filter or sortBy: it has to read or compare more of {} than one request may. Look them up by eq on id, {} (and \

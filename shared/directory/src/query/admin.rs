@@ -20,7 +20,7 @@ use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::error::Unreadable;
 use crate::model::id::ResourceId;
-use crate::model::resource_kind::{GROUP, Kind, USER};
+use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::model::stored::Stored;
 use crate::query::effort::Effort;
 use crate::table::item;
@@ -131,7 +131,7 @@ impl Store {
     async fn by_id(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         wanted: &Wanted<'_>,
         part: Part,
     ) -> Result<Listed<Stored>, Error> {

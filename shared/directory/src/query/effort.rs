@@ -10,7 +10,7 @@ use scim::{Work, WorkSpent};
 use tokio::time::Instant;
 
 use crate::model::error::Error;
-use crate::model::resource_kind::Kind;
+use crate::model::resource_kind::ResourceKind;
 use crate::model::resource_kind::too_many;
 use crate::model::stored::Stored;
 
@@ -83,7 +83,7 @@ impl Effort {
     /// 400 `tooMany` when the budget is spent.
     pub(crate) async fn passing(
         &self,
-        kind: &Kind,
+        kind: &ResourceKind,
         resources: Vec<Stored>,
         test: impl Fn(&Stored) -> Result<bool, WorkSpent> + Send,
     ) -> Result<Vec<Stored>, Error> {

@@ -25,7 +25,7 @@ use crate::model::resource_kind::too_many;
 use crate::model::stored::Stored;
 use crate::query::effort::Effort;
 use crate::query::search::members_that_fit;
-use crate::query::{Found, Matching, Query};
+use crate::query::{Candidates, Found, Query};
 use crate::table::item;
 use crate::table::key::{self, Key};
 use crate::table::store::Store;
@@ -66,13 +66,13 @@ impl Store {
         caller: &'q Caller,
         filter: Option<&'q ResolvedFilter<'q>>,
         effort: &'q Effort,
-    ) -> Result<Matching<'q>, Error> {
+    ) -> Result<Candidates<'q>, Error> {
         match filter.filter(|filter| filter.elements("members") != Elements::None) {
             None => self.matching(caller, &GROUP, filter, effort).await,
             Some(filter) => self
                 .groups_by_members(caller, filter, effort)
                 .await
-                .map(Matching::Read),
+                .map(Candidates::Read),
         }
     }
 

@@ -6,14 +6,14 @@ use futures_util::future::try_join;
 use scim::{Object, Page, Paging, ResolvedSort, SortKey, WorkSpent};
 
 use crate::model::caller::Caller;
-use crate::model::cursor::{self, Place};
+use crate::model::cursor::{self, PagePosition};
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
-use crate::model::resource_kind::{Kind, too_many};
+use crate::model::resource_kind::{ResourceKind, too_many};
 use crate::model::stored::Stored;
 use crate::query::effort::Effort;
 use crate::query::scan::MAX_SCAN_BYTES;
-use crate::query::{Matching, Part, Query, Span, Test, window};
+use crate::query::{Candidates, Part, Query, Span, Test, window};
 use crate::table::item;
 use crate::table::key::{self, DIGITS, Key, SK};
 use crate::table::range::Range;
@@ -31,7 +31,7 @@ impl Store {
     pub(super) async fn read_in_order(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         ids: &[ResourceId],
     ) -> Result<Vec<Stored>, Error> {
         let read = self.read_all(caller.directory().id, kind, ids).await?;
@@ -44,8 +44,8 @@ impl Store {
     pub(crate) async fn part(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
-        matching: Matching<'_>,
+        kind: &'static ResourceKind,
+        matching: Candidates<'_>,
         query: &Query<'_>,
         effort: &Effort,
     ) -> Result<Part, Error> {
@@ -80,23 +80,23 @@ impl Store {
     async fn by_number(
         &self,
         caller: &Caller,
-        kind: &Kind,
-        matching: Matching<'_>,
+        kind: &ResourceKind,
+        matching: Candidates<'_>,
         page: Page,
         effort: &Effort,
     ) -> Result<Part, Error> {
         let (total, resources) = match matching {
-            Matching::All => self.page(caller, kind, page).await?,
-            Matching::Read(all) => {
+            Candidates::All => self.page(caller, kind, page).await?,
+            Candidates::Read(all) => {
                 let total = all.len() as u64;
                 (total, window(all, page))
             }
-            Matching::Ids(ids) => {
+            Candidates::Ids(ids) => {
                 let total = ids.len() as u64;
                 let ids = window(ids, page);
                 (total, self.read_in_order(caller, kind, &ids).await?)
             }
-            Matching::Tested(test) => {
+            Candidates::Tested(test) => {
                 let pick = |stored: &Stored| Ok(test(stored)?.then_some(stored.id));
                 let ids = self.scan(caller, kind, effort, pick).await?;
                 let total = ids.len() as u64;
@@ -117,16 +117,16 @@ impl Store {
     async fn by_cursor(
         &self,
         caller: &Caller,
-        kind: &Kind,
-        matching: Matching<'_>,
-        place: Option<Place>,
+        kind: &ResourceKind,
+        matching: Candidates<'_>,
+        place: Option<PagePosition>,
         count: u64,
         effort: &Effort,
     ) -> Result<Part, Error> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         match matching {
-            Matching::All => self.beyond(caller, kind, place, count).await,
-            Matching::Read(all) => {
+            Candidates::All => self.beyond(caller, kind, place, count).await,
+            Candidates::Read(all) => {
                 let ids: Vec<ResourceId> = all.iter().map(|stored| stored.id).collect();
                 let (page, mut part) = cut(&ids, place, count);
                 part.resources = all.into_iter().filter(|s| page.contains(&s.id)).collect();
@@ -135,7 +135,7 @@ impl Store {
                 }
                 Ok(part)
             }
-            Matching::Ids(ids) => {
+            Candidates::Ids(ids) => {
                 let (page, mut part) = cut(&ids, place, count);
                 part.resources = self.read_in_order(caller, kind, page).await?;
                 if part.backward {
@@ -143,10 +143,10 @@ impl Store {
                 }
                 Ok(part)
             }
-            Matching::Tested(test) => {
+            Candidates::Tested(test) => {
                 let after = match place {
                     None => None,
-                    Some(Place::After(id)) => Some(id),
+                    Some(PagePosition::After(id)) => Some(id),
                     // It came with a page of this list that took fewer reads.
                     Some(_) => return Err(cursor::expired()),
                 };
@@ -164,10 +164,10 @@ impl Store {
     async fn sorted(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
-        matching: Matching<'_>,
+        kind: &'static ResourceKind,
+        matching: Candidates<'_>,
         sort: &ResolvedSort<'_>,
-        place: Option<Place>,
+        place: Option<PagePosition>,
         query: &Query<'_>,
         effort: &Effort,
     ) -> Result<Part, Error> {
@@ -198,8 +198,8 @@ impl Store {
     pub(crate) async fn keys(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
-        matching: Matching<'_>,
+        kind: &'static ResourceKind,
+        matching: Candidates<'_>,
         sort: &ResolvedSort<'_>,
         effort: &Effort,
     ) -> Result<(Vec<(SortKey, ResourceId)>, HashMap<ResourceId, Stored>), Error> {
@@ -209,18 +209,18 @@ impl Store {
         };
         let mut read = HashMap::new();
         let keys = match matching {
-            Matching::All => {
+            Candidates::All => {
                 self.scan(caller, kind, effort, |stored| key(stored).map(Some))
                     .await?
             }
-            Matching::Tested(test) => {
+            Candidates::Tested(test) => {
                 let pick = |stored: &Stored| match test(stored)? {
                     true => key(stored).map(Some),
                     false => Ok(None),
                 };
                 self.scan(caller, kind, effort, pick).await?
             }
-            Matching::Read(all) => {
+            Candidates::Read(all) => {
                 let mut keys = vec![];
                 for stored in &all {
                     if !effort.goes_on().await {
@@ -231,7 +231,7 @@ impl Store {
                 read = all.into_iter().map(|stored| (stored.id, stored)).collect();
                 keys
             }
-            Matching::Ids(ids) => {
+            Candidates::Ids(ids) => {
                 if ids.len() > MAX_SORTED_IDS {
                     return Err(too_many(kind));
                 }
@@ -246,7 +246,7 @@ impl Store {
     async fn page(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         page: Page,
     ) -> Result<(u64, Vec<Stored>), Error> {
         let offset = page.start_index.saturating_sub(1);
@@ -270,7 +270,7 @@ impl Store {
         Ok((counts.total(), resources))
     }
 
-    async fn counts(&self, caller: &Caller, kind: &Kind) -> Result<Counts, Error> {
+    async fn counts(&self, caller: &Caller, kind: &ResourceKind) -> Result<Counts, Error> {
         let pk = key::counts(caller.directory().id);
         let prefix = format!("{}#", kind.letter);
         let mut range = Range::between(&pk, &prefix, &format!("{prefix}g"));
@@ -293,7 +293,7 @@ impl Store {
     async fn read_from(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         from: &str,
         skip: u64,
         count: u64,
@@ -329,8 +329,8 @@ impl Store {
     async fn beyond(
         &self,
         caller: &Caller,
-        kind: &Kind,
-        place: Option<Place>,
+        kind: &ResourceKind,
+        place: Option<PagePosition>,
         count: usize,
     ) -> Result<Part, Error> {
         let total = async {
@@ -344,15 +344,21 @@ impl Store {
         let first = resources.first().map(|first| first.id);
         let last = resources.last().map(|last| last.id);
         let rest = last.filter(|_| more);
-        let backward = matches!(place, Some(Place::Before(_)));
+        let backward = matches!(place, Some(PagePosition::Before(_)));
         let (next, previous) = match place {
-            None => (rest.map(Place::After), None),
+            None => (rest.map(PagePosition::After), None),
             // What is nowhere any more leads to the beginning.
-            Some(Place::Before(_)) => {
+            Some(PagePosition::Before(_)) => {
                 let next = first.unwrap_or(ResourceId::FIRST);
-                (Some(Place::After(next)), rest.map(Place::Before))
+                (
+                    Some(PagePosition::After(next)),
+                    rest.map(PagePosition::Before),
+                )
             }
-            Some(_) => (rest.map(Place::After), first.map(Place::Before)),
+            Some(_) => (
+                rest.map(PagePosition::After),
+                first.map(PagePosition::Before),
+            ),
         };
         Ok(Part {
             total,
@@ -368,8 +374,8 @@ impl Store {
     async fn read_beyond(
         &self,
         caller: &Caller,
-        kind: &Kind,
-        place: Option<Place>,
+        kind: &ResourceKind,
+        place: Option<PagePosition>,
         count: usize,
     ) -> Result<(Vec<Stored>, bool), Error> {
         let directory = caller.directory().id;
@@ -377,9 +383,9 @@ impl Store {
         let key = |id| Key::resource(directory, kind.letter, id).attributes();
         let range = Range::between(&pk, "0", "g");
         let mut range = match place {
-            Some(Place::After(id)) => range.after(key(id)),
-            Some(Place::Before(id)) => range.before(key(id)),
-            Some(Place::Number(_) | Place::Until(_)) | None => range,
+            Some(PagePosition::After(id)) => range.after(key(id)),
+            Some(PagePosition::Before(id)) => range.before(key(id)),
+            Some(PagePosition::Number(_) | PagePosition::Until(_)) | None => range,
         };
         let mut found = vec![];
         let mut bytes = 0;
@@ -410,7 +416,7 @@ impl Store {
     async fn tested_beyond(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         after: Option<ResourceId>,
         count: usize,
         test: Box<Test<'_>>,
@@ -437,7 +443,7 @@ impl Store {
                     Ok(passes) if has_time || begins => passes,
                     Err(WorkSpent) if begins => return Err(too_much_for_one(kind)),
                     Ok(_) | Err(WorkSpent) => {
-                        part.next = looked_at.map(Place::After);
+                        part.next = looked_at.map(PagePosition::After);
                         return Ok(part);
                     }
                 };
@@ -445,7 +451,7 @@ impl Store {
                     shown += size;
                     let full = part.resources.len() == count || shown > MAX_PAGE_BYTES;
                     if let Some(last) = part.resources.last().filter(|_| full) {
-                        part.next = Some(Place::After(last.id));
+                        part.next = Some(PagePosition::After(last.id));
                         return Ok(part);
                     }
                     looked_at = Some(resource.id);
@@ -455,7 +461,7 @@ impl Store {
                 }
             }
             if read > MAX_SCAN_BYTES {
-                part.next = looked_at.map(Place::After);
+                part.next = looked_at.map(PagePosition::After);
                 return Ok(part);
             }
         }
@@ -487,17 +493,17 @@ impl Counts {
 }
 
 /// A page by cursor of ids that are all at hand, in their order, without its resources.
-fn cut(ids: &[ResourceId], place: Option<Place>, count: usize) -> (&[ResourceId], Part) {
+fn cut(ids: &[ResourceId], place: Option<PagePosition>, count: usize) -> (&[ResourceId], Part) {
     let (from, to) = match place {
-        Some(Place::Before(id)) => {
+        Some(PagePosition::Before(id)) => {
             let to = ids.partition_point(|other| *other < id);
             (to.saturating_sub(count), to)
         }
-        Some(Place::After(id)) => {
+        Some(PagePosition::After(id)) => {
             let from = ids.partition_point(|other| *other <= id);
             (from, from.saturating_add(count).min(ids.len()))
         }
-        Some(Place::Number(_) | Place::Until(_)) | None => (0, count.min(ids.len())),
+        Some(PagePosition::Number(_) | PagePosition::Until(_)) | None => (0, count.min(ids.len())),
     };
     let page = ids.get(from..to).unwrap_or_default();
     let next = page.last().filter(|_| to < ids.len());
@@ -505,16 +511,16 @@ fn cut(ids: &[ResourceId], place: Option<Place>, count: usize) -> (&[ResourceId]
     let part = Part {
         total: Some(ids.len() as u64),
         resources: vec![],
-        next: next.map(|id| Place::After(*id)),
-        previous: previous.map(|id| Place::Before(*id)),
+        next: next.map(|id| PagePosition::After(*id)),
+        previous: previous.map(|id| PagePosition::Before(*id)),
         span: None,
-        backward: matches!(place, Some(Place::Before(_))),
+        backward: matches!(place, Some(PagePosition::Before(_))),
     };
     (page, part)
 }
 
 /// A filter that takes more work for one resource than a request may spend on all of them.
-fn too_much_for_one(kind: &Kind) -> Error {
+fn too_much_for_one(kind: &ResourceKind) -> Error {
     Error::Scim(scim::Error::too_many(format_args!(
         "filter: it has to compare more values of a single resource of {} than one request may. Use fewer comparisons.",
         (kind.base)().endpoint

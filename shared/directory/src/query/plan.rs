@@ -8,9 +8,9 @@ use scim::{Object, ResolvedFilter, WorkSpent};
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::{DirectoryId, ResourceId};
-use crate::model::resource_kind::{Kind, too_many};
+use crate::model::resource_kind::{ResourceKind, too_many};
 use crate::model::stored::Stored;
-use crate::query::Matching;
+use crate::query::Candidates;
 use crate::query::effort::Effort;
 use crate::query::scan::MAX_SCAN_BYTES;
 use crate::table::batch::KEYS;
@@ -34,19 +34,19 @@ impl Store {
     pub(crate) async fn matching<'q>(
         &self,
         caller: &'q Caller,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         filter: Option<&'q ResolvedFilter<'q>>,
         effort: &'q Effort,
-    ) -> Result<Matching<'q>, Error> {
+    ) -> Result<Candidates<'q>, Error> {
         let Some(filter) = filter else {
-            return Ok(Matching::All);
+            return Ok(Candidates::All);
         };
         let matches = move |stored: &Stored| {
             let shown = stored.represent(caller, kind.ty(caller), Object::new());
             filter.matches(&shown, effort.work())
         };
         let Some(owners) = self.look_up(caller, kind, filter).await? else {
-            return Ok(Matching::Tested(Box::new(matches)));
+            return Ok(Candidates::Tested(Box::new(matches)));
         };
         let mut matching = match owners.as_slice() {
             [] => vec![],
@@ -62,14 +62,14 @@ impl Store {
             }
         };
         matching.sort_by_key(|resource| resource.id);
-        Ok(Matching::Read(matching))
+        Ok(Candidates::Read(matching))
     }
 
     /// The ids of all that can match, if values of which every match has one lead to them.
     pub(crate) async fn look_up(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         filter: &ResolvedFilter<'_>,
     ) -> Result<Option<Vec<ResourceId>>, Error> {
         let pointers = kind.pointers.iter().map(|pointer| pointer.path);
@@ -134,7 +134,7 @@ impl Store {
     pub(crate) async fn read_all(
         &self,
         directory: DirectoryId,
-        kind: &Kind,
+        kind: &ResourceKind,
         ids: &[ResourceId],
     ) -> Result<Vec<Stored>, Error> {
         let key = |id: &ResourceId| Key::resource(directory, kind.letter, *id);
@@ -163,7 +163,7 @@ impl Store {
     pub(crate) async fn pick<T: Send>(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         ids: &[ResourceId],
         effort: &Effort,
         pick: impl Fn(Stored) -> Result<Option<T>, WorkSpent> + Send,

@@ -7,9 +7,9 @@ use scim::WorkSpent;
 
 use crate::model::caller::Caller;
 use crate::model::error::Error;
-use crate::model::resource_kind::{Kind, too_many};
+use crate::model::resource_kind::{ResourceKind, too_many};
 use crate::model::stored::Stored;
-use crate::query::Matching;
+use crate::query::Candidates;
 use crate::query::effort::Effort;
 use crate::table::item;
 use crate::table::key;
@@ -28,7 +28,7 @@ impl Store {
     pub(crate) async fn scan<T: Send>(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         effort: &Effort,
         pick: impl Fn(&Stored) -> Result<Option<T>, WorkSpent> + Sync,
     ) -> Result<Vec<T>, Error> {
@@ -44,7 +44,7 @@ impl Store {
     async fn scan_range<T: Send>(
         &self,
         caller: &Caller,
-        kind: &Kind,
+        kind: &ResourceKind,
         effort: &Effort,
         pick: &(impl Fn(&Stored) -> Result<Option<T>, WorkSpent> + Sync),
         digit: u8,
@@ -71,18 +71,18 @@ impl Store {
     pub(crate) async fn all(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
-        matching: Matching<'_>,
+        kind: &'static ResourceKind,
+        matching: Candidates<'_>,
         effort: &Effort,
     ) -> Result<Vec<Stored>, Error> {
         match matching {
-            Matching::Read(all) => Ok(all),
-            Matching::Ids(ids) => self.read_in_order(caller, kind, &ids).await,
-            Matching::All => {
+            Candidates::Read(all) => Ok(all),
+            Candidates::Ids(ids) => self.read_in_order(caller, kind, &ids).await,
+            Candidates::All => {
                 self.scan(caller, kind, effort, |of| Ok(Some(of.clone())))
                     .await
             }
-            Matching::Tested(test) => {
+            Candidates::Tested(test) => {
                 let pick = |of: &Stored| Ok(test(of)?.then(|| of.clone()));
                 self.scan(caller, kind, effort, pick).await
             }

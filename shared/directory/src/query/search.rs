@@ -7,10 +7,10 @@ use scim::{Page, Paging, ScimType, SortKey};
 
 use crate::group::Group;
 use crate::model::caller::Caller;
-use crate::model::cursor::Place;
+use crate::model::cursor::PagePosition;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
-use crate::model::resource_kind::{GROUP, Kind, USER};
+use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::model::stored::Stored;
 use crate::query::effort::Effort;
 use crate::query::{Found, Part, Query, Span};
@@ -35,7 +35,7 @@ pub struct Queries<'a> {
 }
 
 impl<'a> Queries<'a> {
-    fn of(&self, kind: &Kind) -> Option<Query<'a>> {
+    fn of(&self, kind: &ResourceKind) -> Option<Query<'a>> {
         match kind.letter == USER.letter {
             true => self.users,
             false => self.groups,
@@ -108,7 +108,7 @@ impl Store {
     async fn part_of(
         &self,
         caller: &Caller,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         query: Option<Query<'_>>,
         paging: &Paging,
         effort: &Effort,
@@ -201,7 +201,7 @@ impl Store {
         }
         // All groups are on the pages that follow.
         let later = Part {
-            next: Some(Place::After(ResourceId::FIRST)),
+            next: Some(PagePosition::After(ResourceId::FIRST)),
             ..Part::default()
         };
         if left == 0 {
@@ -237,7 +237,7 @@ impl Store {
         members: u64,
         effort: &Effort,
     ) -> Result<Found<AnyResource>, Error> {
-        let keys = async |kind: &'static Kind| -> Result<Vec<_>, Error> {
+        let keys = async |kind: &'static ResourceKind| -> Result<Vec<_>, Error> {
             let Some((query, sort)) = queries.of(kind).and_then(|q| Some((q, q.sort?))) else {
                 return Ok(vec![]);
             };

@@ -11,7 +11,7 @@ use crate::model::id::ResourceId;
 use crate::model::resource_kind::USER;
 use crate::model::stored::Stored;
 use crate::query::effort::Effort;
-use crate::query::{Found, Matching, Query};
+use crate::query::{Candidates, Found, Query};
 use crate::table::store::Store;
 
 /// The members of groups up to this size are looked at one by one; those of a larger group while everybody is read.
@@ -40,7 +40,7 @@ impl Store {
         caller: &'q Caller,
         filter: Option<&'q ResolvedFilter<'q>>,
         effort: &'q Effort,
-    ) -> Result<Matching<'q>, Error> {
+    ) -> Result<Candidates<'q>, Error> {
         match filter.filter(|filter| filter.elements("groups") != Elements::None) {
             None => self.matching(caller, &USER, filter, effort).await,
             Some(filter) => self.users_by_groups(caller, filter, effort).await,
@@ -53,7 +53,7 @@ impl Store {
         caller: &'q Caller,
         filter: &'q ResolvedFilter<'q>,
         effort: &'q Effort,
-    ) -> Result<Matching<'q>, Error> {
+    ) -> Result<Candidates<'q>, Error> {
         let matches = move |user: &Stored, groups: Vec<Value>| -> Result<bool, WorkSpent> {
             effort
                 .work()
@@ -73,13 +73,13 @@ impl Store {
             };
             let mut users = self.pick(caller, &USER, &ids, effort, pick).await?;
             users.sort_by_key(|user| user.id);
-            return Ok(Matching::Read(users));
+            return Ok(Candidates::Read(users));
         }
         let only = BTreeSet::from([filter.demands("groups.value").unwrap_or_default()]);
         if filter.elements("groups") != Elements::With(only.clone()) {
             // It takes everybody's groups to tell.
             let memberships = self.all_memberships(caller).await?;
-            return Ok(Matching::Tested(Box::new(move |user| {
+            return Ok(Candidates::Tested(Box::new(move |user| {
                 matches(user, memberships.elements(caller, user.id))
             })));
         }
@@ -90,7 +90,7 @@ impl Store {
         };
         if filter.is_just("groups.value") {
             // Everybody matches, so only the page has to be read.
-            return Ok(Matching::Ids(ids.into_iter().collect()));
+            return Ok(Candidates::Ids(ids.into_iter().collect()));
         }
         if ids.len() <= ONE_BY_ONE {
             let ids: Vec<ResourceId> = ids.into_iter().collect();
@@ -100,9 +100,9 @@ impl Store {
             };
             let mut users = self.pick(caller, &USER, &ids, effort, pick).await?;
             users.sort_by_key(|user| user.id);
-            return Ok(Matching::Read(users));
+            return Ok(Candidates::Read(users));
         }
-        Ok(Matching::Tested(Box::new(move |user| {
+        Ok(Candidates::Tested(Box::new(move |user| {
             Ok(ids.contains(&user.id) && matches(user, vec![json!({"value": group})])?)
         })))
     }

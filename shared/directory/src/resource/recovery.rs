@@ -31,7 +31,7 @@ use crate::table::item::{self, Item};
 use crate::table::key::Key;
 use crate::table::store::Store;
 use crate::table::transaction::{
-    Backoff, Change, Condition, NotCommitted, Refused, patiently, set_expression,
+    Backoff, Change, CommitError, Condition, ConditionFailure, set_expression, with_retry,
 };
 
 /// How long a change in steps has the group for itself, in milliseconds. Nobody
@@ -138,7 +138,7 @@ impl Store {
             .update_expression(expression)
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values));
-        patiently(|| request.clone().send()).await?;
+        with_retry(|| request.clone().send()).await?;
         Ok(())
     }
 
@@ -192,7 +192,11 @@ impl Store {
     async fn forget(&self, unfinished: Unfinished, due: i64) -> Result<(), Error> {
         let condition = Condition::Due(due);
         self.commit_note(|change| {
-            change.delete(unfinished.note(), condition.clone(), Refused::Changed);
+            change.delete(
+                unfinished.note(),
+                condition.clone(),
+                ConditionFailure::Changed,
+            );
         })
         .await?;
         Ok(())
@@ -206,9 +210,9 @@ impl Store {
             write(&mut change);
             match change.commit(self).await {
                 Ok(()) => return Ok(true),
-                Err(NotCommitted::Refused(_)) => return Ok(false),
-                Err(NotCommitted::Contended) => backoff.wait().await?,
-                Err(NotCommitted::Broken(error)) => return Err(error),
+                Err(CommitError::ConditionFailure(_)) => return Ok(false),
+                Err(CommitError::Contended) => backoff.wait().await?,
+                Err(CommitError::Broken(error)) => return Err(error),
             }
         }
     }
@@ -356,7 +360,7 @@ impl Store {
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values))
             .return_values(ReturnValue::AllNew);
-        let sent = patiently(|| async {
+        let sent = with_retry(|| async {
             match request.clone().send().await {
                 Ok(answer) => Ok(answer.attributes),
                 Err(error)
@@ -380,7 +384,11 @@ impl Store {
     /// [`Error::Busy`] and [`Error::Broken`].
     pub async fn end_circle(&self, circle: Circle) -> Result<bool, Error> {
         self.commit_note(|change| {
-            change.delete(circle.0.note(), Condition::Standing, Refused::Changed);
+            change.delete(
+                circle.0.note(),
+                Condition::Standing,
+                ConditionFailure::Changed,
+            );
         })
         .await
     }

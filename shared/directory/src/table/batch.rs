@@ -12,7 +12,7 @@ use crate::model::error::Error;
 use crate::table::item::{self, Item};
 use crate::table::key::Key;
 use crate::table::store::Store;
-use crate::table::transaction::{Backoff, is_lost, patiently};
+use crate::table::transaction::{Backoff, is_lost, with_retry};
 
 /// The most keys of one request ("BatchGetItem", Amazon DynamoDB API Reference).
 pub(crate) const KEYS: usize = 100;
@@ -85,7 +85,7 @@ impl Store {
                 .client()
                 .batch_get_item()
                 .request_items(self.table(), request);
-            let answer = patiently(|| request.clone().send()).await?;
+            let answer = with_retry(|| request.clone().send()).await?;
             found.extend(answer.responses.unwrap_or_default().into_values().flatten());
             // Some may be left to be asked for again.
             keys = answer

@@ -19,7 +19,7 @@ const MOST: usize = 256;
 
 /// A group as it was seen last.
 #[derive(Clone)]
-pub(crate) struct Seen {
+pub(crate) struct CachedGroup {
     pub(crate) group: Stored,
     /// Its members, if they were read and are few.
     pub(crate) members: Option<Arc<Members>>,
@@ -27,25 +27,25 @@ pub(crate) struct Seen {
 
 /// What one process knows.
 #[derive(Default)]
-pub(crate) struct Known(Mutex<HashMap<(DirectoryId, ResourceId), Seen>>);
+pub(crate) struct GroupCache(Mutex<HashMap<(DirectoryId, ResourceId), CachedGroup>>);
 
-impl std::fmt::Debug for Known {
+impl std::fmt::Debug for GroupCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known").finish_non_exhaustive()
+        f.debug_struct("GroupCache").finish_non_exhaustive()
     }
 }
 
-impl Known {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(DirectoryId, ResourceId), Seen>> {
+impl GroupCache {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(DirectoryId, ResourceId), CachedGroup>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn get(&self, caller: &Caller, id: ResourceId) -> Option<Seen> {
+    pub(crate) fn get(&self, caller: &Caller, id: ResourceId) -> Option<CachedGroup> {
         self.lock().get(&(caller.directory().id, id)).cloned()
     }
 
     /// Remembers a group, unless a later version is known.
-    pub(crate) fn put(&self, caller: &Caller, seen: Seen) {
+    pub(crate) fn put(&self, caller: &Caller, seen: CachedGroup) {
         let key = (caller.directory().id, seen.group.id);
         let mut known = self.lock();
         if seen.group.group.staged.is_some() {

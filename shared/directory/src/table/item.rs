@@ -28,7 +28,7 @@ pub(crate) const FORMAT: &str = "F";
 /// that knows less finds an attribute missing and says so ([`Error::Unreadable`]), and never takes it for what it is not.
 pub(crate) const THIS_FORMAT: u64 = 1;
 
-/// The resource as the SCIM document that passed the door.
+/// The resource as the validated SCIM document.
 pub(crate) const DOCUMENT: &str = "document";
 /// How often the resource has changed, from 1.
 pub(crate) const VERSION: &str = "version";

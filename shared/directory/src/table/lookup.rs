@@ -7,7 +7,7 @@ use scim::{Resource, ScimType};
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::{DirectoryId, ResourceId};
-use crate::model::resource_kind::{Kind, Pointer};
+use crate::model::resource_kind::{Pointer, ResourceKind};
 use crate::table::key::{Key, Owners};
 
 /// The most values of one attribute that have pointers. Each is an item, and
@@ -49,7 +49,7 @@ impl Pointer {
     }
 }
 
-impl Kind {
+impl ResourceKind {
     /// The unique pointers of a resource that may be another one's: those of names with blanks at their ends, with the
     /// name. A name that an earlier version kept has only the other pointer.
     pub(crate) fn doubtful(&self, caller: &Caller, resource: &Resource) -> Vec<(Key, String)> {

@@ -8,7 +8,7 @@ use crate::model::error::Error;
 use crate::table::item::{self, Item};
 use crate::table::key::{PK, SK};
 use crate::table::store::Store;
-use crate::table::transaction::patiently;
+use crate::table::transaction::with_retry;
 
 /// Items of one partition between two sort keys, both included, which are read bit by bit.
 pub(crate) struct Range {
@@ -80,7 +80,7 @@ impl Store {
             .set_scan_index_forward(range.backward.then_some(false))
             .set_limit(range.limit)
             .set_exclusive_start_key(range.start.take());
-        let answer = patiently(|| request.clone().send()).await?;
+        let answer = with_retry(|| request.clone().send()).await?;
         range.start = answer.last_evaluated_key;
         range.ended = range.start.is_none();
         Ok(Some(answer.items.unwrap_or_default()))

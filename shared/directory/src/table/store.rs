@@ -7,18 +7,18 @@ use aws_sdk_dynamodb::Client;
 
 use crate::model::error::Error;
 use crate::model::id::{Ids, ResourceId};
-use crate::table::group_cache::Known;
+use crate::table::group_cache::GroupCache;
 use crate::table::item::Item;
 use crate::table::key::Key;
 use crate::table::transaction::ACTIONS;
-use crate::table::transaction::patiently;
+use crate::table::transaction::with_retry;
 
 /// The table. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
     table: Arc<str>,
-    known: Arc<Known>,
+    known: Arc<GroupCache>,
     ids: Ids,
     actions: usize,
 }
@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// The groups that this process saw last.
-    pub(crate) fn known(&self) -> &Known {
+    pub(crate) fn known(&self) -> &GroupCache {
         &self.known
     }
 
@@ -85,7 +85,7 @@ impl Store {
             .table_name(self.table())
             .set_key(Some(key.attributes()))
             .consistent_read(true);
-        let answer = patiently(|| request.clone().send()).await?;
+        let answer = with_retry(|| request.clone().send()).await?;
         Ok(answer.item)
     }
 }

@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::types::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::model::error::{Error, says_later};
+use crate::model::error::{Error, is_retryable};
 use crate::model::id::{self, DirectoryId, ResourceId};
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, PK};
@@ -34,7 +34,7 @@ const MAX_TRANSACTION_BYTES: usize = 4_000_000;
 
 /// What it means that the condition of a write does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum ConditionFailure {
     /// Another resource has the value of this attribute.
     Uniqueness(&'static str),
     /// The item is not as it was when the change was decided.
@@ -46,9 +46,9 @@ pub(crate) enum Refused {
 }
 
 /// Why a change was not written.
-pub(crate) enum NotCommitted {
+pub(crate) enum CommitError {
     /// A condition does not hold.
-    Refused(Refused),
+    ConditionFailure(ConditionFailure),
     /// Another transaction was writing the same items, or DynamoDB throttled.
     Contended,
     /// Something failed that should not.
@@ -59,7 +59,7 @@ pub(crate) enum NotCommitted {
 /// transaction ("Service, account, and table quotas").
 #[derive(Default)]
 pub(crate) struct Change {
-    writes: Vec<(Write, Option<Condition>, Refused)>,
+    writes: Vec<(Write, Option<Condition>, ConditionFailure)>,
 }
 
 enum Write {
@@ -208,24 +208,30 @@ impl Condition {
 }
 
 impl Change {
-    fn push(&mut self, write: Write, condition: Option<Condition>, refused: Refused) {
+    fn push(&mut self, write: Write, condition: Option<Condition>, refused: ConditionFailure) {
         self.writes.push((write, condition, refused));
     }
 
     /// Writes an item where none is.
-    pub(crate) fn create(&mut self, key: Key, item: Item, refused: Refused) {
+    pub(crate) fn create(&mut self, key: Key, item: Item, refused: ConditionFailure) {
         self.push(Write::Put { key, item }, Some(Condition::Absent), refused);
     }
 
     /// Writes an item where none is, or one that expired before `now`.
-    pub(crate) fn create_at(&mut self, key: Key, item: Item, now: Timestamp, refused: Refused) {
+    pub(crate) fn create_at(
+        &mut self,
+        key: Key,
+        item: Item,
+        now: Timestamp,
+        refused: ConditionFailure,
+    ) {
         let condition = Some(Condition::AbsentAt(now.as_second()));
         self.push(Write::Put { key, item }, condition, refused);
     }
 
     /// Writes an item that nobody else writes.
     pub(crate) fn put(&mut self, key: Key, item: Item) {
-        self.push(Write::Put { key, item }, None, Refused::Changed);
+        self.push(Write::Put { key, item }, None, ConditionFailure::Changed);
     }
 
     /// Changes an item that is still in `version`. Attributes that this version does not know stay as they are.
@@ -242,28 +248,32 @@ impl Change {
         condition: Condition,
     ) {
         let write = Write::Set { key, item, remove };
-        self.push(write, Some(condition), Refused::Changed);
+        self.push(write, Some(condition), ConditionFailure::Changed);
     }
 
     /// Deletes an item of which something must hold.
-    pub(crate) fn delete(&mut self, key: Key, condition: Condition, refused: Refused) {
+    pub(crate) fn delete(&mut self, key: Key, condition: Condition, refused: ConditionFailure) {
         self.push(Write::Delete { key }, Some(condition), refused);
     }
 
     /// Deletes an item that nobody else writes.
     pub(crate) fn remove(&mut self, key: Key) {
-        self.push(Write::Delete { key }, None, Refused::Changed);
+        self.push(Write::Delete { key }, None, ConditionFailure::Changed);
     }
 
     /// Counts a resource that comes (1) or goes (-1).
     pub(crate) fn count(&mut self, directory: DirectoryId, letter: &str, id: ResourceId, by: i64) {
         let key = Key::count(directory, letter, id);
         let attribute = key::digit(id);
-        self.push(Write::Add { key, attribute, by }, None, Refused::Changed);
+        self.push(
+            Write::Add { key, attribute, by },
+            None,
+            ConditionFailure::Changed,
+        );
     }
 
     /// Adds to a number of an item that must be there.
-    pub(crate) fn add(&mut self, key: Key, attribute: &'static str, refused: Refused) {
+    pub(crate) fn add(&mut self, key: Key, attribute: &'static str, refused: ConditionFailure) {
         let write = Write::Add {
             key,
             attribute,
@@ -273,7 +283,7 @@ impl Change {
     }
 
     /// Writes nothing, but the item must be there.
-    pub(crate) fn check(&mut self, key: Key, refused: Refused) {
+    pub(crate) fn check(&mut self, key: Key, refused: ConditionFailure) {
         self.push(Write::Check { key }, Some(Condition::Present), refused);
     }
 
@@ -294,13 +304,13 @@ impl Change {
     }
 
     /// Writes everything or nothing.
-    pub(crate) async fn commit(self, store: &Store) -> Result<(), NotCommitted> {
-        self.check_size().map_err(NotCommitted::Broken)?;
+    pub(crate) async fn commit(self, store: &Store) -> Result<(), CommitError> {
+        self.check_size().map_err(CommitError::Broken)?;
         let mut refusals = Vec::with_capacity(self.writes.len());
         let mut actions = Vec::with_capacity(self.writes.len());
         for (write, condition, refused) in self.writes {
             let action = write.action(store.table(), condition);
-            actions.push(action.map_err(NotCommitted::Broken)?);
+            actions.push(action.map_err(CommitError::Broken)?);
             refusals.push(refused);
         }
         // One token for all attempts: a call that is repeated after a lost answer is carried out once
@@ -323,14 +333,14 @@ impl Change {
             let code = error.code();
             let in_progress = code == Some(IN_PROGRESS);
             let lost = in_progress || is_lost(&error);
-            if !lost && !code.is_some_and(says_later) {
+            if !lost && !code.is_some_and(is_retryable) {
                 return Err(not_committed(error, &refusals));
             }
             may_be_written |= lost;
             if backoff.wait().await.is_err() {
                 return Err(match may_be_written {
-                    true => NotCommitted::Broken(Error::broken(error)),
-                    false => NotCommitted::Contended,
+                    true => CommitError::Broken(Error::broken(error)),
+                    false => CommitError::Contended,
                 });
             }
         }
@@ -468,36 +478,36 @@ pub(crate) fn is_lost<E>(error: &SdkError<E, HttpResponse>) -> bool {
 
 fn not_committed<R>(
     error: SdkError<TransactWriteItemsError, R>,
-    refusals: &[Refused],
-) -> NotCommitted
+    refusals: &[ConditionFailure],
+) -> CommitError
 where
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     let code = error.code().unwrap_or_default();
-    if says_later(code) {
-        return NotCommitted::Contended;
+    if is_retryable(code) {
+        return CommitError::Contended;
     }
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
         error.as_service_error()
     else {
-        return NotCommitted::Broken(Error::from_sdk(error));
+        return CommitError::Broken(Error::from_sdk(error));
     };
     let mut contended = false;
-    let mut refused: Option<Refused> = None;
+    let mut refused: Option<ConditionFailure> = None;
     for (reason, meaning) in cancelled.cancellation_reasons().iter().zip(refusals) {
         match reason.code().unwrap_or("None") {
             // A resource that has moved on says nothing yet about its new values.
-            "ConditionalCheckFailed" if refused != Some(Refused::Changed) => {
+            "ConditionalCheckFailed" if refused != Some(ConditionFailure::Changed) => {
                 refused = Some(*meaning);
             }
-            code if says_later(code) => contended = true,
+            code if is_retryable(code) => contended = true,
             _ => {}
         }
     }
     match refused {
-        Some(refused) => NotCommitted::Refused(refused),
-        None if contended => NotCommitted::Contended,
-        None => NotCommitted::Broken(Error::from_sdk(error)),
+        Some(refused) => CommitError::ConditionFailure(refused),
+        None if contended => CommitError::Contended,
+        None => CommitError::Broken(Error::from_sdk(error)),
     }
 }
 
@@ -537,7 +547,7 @@ impl Backoff {
 }
 
 /// Sends what DynamoDB throttles again, for as long as a request may take.
-pub(crate) async fn patiently<T, E, F>(send: impl Fn() -> F) -> Result<T, Error>
+pub(crate) async fn with_retry<T, E, F>(send: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, SdkError<E>>>,
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -573,12 +583,12 @@ impl Store {
             .condition_expression(condition.text)
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values));
-        patiently_updated(|| request.clone().send()).await
+        update_if(|| request.clone().send()).await
     }
 }
 
-/// As [`patiently`], for an update on a condition; false when it does not hold.
-pub(crate) async fn patiently_updated<T, F>(send: impl Fn() -> F) -> Result<bool, Error>
+/// As [`with_retry`], for an update on a condition; false when it does not hold.
+pub(crate) async fn update_if<T, F>(send: impl Fn() -> F) -> Result<bool, Error>
 where
     F: Future<Output = Result<T, SdkError<UpdateItemError>>>,
 {
@@ -593,5 +603,5 @@ where
         }
         Err(error) => Err(error),
     };
-    patiently(refused).await
+    with_retry(refused).await
 }

@@ -5,17 +5,17 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::{
-    Reading, identity, in_schema_order, is_immutable, is_primary, is_same, read_one, stays,
-    two_primaries, value_key,
-};
 use crate::error::Error;
 use crate::filter::{ElementFilter, Expression};
 use crate::patch::parse::is_read_only;
 use crate::patch::{MAX_COMPARISONS, Op, Operation, PatchOp};
 use crate::quirks::{self};
 use crate::resource::Resource;
-use crate::schema::{Attribute, Client, Mutability, Place, ResourceType, Target};
+use crate::schema::{Attribute, AttributePath, Client, Mutability, ResourceType, Target};
+use crate::validate::{
+    Reading, identity, in_schema_order, is_immutable, is_primary, is_same, read_one, stays,
+    two_primaries, value_key,
+};
 use crate::value::{comparison_key, is_unassigned};
 use crate::work::{Work, WorkSpent};
 
@@ -103,7 +103,7 @@ impl Operation {
         if self.op == Op::Remove {
             let removed = target.sub.unwrap_or(target.attribute);
             let whole = self.path.filter.is_none() || target.sub.is_some();
-            // An extension may go with all that it requires, so the door decides.
+            // An extension may go with all that it requires, so validation decides.
             let with_all = target.extension.is_some() && target.sub.is_none();
             if removed.required && whole && !with_all && self.values.is_empty() {
                 return Err(stays(place));
@@ -170,7 +170,7 @@ impl Operation {
                 work.spend(weight.saturating_mul(EACH)).map_err(too_many)?;
             }
             let touched = self.edit_elements(ty, target, &mut elements, work)?;
-            settle_primary(target, &mut elements, &touched)?;
+            enforce_single_primary(target, &mut elements, &touched)?;
             holder.insert(name.clone(), Value::Array(elements));
             return Ok(());
         }
@@ -195,7 +195,7 @@ impl Operation {
     fn set(
         &self,
         attribute: &Attribute,
-        place: Place<'_>,
+        place: AttributePath<'_>,
         object: &mut Object,
     ) -> Result<(), Error> {
         let new = match (self.op, self.values.as_slice()) {
@@ -265,7 +265,7 @@ impl Operation {
             let mut selected = selected.into_iter();
             elements.retain(|_| selected.next() != Some(true));
             if self.op == Op::Replace && elements.len() == before && ty.client != Client::Entra {
-                return Err(nothing_selected(place));
+                return Err(no_target(place));
             }
             return Ok(HashSet::new());
         }
@@ -287,7 +287,7 @@ impl Operation {
             // X12: a filter that selects nothing is no target of a replace.
             let creates = self.op == Op::Add || ty.client == Client::Entra;
             if filter.is_some() && !creates {
-                return Err(nothing_selected(place));
+                return Err(no_target(place));
             }
             let element = self.new_element(target, filter.as_ref(), work)?;
             touched.insert(elements.len());
@@ -391,7 +391,7 @@ impl Operation {
             Some(filter) => element_of(attribute, place, filter.expression()),
         };
         let Some(mut element) = demanded else {
-            return Err(nothing_selected(place));
+            return Err(no_target(place));
         };
         if let Some(sub) = target.sub {
             // `emails[value eq "old"].value` selects an old value; with a new
@@ -419,18 +419,22 @@ impl Operation {
         let [element, _] = candidates;
         match selected.contains(&true) {
             true => Ok(element),
-            false => Err(nothing_selected(place)),
+            false => Err(no_target(place)),
         }
     }
 }
 
-fn nothing_selected(place: Place<'_>) -> Error {
+fn no_target(place: AttributePath<'_>) -> Error {
     Error::no_target(format_args!("{place}: the path's filter selects nothing"))
 }
 
-/// The sub-attributes that the `eq` terms of a filter demand, as the door would
+/// The sub-attributes that the `eq` terms of a filter demand, as validation would
 /// leave them.
-fn element_of(attribute: &Attribute, place: Place<'_>, filter: &Expression) -> Option<Object> {
+fn element_of(
+    attribute: &Attribute,
+    place: AttributePath<'_>,
+    filter: &Expression,
+) -> Option<Object> {
     let demanded = quirks::element_from_filter(filter)?;
     match read_one(attribute, place, Value::Object(demanded), Reading::NEW) {
         Ok(Some(Value::Object(element))) => Some(element),
@@ -446,7 +450,7 @@ fn add_elements(
     added: &[Value],
 ) -> HashSet<usize> {
     let mut touched = HashSet::with_capacity(added.len());
-    let mut known = Known::default();
+    let mut known = ElementIndex::default();
     // Most elements of a long list have nothing to do with what is added.
     let value = |element: &Value| value_key(attribute, element.as_object()?);
     let wanted: HashSet<Option<String>> = added.iter().map(value).collect();
@@ -491,12 +495,12 @@ fn add_elements(
 
 /// Where the elements of an attribute are, by what makes them the same.
 #[derive(Default)]
-struct Known {
+struct ElementIndex {
     identities: HashMap<String, usize>,
     values: HashMap<String, usize>,
 }
 
-impl Known {
+impl ElementIndex {
     fn insert(&mut self, attribute: &Attribute, element: &Value, index: usize) {
         self.identities
             .entry(identity(attribute, element))
@@ -553,7 +557,7 @@ fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, named: &[Value
 }
 
 /// C17, X23: what the operation made primary is the only primary.
-fn settle_primary(
+fn enforce_single_primary(
     target: Target<'_>,
     elements: &mut [Value],
     touched: &HashSet<usize>,
@@ -565,7 +569,7 @@ fn settle_primary(
     for (index, element) in elements.iter().enumerate() {
         if touched.contains(&index) && is_primary(element) {
             if chosen.is_some() {
-                let place = Place {
+                let place = AttributePath {
                     sub: None,
                     ..target.place()
                 };

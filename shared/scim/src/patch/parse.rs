@@ -3,16 +3,16 @@
 use serde_json::Value;
 
 use crate::Object;
-use crate::door::{
-    Reading, check_known, check_message, clears, read_elements, read_one, read_value, take,
-};
 use crate::error::{Error, describe, quote, quote_name};
 use crate::filter::Filter;
 use crate::patch::{MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA, PatchOp, Path};
 use crate::path::Selected;
 use crate::quirks::{self, RemovedValues};
-use crate::schema::{Mutability, Place, ResourceType, Schema, Target};
+use crate::schema::{AttributePath, Mutability, ResourceType, Schema, Target};
 use crate::strict::{check_value, unknown};
+use crate::validate::{
+    Reading, check_known, check_message, clears, read_elements, read_one, read_value, take,
+};
 use crate::value::is_unassigned;
 
 impl PatchOp {
@@ -401,6 +401,6 @@ fn is_empty_list(value: &Value) -> bool {
     }
 }
 
-pub(super) fn is_read_only(place: Place<'_>) -> Error {
+pub(super) fn is_read_only(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is readOnly")
 }

@@ -892,7 +892,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_patched_has_passed_the_door(operations in prop::collection::vec(any_operation(), 0..4)) {
+    fn what_is_patched_is_valid(operations in prop::collection::vec(any_operation(), 0..4)) {
         if let Ok(patched) = patched(json!(operations)) {
             let shown = patched.as_object().clone();
             let again = ResourceType::user().read(shown, Some(&patched)).unwrap();

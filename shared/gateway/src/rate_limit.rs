@@ -66,13 +66,13 @@ struct Charge {
 }
 
 /// The buckets of the directories that this process has met.
-pub(crate) struct Limits {
+pub(crate) struct RateLimiter {
     a_second: NonZeroU32,
     store: Store,
     buckets: Cache<DirectoryId, Arc<Mutex<Bucket>>>,
 }
 
-impl Limits {
+impl RateLimiter {
     pub(crate) fn new(a_second: NonZeroU32, store: Store) -> Self {
         Self {
             a_second,
@@ -101,7 +101,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`Error::TooFast`] if it is empty.
+    /// [`Error::RateLimited`] if it is empty.
     fn take(&self, directory: DirectoryId, now: Timestamp) -> Result<Option<Charge>, Error> {
         self.with_bucket(directory, |bucket| {
             let after = later(bucket.full.max(now), self.time_of(1));
@@ -109,7 +109,7 @@ impl Limits {
             let wait = after.duration_since(now) - all;
             if wait.is_positive() {
                 let begun = i64::from(wait.subsec_nanos() > 0);
-                return Err(Error::TooFast {
+                return Err(Error::RateLimited {
                     a_second: self.a_second,
                     // Okta reads whole seconds only (A8).
                     retry_after: u64::try_from(wait.as_secs() + begun).unwrap_or(1),
@@ -161,7 +161,7 @@ fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
 
 /// The work of one request, taken out of the bucket of its directory.
 pub struct Work {
-    limits: Option<Arc<Limits>>,
+    limits: Option<Arc<RateLimiter>>,
     directory: DirectoryId,
     now: Timestamp,
     beside: Beside,
@@ -169,7 +169,7 @@ pub struct Work {
 
 impl Work {
     pub(crate) fn new(
-        limits: Option<Arc<Limits>>,
+        limits: Option<Arc<RateLimiter>>,
         directory: DirectoryId,
         now: Timestamp,
         beside: Beside,
@@ -186,7 +186,7 @@ impl Work {
     ///
     /// # Errors
     ///
-    /// [`Error::TooFast`].
+    /// [`Error::RateLimited`].
     pub(crate) fn admit(&self) -> Result<(), Error> {
         if let Some(limits) = &self.limits {
             let charge = limits.take(self.directory, self.now)?;
@@ -210,7 +210,7 @@ impl Work {
         self.add(named / MEMBERSHIPS);
     }
 
-    fn charge(&self, limits: &Arc<Limits>, charge: Option<Charge>) {
+    fn charge(&self, limits: &Arc<RateLimiter>, charge: Option<Charge>) {
         if let Some(charge) = charge {
             let (limits, directory, now) = (limits.clone(), self.directory, self.now);
             let task = async move { limits.charge(directory, charge, now).await };
@@ -229,15 +229,15 @@ mod tests {
         Timestamp::from_millisecond(1_767_225_600_000 + milliseconds).unwrap()
     }
 
-    /// Limits whose table is never asked.
-    fn limits(rate: NonZeroU32) -> Limits {
+    /// RateLimiter whose table is never asked.
+    fn limits(rate: NonZeroU32) -> RateLimiter {
         let config = aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .build();
-        Limits::new(rate, Store::from_config(&config, "none"))
+        RateLimiter::new(rate, Store::from_config(&config, "none"))
     }
 
-    fn taken(limits: &Limits, directory: DirectoryId, now: Timestamp) -> usize {
+    fn taken(limits: &RateLimiter, directory: DirectoryId, now: Timestamp) -> usize {
         (0..1_000)
             .take_while(|_| limits.take(directory, now).is_ok())
             .count()
@@ -274,7 +274,7 @@ mod tests {
                 match limits.take(acme, now) {
                     Ok(_) if rate.get() > 1_000 => break,
                     Ok(_) => {}
-                    Err(Error::TooFast { retry_after, .. }) => {
+                    Err(Error::RateLimited { retry_after, .. }) => {
                         waits += 1;
                         assert!((1..=2).contains(&retry_after), "{retry_after}");
                         now += SignedDuration::from_secs(i64::try_from(retry_after).unwrap());
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(charged(limits.add(acme, 999, at(0))), Some((999, false)));
         match limits.take(acme, at(0)) {
             // 1,019 of 200 are used up, and one more is asked for.
-            Err(Error::TooFast { retry_after, .. }) => assert_eq!(retry_after, 17),
+            Err(Error::RateLimited { retry_after, .. }) => assert_eq!(retry_after, 17),
             other => panic!("{other:?}"),
         }
         assert_eq!(charged(limits.add(acme, 10, at(60_000))), Some((10, true)));

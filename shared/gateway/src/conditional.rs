@@ -11,7 +11,7 @@ use http::header::{ACCEPT, IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{Error, Params};
+use crate::{Error, QueryParams};
 
 /// The header of preferences (RFC 7240 §2).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -133,7 +133,7 @@ fn is_quoted(text: &str) -> bool {
 
 /// Whether a request prefers `application/json` to SCIM's own type (RFC 7644 §3.8).
 ///
-/// Each of the two has the weight of the range that names it most exactly. At equal weights it is SCIM's own, unless
+/// Each of the two has the weight of the range that names it most exactly. ResourcePath equal weights it is SCIM's own, unless
 /// only the other one is named: wildcards ask for neither. Nothing is refused for its `Accept`, so what allows neither
 /// is answered in SCIM's own type too.
 pub(crate) fn prefers_plain_json(headers: &HeaderMap) -> bool {
@@ -261,7 +261,7 @@ impl Wishes {
     /// Whether the answer to a change needs no body: the client prefers that,
     /// and names no attributes that it wants to see (X22).
     #[must_use]
-    pub fn minimal(&self, params: &Params) -> bool {
+    pub fn minimal(&self, params: &QueryParams) -> bool {
         self.prefer == Some(Return::Minimal) && params.given("attributes").is_none()
     }
 

@@ -1,4 +1,4 @@
-//! The one door into a [`Resource`].
+//! Validation: the only way to a [`Resource`].
 //!
 //! [`ResourceType::read`] is the only way from a client's object to a value the
 //! rest of the system trusts. It walks the tables of the resource type, not the
@@ -15,7 +15,7 @@ use crate::error::{Error, describe, quote_name};
 use crate::patch::PatchOp;
 use crate::quirks;
 use crate::resource::Resource;
-use crate::schema::{Attribute, Mutability, Place, Profile, ResourceType};
+use crate::schema::{Attribute, AttributePath, Mutability, Profile, ResourceType};
 use crate::unfold::Unfolded;
 use crate::value::{comparison_key, is_unassigned, read_simple, unexpected};
 
@@ -103,7 +103,7 @@ impl ResourceType {
         let mut resource = Object::new();
         let stored = keep.map(Resource::as_object);
         for attribute in self.attributes() {
-            let place = Place {
+            let place = AttributePath {
                 extension: None,
                 attribute: &attribute.name,
                 sub: None,
@@ -127,7 +127,7 @@ impl ResourceType {
             let absent = given.values().all(is_unassigned) && !required;
             let mut object = Object::new();
             for attribute in &schema.attributes {
-                let place = Place {
+                let place = AttributePath {
                     extension: Some(&schema.id),
                     attribute: &attribute.name,
                     sub: None,
@@ -154,7 +154,7 @@ impl ResourceType {
         keep_unseen(&mut resource, stored, |name| {
             self.attribute(name).is_some() || self.extension(name).is_some()
         });
-        Ok(Resource::from_door(resource))
+        Ok(Resource::validated(resource))
     }
 
     /// C1, H7: a known URI in any case, or nothing at all. Attributes of other schemas are ignored, so their URIs are as
@@ -276,7 +276,7 @@ fn keep_unseen(object: &mut Object, stored: Option<&Object>, is_known: impl Fn(&
 /// applies what depends on what is stored.
 fn read_member(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     given: Option<Value>,
     reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
@@ -284,7 +284,7 @@ fn read_member(
         return Ok(None);
     }
     let Reading { origin, stored } = reading;
-    // What a PATCH left alone passed the door when it was written. A schema that
+    // What a PATCH left alone was validated when it was written. A schema that
     // has changed since must not be a reason to refuse a deactivation.
     if origin == Origin::Patch && given.as_ref() == stored {
         return Ok(given);
@@ -345,18 +345,18 @@ pub(crate) fn is_same(attribute: &Attribute, value: Option<&Value>, stored: &Val
 }
 
 /// The error for a required value that a PATCH removes (X15).
-pub(crate) fn stays(place: Place<'_>) -> Error {
+pub(crate) fn stays(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is required and cannot be removed")
 }
 
-pub(crate) fn is_immutable(place: Place<'_>) -> Error {
+pub(crate) fn is_immutable(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is immutable and has another value already")
 }
 
 /// Reads the value of an attribute: canonical, or nothing.
 pub(crate) fn read_value(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     value: Value,
     reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
@@ -381,7 +381,7 @@ pub(crate) fn clears(attribute: &Attribute, value: &Value) -> bool {
 /// Reads the elements of a multi-valued attribute one by one.
 pub(crate) fn read_elements(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     value: Value,
 ) -> Result<Vec<Value>, Error> {
     let mut elements = Vec::new();
@@ -400,7 +400,7 @@ pub(crate) fn read_elements(
 }
 
 /// The error for an element that names no resource. To leave it out would be to remove what it was meant to name.
-pub(crate) fn is_unnamed(place: Place<'_>) -> Error {
+pub(crate) fn is_unnamed(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("value"),
         "is missing: a member is named by its id",
@@ -410,7 +410,7 @@ pub(crate) fn is_unnamed(place: Place<'_>) -> Error {
 /// Reads one value: of a single-valued attribute, or one element.
 pub(crate) fn read_one(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     value: Value,
     reading: Reading<'_>,
 ) -> Result<Option<Value>, Error> {
@@ -462,7 +462,7 @@ pub(crate) fn read_one(
 /// taken for an empty one.
 pub(crate) fn check_known(
     attribute: &Attribute,
-    place: Place<'_>,
+    place: AttributePath<'_>,
     given: &Object,
 ) -> Result<(), Error> {
     let mut unknown = None;
@@ -554,7 +554,7 @@ pub(crate) fn is_primary(element: &Value) -> bool {
 }
 
 /// The error for an operation that makes several elements primary.
-pub(crate) fn two_primaries(place: Place<'_>) -> Error {
+pub(crate) fn two_primaries(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("primary"),
         "is true for more than one value; one at most can be primary",
@@ -562,7 +562,7 @@ pub(crate) fn two_primaries(place: Place<'_>) -> Error {
 }
 
 /// Puts the members of a complex value in the order of its schema, the order
-/// in which the door leaves them.
+/// in which validation leaves them.
 pub(crate) fn in_schema_order(attribute: &Attribute, object: &mut Object) {
     let mut ordered = Object::new();
     for sub in &attribute.sub_attributes {
@@ -1145,7 +1145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_door_leads_to_itself(body in any_user()) {
+        fn what_was_validated_is_valid(body in any_user()) {
             if let Ok(user) = ResourceType::user().read(body, None) {
                 let again = ResourceType::user().read(user.as_object().clone(), None).unwrap();
                 prop_assert_eq!(&again, &user);

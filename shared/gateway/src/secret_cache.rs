@@ -56,14 +56,14 @@ struct State<V> {
 }
 
 /// What was read, by the keys that it is about.
-pub(crate) struct Fresh<K, V> {
+pub(crate) struct SecretCache<K, V> {
     entries: Cache<K, Arc<Entry<V>>>,
     /// When the next key may be read that is not known, if that is to be slow.
     strangers: Option<Mutex<Instant>>,
     rest: Rest,
 }
 
-impl<K: Eq + Hash + Clone + Display, V> Fresh<K, V> {
+impl<K: Eq + Hash + Clone + Display, V> SecretCache<K, V> {
     /// Keys that are not known are read as they come, so their read has to be cheap.
     pub(crate) fn new(rest: Rest) -> Self {
         Self {
@@ -220,7 +220,7 @@ mod tests {
             Ok((value > 0).then_some(value))
         }
 
-        async fn shown(&self, fresh: &Fresh<u64, u64>, key: u64, value: u64) -> bool {
+        async fn shown(&self, fresh: &SecretCache<u64, u64>, key: u64, value: u64) -> bool {
             let accept = |known: &u64| (*known == value).then_some(());
             let verified = fresh.verify(key, at(0), accept, || self.read());
             match verified.await {
@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_value_is_good_at_once_however_often_it_changes() {
-        let (fresh, source) = (Fresh::new(sleeping()), Source::default());
+        let (fresh, source) = (SecretCache::new(sleeping()), Source::default());
         for value in 1..4 {
             source.value.store(value, Ordering::Relaxed);
             assert!(source.shown(&fresh, 7, value).await, "{value}");
@@ -248,7 +248,7 @@ mod tests {
     /// A read that was under way when a request arrived may not have seen what the request shows.
     #[tokio::test]
     async fn nothing_is_refused_for_what_was_read_before_it_arrived() {
-        let (fresh, source) = (Fresh::new(sleeping()), Source::default());
+        let (fresh, source) = (SecretCache::new(sleeping()), Source::default());
         source.value.store(1, Ordering::Relaxed);
         assert!(source.shown(&fresh, 7, 1).await);
         let early = source.shown(&fresh, 7, 2);
@@ -269,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn guesses_share_reads_and_wait_for_their_turn() {
-        let (fresh, source) = (Fresh::new(sleeping()), Source::default());
+        let (fresh, source) = (SecretCache::new(sleeping()), Source::default());
         source.value.store(1, Ordering::Relaxed);
         assert!(source.shown(&fresh, 7, 1).await);
         source.reads();
@@ -295,7 +295,10 @@ mod tests {
 
     #[tokio::test]
     async fn names_that_were_made_up_are_not_remembered() {
-        let (fresh, source) = (Fresh::slow_for_strangers(sleeping()), Source::default());
+        let (fresh, source) = (
+            SecretCache::slow_for_strangers(sleeping()),
+            Source::default(),
+        );
         source.value.store(1, Ordering::Relaxed);
         assert!(source.shown(&fresh, 7, 1).await);
         source.value.store(0, Ordering::Relaxed);
@@ -316,7 +319,7 @@ mod tests {
             *longest = time.max(*longest);
             Box::pin(tokio::task::yield_now())
         });
-        let fresh = Fresh::slow_for_strangers(noted);
+        let fresh = SecretCache::slow_for_strangers(noted);
         let crowd = join_all((2_000..2_100).map(|key| source.shown(&fresh, key, 1)));
         assert!(crowd.await.iter().all(|good| !good));
         assert!(*longest.lock().unwrap() <= APART, "{longest:?}");
@@ -325,7 +328,7 @@ mod tests {
     /// What is pushed out is what is used least, and one for one.
     #[tokio::test]
     async fn a_full_memory_keeps_what_is_used() {
-        let (fresh, source) = (Fresh::new(sleeping()), Source::default());
+        let (fresh, source) = (SecretCache::new(sleeping()), Source::default());
         source.value.store(1, Ordering::Relaxed);
         for key in 0..10 {
             assert!(source.shown(&fresh, key, 1).await);
@@ -350,7 +353,7 @@ mod tests {
     /// A read that was interrupted is no ground to refuse anything.
     #[tokio::test]
     async fn an_interrupted_read_decides_nothing() {
-        let (fresh, source) = (Fresh::new(sleeping()), Source::default());
+        let (fresh, source) = (SecretCache::new(sleeping()), Source::default());
         source.value.store(1, Ordering::Relaxed);
         assert!(source.shown(&fresh, 7, 1).await);
         source.value.store(2, Ordering::Relaxed);
