@@ -1,4 +1,4 @@
-//! Speed, side by side in one run: `cargo bench -p tests`. The figures in the README are from here.
+//! Speed, side by side in one run: `cargo bench -p tests`. The figures in docs/costs.md are from here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};

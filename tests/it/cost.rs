@@ -1,4 +1,4 @@
-//! The cost table of the design, held: requests, round trips, and read and write units of each operation. It is the
+//! The cost of each operation (docs/costs.md) in requests, round trips, and read and write units. It is the
 //! performance test that does not depend on the machine.
 
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Cost {
     }
 }
 
-/// A user who takes 2 KB of the table, as the design counts: with keys, version and times.
+/// A user who takes 2 KB of the table, as docs/costs.md counts: with keys, version and times.
 pub fn two_kb(name: &str) -> Value {
     let mut user = user(name);
     user["nickName"] = json!("");

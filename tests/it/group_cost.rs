@@ -1,4 +1,4 @@
-//! What groups cost, to the request: the part of the design's table that is about members.
+//! What groups cost, to the request: the rows of docs/costs.md that are about members.
 
 use serde_json::{Value, json};
 

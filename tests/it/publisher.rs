@@ -418,7 +418,7 @@ fn types(events: &[&Value]) -> Vec<String> {
     types.map(|name| name.unwrap().to_owned()).collect()
 }
 
-/// F2: the data of the user and of the group, each flat and raw, is more than the bus takes.
+/// The data of the user and of the group, each flat and raw, is more than the bus takes.
 #[tokio::test]
 async fn f2_a_membership_that_is_too_large_goes_without_raw_and_stops_nobody() {
     let world = World::new().await;
@@ -479,7 +479,7 @@ impl World {
     }
 }
 
-/// F2, F8: what a directory is cannot be read, and its memberships are to be announced.
+/// What a directory is cannot be read, and its memberships are to be announced.
 #[tokio::test]
 async fn a_directory_that_cannot_be_read_stops_nobody() {
     for change in [
@@ -508,7 +508,7 @@ async fn a_directory_that_cannot_be_read_stops_nobody() {
     }
 }
 
-/// F2: one entry for which the bus refuses the whole call, ValidationException as for what is too large.
+/// One entry for which the bus refuses the whole call, ValidationException as for what is too large.
 #[tokio::test]
 async fn f2_a_call_that_is_refused_as_a_whole_is_sent_entry_by_entry() {
     let world = World::new().await;
@@ -583,7 +583,7 @@ impl World {
 /// How many events of one directory go before another directory's, at the most: a share, and one that has begun.
 const SHARES: usize = 2 * 1_000;
 
-/// F7: a push of 20,000 memberships, and in the middle of its publication a change of another directory.
+/// A push of 20,000 memberships, and in the middle of its publication a change of another directory.
 #[tokio::test(flavor = "multi_thread")]
 async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
     let world = World::new().await;
@@ -634,7 +634,7 @@ async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
     }
 }
 
-/// F7 in simulated time, with a bus that takes 40 ms for each call and a table that takes 5 ms for each request.
+/// The same in simulated time, with a bus that takes 40 ms for each call and a table that takes 5 ms for each request.
 #[tokio::test(start_paused = true)]
 async fn f7_a_push_of_20_000_delays_another_directory_by_2_s_at_most() {
     let world = World::here().await;

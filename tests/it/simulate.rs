@@ -177,7 +177,7 @@ fn list(resources: &[Value]) -> Value {
     })
 }
 
-/// What is wrong with the very first answer is told, and Okta goes no further (scim-requirements 4.2, first rows).
+/// What is wrong with the very first answer is told, and Okta goes no further (docs/okta.md).
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_cannot_be_tested_end_it() {
     let mut no_resources = list(&[]);
@@ -379,7 +379,7 @@ async fn wire(patches: Patches) -> Wire {
 }
 
 /// One lane, the same seed, a new directory: the same requests in the same order, to the last sign. Answers without a
-/// body are as good as others (row X22).
+/// body are as good as others (X22).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_seed_is_the_same_traffic() {
     let traffic = async |seed: &str| {

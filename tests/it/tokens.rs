@@ -307,7 +307,7 @@ async fn a_throttled_token_check_is_429() {
     }
 }
 
-/// F9: the new token is good as soon as it is answered, in a process that has just been shown a wrong one as well.
+/// The new token is good as soon as it is answered, in a process that has just been shown a wrong one as well.
 #[tokio::test]
 async fn a_new_token_is_good_at_once() {
     let world = World::new().await;
@@ -329,7 +329,7 @@ async fn a_new_token_is_good_at_once() {
     }
 }
 
-/// F9: Secrets Manager may answer for a moment as it did before. A rotation is answered when it is seen, the token before
+/// Secrets Manager may answer for a moment as it did before. A rotation is answered when it is seen, the token before
 /// is good all the while, and a token that was put by hand is looked up once more before it is refused.
 #[tokio::test]
 async fn a_new_token_is_good_at_once_though_secrets_manager_lags() {
@@ -397,7 +397,7 @@ async fn the_token_before_is_good_in_every_moment_of_a_rotation() {
     }
 }
 
-/// F9: of rotations at once, one at most is answered 201 for each token that it can replace; the others are 409 and
+/// Of rotations at once, one at most is answered 201 for each token that it can replace; the others are 409 and
 /// have changed nothing. No token that was answered is dead.
 #[tokio::test]
 async fn rotations_at_once_hand_out_no_dead_token() {
@@ -667,7 +667,7 @@ async fn each_operation_of_a_bulk_request_counts() {
     assert!((80..=100).contains(&through), "{through}");
 }
 
-/// F7: a directory is held to its limit over all processes together, and another one notices nothing.
+/// A directory is held to its limit over all processes together, and another one notices nothing.
 #[tokio::test]
 async fn thirty_processes_share_the_limit_of_a_directory() {
     const PROCESSES: usize = 30;

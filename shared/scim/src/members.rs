@@ -1,8 +1,8 @@
 //! What a PATCH does to the members of a group, found out without reading them.
 //!
 //! A group may have a hundred thousand members, and a client adds one. Nearly
-//! every PATCH names the members it means (rows X4, X5, X17, X18 and G9 of the
-//! protocol), so what it does follows from the message alone.
+//! every PATCH names the members it means (X4, X5, X17, X18, G9 in
+//! docs/scim-decisions.md), so what it does follows from the message alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -574,7 +574,7 @@ impl ResourceType {
 }
 
 impl ResourceType {
-    /// The sub-attribute of this name, or of the name that it had before (B3).
+    /// The sub-attribute of this name, or of the name that it had in SCIM 1.1 (U5).
     pub(crate) fn sub_attribute<'a>(
         &self,
         attribute: &'a Attribute,

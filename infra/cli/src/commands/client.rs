@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::Failure;
 
-/// How long an answer may take: as long as Okta's socket waits (scim-requirements 4.1), and longer than API Gateway.
+/// How long an answer may take: as long as Okta waits (docs/okta.md), and longer than API Gateway.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest answer that is read. Lambda's own limit is 6 MB.
 const LONGEST: usize = 64 * 1024 * 1024;

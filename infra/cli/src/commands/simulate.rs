@@ -153,7 +153,7 @@ fn stop(progress: ProgressBar) -> watch::Receiver<bool> {
     receiver
 }
 
-/// An address that Okta takes. It refuses an underscore in the host (row H8), and plain HTTP as well, which is let pass
+/// An address that Okta takes. It refuses an underscore in the host (H8), and plain HTTP as well, which is let pass
 /// here since a stack on one machine has no certificate.
 fn base_url(text: &str) -> Result<String, String> {
     let address = address(text)?;

@@ -1,4 +1,4 @@
-//! How Okta takes an answer (scim-requirements 4.2, 4.5 and 4.6): what it reads, and what it shows its administrator.
+//! How Okta treats a response (docs/okta.md): what it reads, and what it shows to its administrator.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -113,7 +113,7 @@ pub(super) struct List {
     pub(super) total: usize,
 }
 
-/// Reads a list that was asked for from `start` (rows P3 and P4). Every number must be one, and there must be
+/// Reads a list that was asked for from `start` (RFC 7644 §3.4.2: P3, P4). Every number must be one, and there must be
 /// `Resources` even if there are none.
 pub(super) fn list(body: Option<Value>, start: usize, doing: &str) -> Result<List, Finding> {
     let wrong = |text: String| Finding::answer(format!("{doing}: {text}"));
@@ -155,7 +155,7 @@ pub(super) fn list(body: Option<Value>, start: usize, doing: &str) -> Result<Lis
     })
 }
 
-/// What an import would have warned of: attributes that Okta's tests want of every user (scim-requirements 4.5).
+/// What an import would have warned of: attributes that Okta's tests require of every user (docs/okta.md).
 pub(super) fn lacking(user: &Value) -> Vec<&'static str> {
     [
         ("/schemas", "schemas"),
@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    /// 4.6, row by row.
+    /// Every status of the table of responses in docs/okta.md.
     #[test]
     fn failures_are_what_the_administrator_sees() {
         let error = r#"{"status":"409","scimType":"uniqueness","detail":"ann is taken"}"#;
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(body(answer(200, "[]"), "Doing"), Ok(Some(json!([]))));
     }
 
-    /// 4.2, first row, and rows P3 and P4.
+    /// Test API Credentials (RFC 7644 §3.4.2: P3, P4).
     #[test]
     fn lists_need_integers_and_resources() {
         let good = json!({"totalResults": 3, "startIndex": 1, "itemsPerPage": 1, "Resources": [{"id": "1"}]});

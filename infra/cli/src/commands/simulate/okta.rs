@@ -1,4 +1,4 @@
-//! Okta's client: the headers, the time limit, and the waiting after a 429 (scim-requirements 4.1 and 4.6).
+//! Okta's client: the headers, the time limit, and the waiting after a 429 (docs/okta.md).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use super::traffic::{Call, Endpoint};
 
 /// How long Okta waits at a 429 that does not say how long; doubled each time.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
-/// How long the first `GET /Groups` may take: longer fails the test that an integration must pass (scim-requirements
-/// 4.5), as soon as it is a cold start.
+/// How long the first `GET /Groups` may take, cold start included: longer fails the test that an integration must
+/// pass (docs/okta.md).
 const GROUPS: Duration = Duration::from_millis(600);
 /// How often it tries again.
 const TRIES: u32 = 10;
@@ -162,7 +162,7 @@ impl Rate {
     }
 }
 
-/// `Retry-After` in seconds. Okta does not read a date (row A8).
+/// `Retry-After` in seconds. Okta does not read a date (A8).
 fn retry_after(answer: &Answer) -> Option<Duration> {
     let value = answer.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
@@ -202,7 +202,7 @@ mod tests {
         .unwrap()
     }
 
-    /// 4.1.
+    /// The headers of every request.
     #[tokio::test]
     async fn the_headers_are_oktas() {
         async fn check(method: http::Method, headers: HeaderMap, body: Bytes) {
@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    /// 4.6: only a 429 is tried again, ten times, and a date in `Retry-After` is not read.
+    /// Only a 429 is tried again, ten times, and a date in `Retry-After` is not read.
     #[tokio::test]
     async fn a_429_is_tried_again_and_nothing_else() {
         for (status, retry_after, tries, waited) in [
@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    /// 4.5, "latency".
+    /// The first `GET /Groups` has a time limit.
     #[tokio::test]
     async fn a_slow_list_of_groups_is_warned_of() {
         let slow = async || tokio::time::sleep(GROUPS + Duration::from_millis(1)).await;

@@ -128,7 +128,7 @@ const DEPARTMENTS: [&str; 6] = [
 
 const LOCALES: [&str; 6] = ["en-US", "en-GB", "de-DE", "fr-FR", "es-ES", "ja-JP"];
 
-/// Names of groups have all the signs that filters and addresses have trouble with (row F10).
+/// Names of groups have all the signs that filters and addresses have trouble with (F10).
 const GROUPS: [&str; 16] = [
     "Engineering",
     "R&D",

@@ -29,7 +29,7 @@ impl Provider {
     }
 }
 
-/// What makes Okta send something (scim-requirements 4.2 and 4.3).
+/// What makes Okta send something (docs/okta.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Occasion {
     TestCredentials,
@@ -158,7 +158,7 @@ pub(super) struct Plan {
 
 impl Task {
     /// Tasks of one lane are done one after the other. What is about one person or one group is in one lane, but for the
-    /// halves of a large push: Okta's requests for one group can meet (scim-requirements 4.3).
+    /// halves of a large push: Okta's requests for one group can meet (docs/okta.md).
     pub(super) fn lane(&self, lanes: usize) -> usize {
         let number = match self {
             Task::TestCredentials | Task::Import => 0,
@@ -396,7 +396,7 @@ mod tests {
         }
     }
 
-    /// Everything that 4.2 and 4.3 list happens, in the order in which an administrator would do it.
+    /// Every occasion that docs/okta.md lists happens, in the order in which an administrator would do it.
     #[test]
     fn there_is_every_occasion() {
         let occasions = |provider, users, groups| -> Vec<Occasion> {

@@ -260,7 +260,7 @@ impl<'a> Player<'a> {
                 );
                 return Err(Finding::answer(text).into());
             }
-            // RFC 7644 §3.4.2.4 allows it, but an import that believes in it takes people for gone (4.2).
+            // RFC 7644 §3.4.2.4 allows it, but an import that believes in it takes people for gone.
             if page.resources.len() < expected {
                 self.record.warned(format!(
                     "{doing}: a page has fewer than the {expected} that were asked for and are there"
@@ -502,7 +502,7 @@ enum Lane {
     Stopped,
 }
 
-/// The one resource that a look-up found, or none. A 404 is taken for none (scim-requirements 4.2).
+/// The one resource that a look-up found, or none. Okta takes a 404 for none.
 fn found(answer: Result<Answer, Unanswered>, doing: &str) -> Result<Option<Value>, Finding> {
     if matches!(&answer, Ok(answer) if answer.status == StatusCode::NOT_FOUND) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The requests as Okta writes them (scim-requirements 4.1 to 4.3), from what Okta knows and what it has read.
+//! The requests as Okta writes them (docs/okta.md), from what Okta knows and what it has read.
 
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -46,7 +46,7 @@ impl Endpoint {
     }
 }
 
-/// A member as Okta sends it: with `display`, and without `type` (row G3).
+/// A member as Okta sends it: with `display`, and without `type` (G3).
 pub(super) struct Member<'a> {
     pub(super) id: &'a str,
     pub(super) display: &'a str,
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// 4.2, "assign: lookup", and 4.3, "link lookup".
+    /// The look-ups before a user is assigned and a group is linked.
     #[test]
     fn filters_are_percent_encoded_and_quoted_as_in_json() {
         assert_eq!(
@@ -287,7 +287,7 @@ mod tests {
         );
     }
 
-    /// 4.2, "Test API Credentials" and "import".
+    /// Test API Credentials, and an import.
     #[test]
     fn pages_are_of_a_hundred_and_the_test_asks_for_two() {
         assert_eq!(
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!((second.method, second.body), (Method::GET, None));
     }
 
-    /// 4.2, "assign: create".
+    /// The creation of a user who is assigned.
     #[test]
     fn a_create_has_what_okta_sends() {
         let call = Call::create_user(&ann());
@@ -333,7 +333,7 @@ mod tests {
         );
     }
 
-    /// 4.2, "update": the whole merged object, echoing `meta`, `id`, `groups`, and a stale `name.formatted` (row W2).
+    /// Update: the whole merged object, echoing `meta`, `id`, `groups`, and a stale `name.formatted` (W2).
     #[test]
     fn an_update_echoes_what_was_read() {
         let read = json!({
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(body.get("password"), None);
     }
 
-    /// 4.2, "deactivate" and "password sync" of the integration network: no path.
+    /// Deactivation and password synchronisation of the integration network: no path.
     #[test]
     fn activation_is_a_patch_without_path() {
         let call = Call::patch_user("u1", json!({"active": false}));
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(call.body.unwrap(), body);
     }
 
-    /// 4.3.
+    /// Group Push.
     #[test]
     fn groups_are_pushed_as_okta_pushes_them() {
         let member = [Member {
