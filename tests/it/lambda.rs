@@ -460,7 +460,7 @@ async fn the_bulk_function_answers_under_lambda() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
     let world = World::new().await;
-    let mut function = Function::start(&world, "directories", "DirectoriesFunction").await;
+    let mut function = Function::start(&world, "admin", "DirectoriesFunction").await;
     let call = |method: &str, path: String, body: Value, key: &str| {
         let mut event = api_event(&world, method, "", "", Some(&body));
         for pointer in ["/rawPath", "/requestContext/http/path"] {

@@ -420,7 +420,7 @@ fn types(events: &[&Value]) -> Vec<String> {
 
 /// The data of the user and of the group, each flat and raw, is more than the bus takes.
 #[tokio::test]
-async fn f2_a_membership_that_is_too_large_goes_without_raw_and_stops_nobody() {
+async fn a_membership_that_is_too_large_goes_without_raw_and_stops_nobody() {
     let world = World::new().await;
     let other = neighbour(&world).await;
     let big = json!({"userName": "ann@example.com", "displayName": "d".repeat(65_200)});
@@ -510,7 +510,7 @@ async fn a_directory_that_cannot_be_read_stops_nobody() {
 
 /// One entry for which the bus refuses the whole call, ValidationException as for what is too large.
 #[tokio::test]
-async fn f2_a_call_that_is_refused_as_a_whole_is_sent_entry_by_entry() {
+async fn a_call_that_is_refused_as_a_whole_is_sent_entry_by_entry() {
     let world = World::new().await;
     let ids = create(&world, 10).await;
     world.cloud.set_faults(|request| {
@@ -585,7 +585,7 @@ const SHARES: usize = 2 * 1_000;
 
 /// A push of 20,000 memberships, and in the middle of its publication a change of another directory.
 #[tokio::test(flavor = "multi_thread")]
-async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
+async fn a_directory_waits_for_no_more_than_a_share_of_another() {
     let world = World::new().await;
     let other = neighbour(&world).await;
     world.push_20_000().await;
@@ -636,7 +636,7 @@ async fn f7_a_directory_waits_for_no_more_than_a_share_of_another() {
 
 /// The same in simulated time, with a bus that takes 40 ms for each call and a table that takes 5 ms for each request.
 #[tokio::test(start_paused = true)]
-async fn f7_a_push_of_20_000_delays_another_directory_by_2_s_at_most() {
+async fn a_push_of_20_000_delays_another_directory_by_2_s_at_most() {
     let world = World::here().await;
     let other = neighbour(&world).await;
     world.push_20_000().await;

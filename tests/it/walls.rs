@@ -709,7 +709,7 @@ async fn tokens_are_in_no_log_answer_event_or_item() {
         "groups",
         "discovery",
         "bulk",
-        "directories",
+        "admin",
         "gateway",
         "directory",
         "publisher",

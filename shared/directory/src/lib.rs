@@ -1,10 +1,11 @@
 //! What a directory is and how it is kept: operations, items, keys, events.
 //!
-//! This crate owns the DynamoDB table; no other code builds a key or an item.
-//! Every operation on resources takes a [`Caller`], which only the gateway's
-//! authentication makes, and reaches that caller's directory alone. Operations on
+//! This crate owns the DynamoDB table. Every operation on resources takes a
+//! [`Caller`], which the gateway makes after it has checked a token or the scope
+//! of an administrator, and which recovery makes for a request that was
+//! interrupted; it reaches the directory of that caller alone. Operations on
 //! directories themselves are for the admin API, and for the sweeper, which
-//! deletes what was in a directory that goes.
+//! deletes what was in a directory that is being deleted.
 //! It knows nothing of HTTP, and it reads no clock: the time is an argument.
 //!
 //! | module | holds |

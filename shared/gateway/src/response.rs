@@ -171,14 +171,14 @@ impl Error {
                     None,
                     format!(
                         "The {} {} cannot be read by this version of the service, and without it the answer would be \
-                         incomplete. Nothing was changed. The team was told.",
+                         incomplete. Nothing was changed. The log of the service has the error.",
                         item.kind, item.id
                     ),
                 ),
                 directory::Error::Broken(_) => scim::Error::new(
                     500,
                     None,
-                    "The directory failed. The team was told; try again later.",
+                    "The directory failed. The log of the service has the error; try again later.",
                 ),
             },
         }

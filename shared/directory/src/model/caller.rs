@@ -21,8 +21,9 @@ impl Caller {
     /// address that the client reached the directory by, without a slash at its
     /// end: the beginning of every `meta.location`.
     ///
-    /// Only the gateway's authentication may call this; clippy's
-    /// `disallowed-methods` holds everyone else off.
+    /// The gateway calls this after it has checked a token or the scope of an
+    /// administrator, and recovery for a request that was interrupted. clippy's
+    /// `disallowed-methods` refuses every other call that gives no reason.
     #[must_use]
     pub fn authenticated(directory: Arc<Directory>, base_url: &str) -> Self {
         Self {
