@@ -866,7 +866,7 @@ Resources:
             "discovery"
         );
         assert_eq!(function(Method::GET, "/nowhere"), "discovery");
-        assert_eq!(function(Method::PATCH, "/v1/directories/d"), "directories");
+        assert_eq!(function(Method::PATCH, "/v1/directories/d"), "admin");
         let mut mapped: Vec<&str> = template
             .mappings
             .iter()
