@@ -14,7 +14,8 @@
 //! | X1 | a PATCH without `schemas` |
 //! | X5 | a PATCH operation without `path` |
 //!
-//! Two primary values and a list in place of one value are 400 `invalidValue`. A `path` that names no attribute stays 400 `invalidPath`, and a filter that
+//! Two primary values and a list in place of one value are 400 `invalidValue`.
+//! A `path` that names no attribute stays 400 `invalidPath`, and a filter that
 //! does stays `invalidFilter`: the RFC has words for them. What is readOnly is
 //! ignored with all that is in it, as RFC 7644 §3.5.1 wants it.
 

@@ -32,19 +32,24 @@ pub(crate) struct Unfolded<'a> {
 }
 
 impl ResourceType {
-    /// Reads the names in an object. What no schema names is left out.
+    /// Reads the names in an object of attributes of `within`, or of the resource itself. What no schema names is left
+    /// out.
     ///
     /// # Errors
     ///
     /// 400 `invalidValue` for an attribute that is there twice with different values, and for an extension of which
     /// nothing is known but that is not empty.
-    pub(crate) fn unfold(&self, body: Object) -> Result<Unfolded<'_>, Error> {
+    pub(crate) fn unfold(
+        &self,
+        within: Option<&Schema>,
+        body: Object,
+    ) -> Result<Unfolded<'_>, Error> {
         let mut unfolded = Unfolded {
             base: Object::new(),
             extensions: HashMap::new(),
             parts: vec![],
         };
-        unfolded.read(self, None, body)?;
+        unfolded.read(self, within, body)?;
         Ok(unfolded)
     }
 
@@ -63,14 +68,11 @@ impl ResourceType {
     /// Refuses an object of attributes of an extension that has none of them, but is not empty: to leave out all of it
     /// would clear the extension.
     pub(crate) fn check_known(&self, schema: &Schema, object: &Object) -> Result<(), Error> {
-        let mut unknown = None;
-        for (name, _) in object.iter().filter(|(_, value)| !is_unassigned(value)) {
-            match self.select_within(Some(schema), name) {
-                Ok(Selected::Unregistered) | Err(_) => unknown = unknown.or(Some(name)),
-                Ok(_) => return Ok(()),
-            }
-        }
-        match unknown {
+        let is_known = |name: &str| {
+            let selected = self.select_within(Some(schema), name);
+            !matches!(selected, Ok(Selected::Unregistered) | Err(_))
+        };
+        match only_unknown(object, is_known) {
             None => Ok(()),
             Some(name) => Err(Error::invalid_value(
                 &schema.id,
@@ -177,7 +179,17 @@ fn put_once(object: &mut Object, name: &str, value: Value) -> Option<()> {
     }
 }
 
-fn no_object(schema: &Schema, value: &Value) -> Error {
+/// The first name in an object that is not empty and has no name that is known.
+pub(crate) fn only_unknown(object: &Object, is_known: impl Fn(&str) -> bool) -> Option<&str> {
+    let mut named = object.iter().filter(|(_, value)| !is_unassigned(value));
+    let (first, _) = named.clone().next()?;
+    named
+        .all(|(name, _)| !is_known(name))
+        .then_some(first.as_str())
+}
+
+/// The error for a value under the URI of a schema that is no object of attributes.
+pub(crate) fn no_object(schema: &Schema, value: &Value) -> Error {
     Error::invalid_value(
         &schema.id,
         format_args!("expected an object, got {}", describe(value)),

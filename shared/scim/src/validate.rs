@@ -16,7 +16,7 @@ use crate::patch::PatchOp;
 use crate::quirks;
 use crate::resource::Resource;
 use crate::schema::{Attribute, AttributePath, Mutability, Profile, ResourceType};
-use crate::unfold::Unfolded;
+use crate::unfold::{Unfolded, only_unknown};
 use crate::value::{comparison_key, is_unassigned, read_simple, unexpected};
 
 impl ResourceType {
@@ -70,7 +70,7 @@ impl ResourceType {
             base: mut document,
             extensions,
             parts,
-        } = self.unfold(body)?;
+        } = self.unfold(None, body)?;
         for (uri, extension) in extensions {
             document.insert(uri.to_owned(), Value::Object(extension));
         }
@@ -373,7 +373,7 @@ pub(crate) fn read_value(
     read_one(attribute, place, value, reading)
 }
 
-/// Whether a value stands for none. An empty text in place of members names nobody, and does not empty a group.
+/// Whether a value stands for none. An empty text in place of members names no member, and does not empty a group.
 pub(crate) fn clears(attribute: &Attribute, value: &Value) -> bool {
     is_unassigned(value) && !(value.is_string() && attribute.names_resources())
 }
@@ -465,14 +465,8 @@ pub(crate) fn check_known(
     place: AttributePath<'_>,
     given: &Object,
 ) -> Result<(), Error> {
-    let mut unknown = None;
-    for (name, _) in given.iter().filter(|(_, value)| !is_unassigned(value)) {
-        match attribute.sub_attribute(name) {
-            Some(_) => return Ok(()),
-            None => unknown = unknown.or(Some(name)),
-        }
-    }
-    let Some(name) = unknown else {
+    let is_known = |name: &str| attribute.sub_attribute(name).is_some();
+    let Some(name) = only_unknown(given, is_known) else {
         return Ok(());
     };
     let known: Vec<&str> = attribute

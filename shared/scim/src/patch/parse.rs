@@ -10,6 +10,7 @@ use crate::path::Selected;
 use crate::quirks::{self, RemovedValues};
 use crate::schema::{AttributePath, Mutability, ResourceType, Schema, Target};
 use crate::strict::{check_value, unknown};
+use crate::unfold::no_object;
 use crate::validate::{
     Reading, check_known, check_message, clears, read_elements, read_one, read_value, take,
 };
@@ -122,7 +123,7 @@ impl<'a> Reader<'a> {
         }
         match value {
             Some(Value::Object(object)) => {
-                self.check_names(object.clone())?;
+                self.check_names(None, &object)?;
                 self.members(None, op, object)
             }
             Some(value) => Err(Error::invalid_value(
@@ -184,7 +185,12 @@ impl<'a> Reader<'a> {
         match selected {
             Selected::Unregistered => Ok(()),
             Selected::Base => self.without_path(op, Some(value)),
-            Selected::Extension(schema) => self.extension(op, schema, value),
+            Selected::Extension(schema) => {
+                if let Value::Object(object) = &value {
+                    self.check_names(Some(schema), object)?;
+                }
+                self.extension(op, schema, value)
+            }
             Selected::Attribute(target, filter) => {
                 if let Some(sub) = target
                     .sub
@@ -246,8 +252,9 @@ impl<'a> Reader<'a> {
     fn extension(&mut self, op: Op, schema: &'a Schema, value: Value) -> Result<(), Error> {
         match value {
             Value::Object(object) => {
-                let named = Value::Object(object.clone());
-                self.check_names(Object::from_iter([(schema.id.clone(), named)]))?;
+                if !self.ty.is_strict() {
+                    self.ty.check_known(schema, &object)?;
+                }
                 self.members(Some(schema), op, object)
             }
             value if is_unassigned(&value) => {
@@ -256,19 +263,20 @@ impl<'a> Reader<'a> {
                 }
                 Ok(())
             }
-            value => Err(Error::invalid_value(
-                &schema.id,
-                format_args!("expected an object, got {}", describe(&value)),
-            )),
+            value => Err(no_object(schema, &value)),
         }
     }
 
     /// Refuses the names that POST and PUT refuse. Strict refuses more, with a word of its own.
-    fn check_names(&self, object: Object) -> Result<(), Error> {
-        match self.ty.is_strict() {
-            true => Ok(()),
-            false => self.ty.unfold(object).map(|_| ()),
+    ///
+    /// JSON has each name once ([`crate::json::parse`]), so an attribute can be there twice, and an object can be within
+    /// another one, only by a name with a URI or with a sub-attribute.
+    fn check_names(&self, within: Option<&Schema>, object: &Object) -> Result<(), Error> {
+        let has_other_forms = || object.keys().any(|name| name.contains([':', '.']));
+        if !self.ty.is_strict() && has_other_forms() {
+            self.ty.unfold(within, object.clone())?;
         }
+        Ok(())
     }
 
     /// One `add` or `replace` of an attribute, reduced to its simplest form.

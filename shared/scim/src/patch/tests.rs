@@ -519,6 +519,36 @@ fn c21_an_attribute_of_an_extension_that_is_not_registered_is_ignored_with_a_pat
 }
 
 #[test]
+fn f6_an_attribute_that_is_there_twice_is_refused_in_every_form() {
+    let department = format!("{ENTERPRISE}:department");
+    let title = "urn:ietf:params:scim:schemas:core:2.0:User:title";
+    for (operation, place) in [
+        (
+            json!({"op": "add", "value": {"title": "a", title: "b"}}),
+            "title",
+        ),
+        (
+            json!({"op": "add", "value": {"name": {"givenName": "a"}, "name.givenName": "b"}}),
+            "name.givenName",
+        ),
+        (
+            json!({"op": "add", "value": {ENTERPRISE: {"department": "a"}, department.clone(): "b"}}),
+            &department,
+        ),
+        (
+            json!({"op": "replace", "path": ENTERPRISE, "value": {"department": "a", department.clone(): "b"}}),
+            &department,
+        ),
+    ] {
+        refused(
+            json!([operation]),
+            ScimType::InvalidValue,
+            &format!("{place}: is there twice, with different values; send it once"),
+        );
+    }
+}
+
+#[test]
 fn a_list_of_one_is_one_value() {
     gives(
         json!([{"op": "Replace", "path": "title", "value": [{"$ref": null, "value": "x"}]}]),
