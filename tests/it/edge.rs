@@ -249,7 +249,7 @@ async fn answers_vary_by_encoding_and_what_is_kept_by_type() {
     }
 }
 
-/// RFC 7644 §3.8, RFC 9110 §12.5.1: `application/json` for who asks for it rather than for SCIM's own type.
+/// RFC 7644 §3.8, RFC 9110 §12.5.1: `application/json` for a client that asks for it rather than for SCIM's own type.
 #[tokio::test]
 async fn the_media_type_is_the_one_that_is_asked_for() {
     const SCIM: &str = "application/scim+json";

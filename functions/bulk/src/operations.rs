@@ -7,7 +7,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
-use directory::{Caller, Discovery, Ids, ResourceId, Store};
+use directory::{Caller, Ids, ResourceId, Store};
 use gateway::Gateway;
 use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use http::request::Parts;
@@ -104,8 +104,8 @@ impl Sender {
         let path = below + &query.unwrap_or_default();
         let mut request = self.request(&operation.method, &path, data)?;
         // Where there are no entity tags it is judged as little as the header that it stands for.
-        let plain = self.caller.directory().settings.discovery == Discovery::Plain;
-        if let Some(version) = operation.version.as_ref().filter(|_| !plain) {
+        let has_tags = self.caller.directory().settings.has_entity_tags();
+        if let Some(version) = operation.version.as_ref().filter(|_| has_tags) {
             let version = HeaderValue::from_str(version)
                 .map_err(|_| Error::invalid_value("version", "is no entity tag"))?;
             request.headers_mut().insert(IF_MATCH, version);

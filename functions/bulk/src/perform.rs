@@ -33,6 +33,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use gateway::{Error, Gateway, JsonBytes, Working, object, size};
 use http::StatusCode;
 use http::request::Parts;
+use scim::ResourceType;
 use scim::bulk::{
     BulkOperation, BulkOutcome, BulkRequest, BulkResponse, Id, MAX_BULK_BYTES, Plan, Step, Target,
 };
@@ -182,7 +183,10 @@ impl<'a> Touches<'a> {
                 let data = data.and_then(Value::as_object).into_iter().flatten();
                 let mut names = data.filter(|(key, _)| key.eq_ignore_ascii_case("userName"));
                 match names.next() {
-                    Some((_, Value::String(name))) => Self::Name(scim::fold(name.trim())),
+                    Some((_, Value::String(name))) => {
+                        let attribute = ResourceType::user().attribute("userName");
+                        attribute.map_or(Self::Anything, |of| Self::Name(of.prepare(name)))
+                    }
                     _ => Self::Anything,
                 }
             }

@@ -56,19 +56,17 @@ async fn config(
     wishes: Wishes,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
+    let settings = &caller.directory().settings;
     let of_rfc_7643 = Capabilities {
         bulk: Some(Bulk {
             max_operations: MAX_BULK_OPERATIONS as u64,
             max_payload_size: MAX_BULK_BYTES as u64,
         }),
+        etag: settings.has_entity_tags(),
         ..Capabilities::default()
     };
-    let settings = &caller.directory().settings;
     let capabilities = match settings.discovery {
-        Discovery::Plain => Capabilities {
-            etag: false,
-            ..of_rfc_7643
-        },
+        Discovery::Plain => of_rfc_7643,
         Discovery::Full | Discovery::Other(_) => Capabilities {
             pagination: Some(Pagination {
                 cursor: true,

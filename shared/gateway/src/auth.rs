@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use directory::{Caller, DirectoryId, Discovery, Status};
+use directory::{Caller, DirectoryId, Status};
 use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -86,7 +86,7 @@ impl FromRequestParts<Gateway> for Working {
         if let Some(mark) = gateway.tokens.mark(id, &token, now) {
             beside.put(mark);
         }
-        if directory.settings.discovery == Discovery::Plain {
+        if !directory.settings.has_entity_tags() {
             conditional::forget_conditions(&mut parts.headers);
         }
         let base_url = base_url(&gateway.origin(parts), id);

@@ -188,7 +188,7 @@ async fn allow_options(mut response: Response) -> Response {
     response
 }
 
-/// `application/json` in place of SCIM's own type for who prefers that (RFC 7644 §3.8). What has an `ETag` may be kept
+/// `application/json` in place of SCIM's own type for a client that prefers it (RFC 7644 §3.8). What has an `ETag` may be kept
 /// and sent again to another client, so it says what its type was chosen by (RFC 9110 §12.5.5).
 async fn in_the_type_asked_for(request: Request, next: Next) -> Response {
     let plain = conditional::prefers_plain_json(request.headers());

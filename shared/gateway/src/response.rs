@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::num::NonZeroU32;
 
 use axum::response::{IntoResponse, Response};
-use directory::{Caller, Discovery, Found, Query, too_many_groups};
+use directory::{Caller, Found, Query, too_many_groups};
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
     VARY, WWW_AUTHENTICATE,
@@ -405,10 +405,8 @@ fn changed(
 /// and a lifetime, or 304 for a client that has it (D9). A directory without entity tags has none here either.
 #[must_use]
 pub fn described(mut body: Object, caller: &Caller, wishes: &Wishes) -> Response {
-    let tag = match caller.directory().settings.discovery {
-        Discovery::Plain => None,
-        Discovery::Full | Discovery::Other(_) => Some(tag(&mut body)),
-    };
+    let has_tags = caller.directory().settings.has_entity_tags();
+    let tag = has_tags.then(|| tag(&mut body));
     let location = body.get("meta").and_then(|meta| meta.get("location"));
     let location = location.and_then(Value::as_str).map(HeaderValue::from_str);
     let mut response = match tag.as_ref().is_some_and(|tag| wishes.has_tag(tag)) {

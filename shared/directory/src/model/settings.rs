@@ -112,6 +112,13 @@ impl SettingsChange {
 }
 
 impl Settings {
+    /// Whether versions are shown as entity tags, and conditions on them are judged (RFC 7644 §3.14): unless the directory
+    /// says by [`Discovery::Plain`] that it does not support them.
+    #[must_use]
+    pub fn has_entity_tags(&self) -> bool {
+        self.discovery != Discovery::Plain
+    }
+
     /// The settings for people who do not know how they are kept.
     #[must_use]
     pub fn data(&self) -> Value {
@@ -137,7 +144,7 @@ pub struct Types {
 }
 
 impl Default for Types {
-    /// Those of a directory of which nothing was chosen.
+    /// The resource types of a directory with default settings.
     fn default() -> Self {
         Self {
             user: Arc::new(ResourceType::user().clone()),

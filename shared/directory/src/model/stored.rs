@@ -6,7 +6,6 @@ use scim::{Meta, Object, Resource, ResourceType};
 use crate::model::caller::{Caller, location};
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
-use crate::model::settings::Discovery;
 
 /// A resource as it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +59,7 @@ impl Stored {
     pub fn meta(&self, caller: &Caller, ty: &ResourceType) -> Meta {
         let mut meta = self.meta_at(caller.base_url(), ty);
         // RFC 7643 §3.1: `version` is for a service provider that supports versions, which such a directory does not say.
-        if caller.directory().settings.discovery == Discovery::Plain {
+        if !caller.directory().settings.has_entity_tags() {
             meta.version = None;
         }
         meta

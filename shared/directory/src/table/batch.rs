@@ -25,7 +25,7 @@ const SIDE_BY_SIDE: usize = 64;
 const IN_ALL: Duration = Duration::from_secs(24);
 
 /// When an operation in steps gives up. It must have stopped before anybody
-/// takes it for dead, which is [`crate::resource::recovery::LEASE`] after it began.
+/// takes it for interrupted, which is [`crate::resource::recovery::LEASE`] after it began.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline(Instant);
 

@@ -50,8 +50,8 @@ impl Pointer {
 }
 
 impl ResourceKind {
-    /// The unique pointers of a resource that may be another one's: those of names with blanks at their ends, with the
-    /// name. A name that an earlier version kept has only the other pointer.
+    /// The unique pointers of names with blanks at their ends, with the name. Each may belong to another resource: a name
+    /// that an earlier version kept has only the pointer with the blanks.
     pub(crate) fn doubtful(&self, caller: &Caller, resource: &Resource) -> Vec<(Key, String)> {
         let unique = self.pointers.iter().filter(|of| of.is_unique(caller));
         let mut doubtful = vec![];
