@@ -139,7 +139,7 @@ impl<'v> Source<'v> {
     /// The value of an attribute, which a list without its resource does not know.
     pub(crate) fn value(self, target: Target<'_>) -> Option<&'v Value> {
         match self {
-            Source::Resource(resource) => attribute_value(target, resource),
+            Source::Resource(resource) => target.attribute_value(resource),
             Source::Elements(_) => None,
         }
     }
@@ -192,7 +192,7 @@ impl<'v, 'w> Look<'v, 'w> {
             }
             Source::Resource(resource) => {
                 let attribute = column.target.attribute;
-                let value = attribute_value(column.target, resource);
+                let value = column.target.attribute_value(resource);
                 let default = attribute.default.as_ref().filter(|_| column.or_default);
                 for slot in slots(attribute, value.or(default)) {
                     seen.push(column.see(slot, &mut self.meter)?);
@@ -239,13 +239,6 @@ impl<'v, 'w> Look<'v, 'w> {
         let seen = seen.unwrap_or(&Seen::Nothing);
         self.meter.spend(cost(seen))?;
         Ok(passes(seen))
-    }
-}
-
-pub(crate) fn attribute_value<'v>(target: Target<'_>, resource: &'v Object) -> Option<&'v Value> {
-    match target.extension {
-        None => resource.get(&target.attribute.name),
-        Some(schema) => resource.get(&schema.id)?.get(&target.attribute.name),
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::Object;
 use crate::quirks;
 
 /// The data type of an attribute (RFC 7643 §2.3).
@@ -446,6 +447,27 @@ impl<'a> Target<'a> {
             attribute: &self.attribute.name,
             sub: self.sub.map(|sub| sub.name.as_str()),
         }
+    }
+
+    /// The value of the attribute in a resource, without regard to the sub-attribute.
+    pub(crate) fn attribute_value(self, resource: &Object) -> Option<&Value> {
+        match self.extension {
+            None => resource.get(&self.attribute.name),
+            Some(schema) => resource.get(&schema.id)?.get(&self.attribute.name),
+        }
+    }
+
+    /// The sub-attribute `value` for a complex attribute without sub-attribute (F7), else the target itself. `None` for
+    /// a complex attribute that has no `value`.
+    pub(crate) fn with_value(self) -> Option<Target<'a>> {
+        if self.sub.is_some() || !self.attribute.is_complex() {
+            return Some(self);
+        }
+        let value = self.attribute.sub_attribute("value")?;
+        Some(Target {
+            sub: Some(value),
+            ..self
+        })
     }
 }
 

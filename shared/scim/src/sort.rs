@@ -11,12 +11,10 @@ use jiff::Timestamp;
 use serde_json::{Number, Value};
 
 use crate::Object;
-use crate::columns::attribute_value;
+use crate::validate::is_primary;
 use crate::error::{Error, quote, quote_name};
-use crate::filter::with_value;
 use crate::fold::cost_of_folding;
 use crate::schema::{DataType, Located, ResourceType, Returned, Target};
-use crate::validate::is_primary;
 use crate::value::{compare_numbers, date_time, is_unassigned};
 use crate::work::{Work, WorkSpent};
 
@@ -69,7 +67,7 @@ impl Sort {
             let place = target.place();
             return Err(Error::sensitive(format_args!("sortBy: {place} is secret")));
         }
-        let target = with_value(target).map_err(|_| {
+        let target = target.with_value().ok_or_else(|| {
             let place = target.place();
             let what = format_args!("{place} is complex; name one of its sub-attributes");
             Error::invalid_value("sortBy", what)
@@ -111,7 +109,7 @@ impl ResolvedSort<'_> {
         let mut looked_at = 0;
         let value = self.target.and_then(|target| {
             // What has a default and is not there means the default.
-            let value = attribute_value(target, representation);
+            let value = target.attribute_value(representation);
             let value = value.or(target.attribute.default.as_ref())?;
             let value = match value {
                 Value::Array(elements) => elements

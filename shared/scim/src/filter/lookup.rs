@@ -1,0 +1,282 @@
+//! Which values every match has, so that a store finds resources by an index instead of reading all of them.
+
+use std::collections::BTreeSet;
+
+use super::predicate::Test;
+use super::resolve::{ElementNode, Node, ResolvedFilter};
+use crate::schema::{AttributePath, Target};
+
+impl ResolvedFilter<'_> {
+    /// The text that every match must have at this path, compared by `eq`; for
+    /// whoever can find resources by such a value without reading them all.
+    ///
+    /// The path is in canonical spelling: `userName`, `emails.value`, `id`.
+    /// `None` when a match can do without, as below `or` and `not`.
+    pub fn demands(&self, path: &str) -> Option<&str> {
+        match self.root.alternatives(&[path])?.as_slice() {
+            [(_, value)] => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Values of which every match has at least one: pairs of one of the paths
+    /// and the text that the value there equals, compared by `eq`. Of several
+    /// ways to say so the one with the fewest pairs, and then with the path that
+    /// comes first. `None` when a match can do without.
+    pub fn alternatives<'p>(&self, paths: &[&'p str]) -> Option<Vec<(&'p str, &str)>> {
+        let found = self.root.alternatives(paths)?;
+        let named = |(path, value)| Some((*paths.get(path)?, value));
+        found.into_iter().map(named).collect()
+    }
+
+    /// Whether the filter says nothing but what the value at `path` is, as [`ResolvedFilter::demands`] gives it.
+    pub fn is_just(&self, path: &str) -> bool {
+        let single = match &self.root {
+            Node::Compare(..) => true,
+            Node::Element(_, node) => matches!(node, ElementNode::Compare(..)),
+            _ => false,
+        };
+        single && self.demands(path).is_some()
+    }
+
+    /// Which elements of a multi-valued attribute (`members`) have to be known
+    /// to tell whether a resource matches.
+    pub fn elements(&self, attribute: &str) -> Elements<'_> {
+        let mut values = BTreeSet::new();
+        match self.root.collect(attribute, &mut values) {
+            false => Elements::All,
+            true if values.is_empty() => Elements::None,
+            true => Elements::With(values),
+        }
+    }
+}
+
+/// The elements of a multi-valued attribute that a filter depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elements<'f> {
+    /// None: the filter is about something else.
+    None,
+    /// Those with one of these values, and no other.
+    With(BTreeSet<&'f str>),
+    /// Any.
+    All,
+}
+
+impl Node<'_> {
+    /// Collects what is compared by `eq` with the `value` of the attribute's
+    /// elements; false when the filter says anything else of them.
+    fn collect<'f>(&'f self, attribute: &str, values: &mut BTreeSet<&'f str>) -> bool {
+        let is =
+            |target: &Target<'_>| target.extension.is_none() && target.attribute.name == attribute;
+        match self {
+            Node::And(nodes) | Node::Or(nodes) => {
+                nodes.iter().all(|node| node.collect(attribute, values))
+            }
+            Node::Not(node) => node.collect(attribute, values),
+            Node::ExtensionPresent(_) | Node::Always(_) => true,
+            Node::Present(target, _) => !is(target),
+            Node::Compare(target, _, test) if is(target) => {
+                let by_value = target.sub.is_some_and(|sub| sub.name == "value");
+                match test.demand().filter(|_| by_value) {
+                    Some(value) => {
+                        values.insert(value);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Node::Element(target, node) if is(target) => node.collect(values),
+            Node::Compare(..) | Node::Element(..) => true,
+        }
+    }
+
+    /// As [`ResolvedFilter::alternatives`], with the numbers of the paths.
+    fn alternatives(&self, paths: &[&str]) -> Option<Vec<(usize, &str)>> {
+        match self {
+            Node::And(nodes) => fewest(nodes.iter().map(|node| node.alternatives(paths))),
+            Node::Or(nodes) => any_of(nodes.iter().map(|node| node.alternatives(paths))),
+            Node::Compare(target, _, test) => demanded(target.place(), test, paths),
+            Node::Element(target, node) => node.alternatives(target.place(), paths),
+            _ => None,
+        }
+    }
+}
+
+/// What a comparison demands, if it is about one of the paths.
+fn demanded<'t>(
+    place: AttributePath<'_>,
+    test: &'t Test,
+    paths: &[&str],
+) -> Option<Vec<(usize, &'t str)>> {
+    let path = paths.iter().position(|path| is_place(place, path))?;
+    Some(vec![(path, test.demand()?)])
+}
+
+/// Every match meets all of these: the cheapest one will do.
+fn fewest<'t>(
+    all: impl Iterator<Item = Option<Vec<(usize, &'t str)>>>,
+) -> Option<Vec<(usize, &'t str)>> {
+    all.flatten().min_by_key(|pairs| {
+        let path = pairs.iter().map(|(path, _)| *path).max();
+        (pairs.len(), path)
+    })
+}
+
+/// Every match meets one of these, so each of them has to say something.
+fn any_of<'t>(
+    all: impl Iterator<Item = Option<Vec<(usize, &'t str)>>>,
+) -> Option<Vec<(usize, &'t str)>> {
+    let all: Option<Vec<_>> = all.collect();
+    Some(all?.into_iter().flatten().collect())
+}
+
+impl ElementNode<'_> {
+    /// As [`Node::collect`], within `[ ]`.
+    fn collect<'f>(&'f self, values: &mut BTreeSet<&'f str>) -> bool {
+        match self {
+            ElementNode::Or(nodes) => nodes.iter().all(|node| node.collect(values)),
+            // One term that names the element is enough: the others are about that element.
+            ElementNode::And(nodes) => nodes.iter().any(|node| node.collect(values)),
+            ElementNode::Compare(Some(sub), _, test) if sub.name == "value" => {
+                match test.demand() {
+                    Some(value) => {
+                        values.insert(value);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            ElementNode::Not(_) | ElementNode::Present(_) | ElementNode::Compare(..) => false,
+        }
+    }
+
+    fn alternatives(&self, list: AttributePath<'_>, paths: &[&str]) -> Option<Vec<(usize, &str)>> {
+        match self {
+            ElementNode::And(nodes) => {
+                fewest(nodes.iter().map(|node| node.alternatives(list, paths)))
+            }
+            ElementNode::Or(nodes) => {
+                any_of(nodes.iter().map(|node| node.alternatives(list, paths)))
+            }
+            ElementNode::Compare(Some(sub), _, test) => demanded(list.sub(&sub.name), test, paths),
+            ElementNode::Compare(None, _, test) => demanded(list, test, paths),
+            _ => None,
+        }
+    }
+}
+
+fn is_place(place: AttributePath<'_>, path: &str) -> bool {
+    place.to_string().eq_ignore_ascii_case(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Filter, ResourceType};
+
+    #[test]
+    fn g9_which_members_a_filter_depends_on() {
+        let elements = |filter: &str| {
+            let filter = Filter::parse(filter).unwrap();
+            let resolved = filter.resolve(ResourceType::group()).unwrap();
+            match resolved.elements("members") {
+                Elements::None => vec![],
+                Elements::With(values) => values.into_iter().map(str::to_owned).collect(),
+                Elements::All => vec!["*".to_owned()],
+            }
+        };
+        for (filter, expected) in [
+            (r#"displayName eq "x" or id eq "g""#, vec![]),
+            (r#"members eq "u""#, vec!["u"]),
+            (r#"id eq "g" and members.value eq "u""#, vec!["u"]),
+            (r#"not (members eq "u") or members eq "v""#, vec!["u", "v"]),
+            (r#"members[value eq "u" and type eq "User"]"#, vec!["u"]),
+            (r#"members[value eq "u" or value eq "v"]"#, vec!["u", "v"]),
+            (r#"members[value eq "u" or type eq "User"]"#, vec!["*"]),
+            (r#"members[not (value eq "u")]"#, vec!["*"]),
+            (r#"members.display eq "u""#, vec!["*"]),
+            (r#"members ne "u""#, vec!["*"]),
+            ("members pr", vec!["*"]),
+            ("members eq null", vec!["*"]),
+        ] {
+            assert_eq!(elements(filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_demand_is_what_every_match_must_have() {
+        let demands = |filter: &str, path: &str| {
+            let parsed = Filter::parse(filter).unwrap();
+            let resolved = parsed.resolve(ResourceType::user()).unwrap();
+            resolved.demands(path).map(str::to_owned)
+        };
+        for (filter, path, demand) in [
+            ("userName eq \"Ann\"", "userName", Some("Ann")),
+            (
+                "active eq true and USERNAME eq \"ann\"",
+                "userName",
+                Some("ann"),
+            ),
+            ("emails eq \"a\"", "emails.value", Some("a")),
+            (
+                "emails[type eq \"work\" and value eq \"a\"]",
+                "emails.value",
+                Some("a"),
+            ),
+            (
+                "emails[type eq \"work\"].value eq \"a\"",
+                "emails.value",
+                Some("a"),
+            ),
+            ("userName eq \"a\" or active eq true", "userName", None),
+            ("not (userName eq \"a\")", "userName", None),
+            ("userName sw \"a\"", "userName", None),
+            ("userName ne \"a\"", "userName", None),
+            ("emails[type eq \"a\"]", "emails.value", None),
+        ] {
+            assert_eq!(demands(filter, path).as_deref(), demand, "{filter}");
+        }
+    }
+
+    #[test]
+    fn alternatives_are_what_every_match_has_one_of() {
+        const PATHS: [&str; 3] = ["id", "userName", "emails.value"];
+        let alternatives = |filter: &str| {
+            let parsed = Filter::parse(filter).unwrap();
+            let resolved = parsed.resolve(ResourceType::user()).unwrap();
+            let found = resolved.alternatives(&PATHS);
+            found.map(|pairs| {
+                let pairs = pairs.iter().map(|(path, value)| format!("{path}={value}"));
+                pairs.collect::<Vec<_>>().join(" ")
+            })
+        };
+        for (filter, expected) in [
+            (
+                r#"userName eq "a" or emails.value eq "b" or id eq "c""#,
+                Some("userName=a emails.value=b id=c"),
+            ),
+            (
+                r#"emails[type eq "work" and (value eq "a" or value eq "b")]"#,
+                Some("emails.value=a emails.value=b"),
+            ),
+            (
+                r#"active eq true and (userName eq "a" or userName eq "b")"#,
+                Some("userName=a userName=b"),
+            ),
+            // The fewest, and of as many the path that comes first.
+            (
+                r#"(userName eq "a" or userName eq "b") and emails.value eq "c""#,
+                Some("emails.value=c"),
+            ),
+            (
+                r#"emails.value eq "c" and userName eq "a" and id eq "x""#,
+                Some("id=x"),
+            ),
+            (r#"userName eq "a" or active eq true"#, None),
+            (r#"userName eq "a" or not (userName eq "b")"#, None),
+            (r#"emails[type eq "work" or value eq "a"]"#, None),
+        ] {
+            assert_eq!(alternatives(filter).as_deref(), expected, "{filter}");
+        }
+    }
+}

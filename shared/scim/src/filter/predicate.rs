@@ -1,0 +1,215 @@
+//! One comparison of a filter: an operator and the value that the client wrote, prepared once.
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+use memchr::memmem::Finder;
+use serde_json::{Number, Value};
+
+use super::{Literal, Operator};
+use crate::columns::{Form, Seen};
+use crate::error::Error;
+use crate::fold::fold;
+use crate::quirks;
+use crate::schema::{Attribute, AttributePath, DataType};
+use crate::value::{compare_numbers, date_time};
+
+/// A comparison, ready to be made.
+#[derive(Clone)]
+pub(super) enum Test {
+    /// `eq null`.
+    Absent,
+    /// `ne null`.
+    Present,
+    Boolean(Operator, bool),
+    Number(Operator, Number),
+    Time(Operator, Timestamp),
+    /// `co`. The search for the text is prepared once, and takes time that grows with the length of the value only.
+    Part {
+        wanted: Box<Finder<'static>>,
+        case_exact: bool,
+    },
+    /// Any other operator.
+    Text {
+        operator: Operator,
+        /// What the values are compared with: folded unless case counts.
+        wanted: String,
+        case_exact: bool,
+        /// Whether blanks at the ends of a value do not count.
+        trimmed: bool,
+        /// What the client wrote, for [`ResolvedFilter::demands`].
+        written: String,
+    },
+}
+
+impl Test {
+    pub(super) fn new(
+        attribute: &Attribute,
+        place: AttributePath<'_>,
+        operator: Operator,
+        value: &Literal,
+    ) -> Result<Test, Error> {
+        use Operator::{Co, Eq, Ew, Ne, Sw};
+        let unfit = |expected: &str| {
+            Error::invalid_filter(format_args!(
+                "{place} is of type {}: {expected}",
+                attribute.kind.as_str()
+            ))
+        };
+        if *value == Literal::Null {
+            return match operator {
+                Eq => Ok(Test::Absent),
+                Ne => Ok(Test::Present),
+                _ => Err(Error::invalid_filter(format_args!(
+                    "{place}: null can be compared by eq and ne only"
+                ))),
+            };
+        }
+        let text = || -> Result<Test, Error> {
+            let Literal::String(written) = value else {
+                return Err(unfit("compare it with a text in double quotes"));
+            };
+            let case_exact = attribute.case_exact;
+            // A part of a name may begin or end with a blank.
+            let trimmed = attribute.is_name && !matches!(operator, Co | Sw | Ew);
+            let wanted = match (trimmed, case_exact) {
+                (true, _) => attribute.prepare(written),
+                (false, true) => written.clone(),
+                (false, false) => fold(written),
+            };
+            if operator == Co {
+                let wanted = Box::new(Finder::new(&wanted).into_owned());
+                return Ok(Test::Part { wanted, case_exact });
+            }
+            Ok(Test::Text {
+                operator,
+                wanted,
+                case_exact,
+                trimmed,
+                written: written.clone(),
+            })
+        };
+        match attribute.kind {
+            DataType::String | DataType::Reference => text(),
+            DataType::Binary if matches!(operator, Eq | Ne) => text(),
+            DataType::Binary => Err(unfit("it can be compared by eq, ne and pr only")),
+            DataType::Boolean if !matches!(operator, Eq | Ne) => {
+                Err(unfit("it can be compared by eq, ne and pr only"))
+            }
+            DataType::Boolean => match value {
+                Literal::Boolean(wanted) => Some(*wanted),
+                Literal::String(text) => quirks::boolean_in_a_string(text),
+                _ => None,
+            }
+            .map(|wanted| Test::Boolean(operator, wanted))
+            .ok_or_else(|| unfit("compare it with true or false")),
+            DataType::Integer | DataType::Decimal if matches!(operator, Co | Sw | Ew) => {
+                Err(unfit("it can be compared as a number only"))
+            }
+            DataType::Integer | DataType::Decimal => match value {
+                Literal::Number(wanted) => Some(wanted.clone()),
+                Literal::String(text) => quirks::number_in_a_string(text),
+                _ => None,
+            }
+            .map(|wanted| Test::Number(operator, wanted))
+            .ok_or_else(|| unfit("compare it with a number")),
+            // Parts of a time are parts of its text.
+            DataType::DateTime if matches!(operator, Co | Sw | Ew) => text(),
+            DataType::DateTime => match value {
+                Literal::String(text) => date_time(text),
+                _ => None,
+            }
+            .map(|wanted| Test::Time(operator, wanted))
+            .ok_or_else(|| unfit("compare it with a time, as in \"2026-01-31T09:30:00Z\"")),
+            DataType::Complex => Err(unfit("name one of its sub-attributes")),
+        }
+    }
+
+    /// The form in which it compares values.
+    pub(super) fn form(&self) -> Form {
+        match *self {
+            Test::Absent | Test::Present | Test::Boolean(..) | Test::Number(..) => Form::Value,
+            Test::Time(..) => Form::Time,
+            Test::Part { case_exact, .. } | Test::Text { case_exact, .. } => {
+                Form::Text { case_exact }
+            }
+        }
+    }
+
+    /// The units of [`Work`] that one comparison takes.
+    pub(super) fn cost(&self, seen: &Seen<'_>) -> usize {
+        match (self, seen) {
+            (Test::Part { .. }, Seen::Text(text)) => 1 + text.len() / 16,
+            (_, Seen::Text(text)) => 1 + text.len() / 64,
+            _ => 1,
+        }
+    }
+
+    /// Whether a value, or the lack of one, passes.
+    pub(super) fn passes(&self, seen: &Seen<'_>) -> bool {
+        let (operator, ordering) = match (self, seen) {
+            (Test::Absent, seen) => return matches!(seen, Seen::Nothing),
+            (Test::Present, seen) => return !matches!(seen, Seen::Nothing),
+            (Test::Part { wanted, .. }, Seen::Text(is)) => {
+                return wanted.find(is.as_bytes()).is_some();
+            }
+            (Test::Part { .. }, _) => return false,
+            (
+                Test::Text {
+                    operator,
+                    wanted,
+                    trimmed,
+                    ..
+                },
+                Seen::Text(is),
+            ) => match operator {
+                Operator::Sw => return is.starts_with(wanted.as_str()),
+                Operator::Ew => return is.ends_with(wanted.as_str()),
+                operator => {
+                    let is = match trimmed {
+                        true => is.trim(),
+                        false => is,
+                    };
+                    (*operator, Some(is.cmp(wanted.as_str())))
+                }
+            },
+            (Test::Time(operator, wanted), Seen::Time(is)) => (*operator, Some(is.cmp(wanted))),
+            (Test::Boolean(operator, wanted), Seen::Value(Value::Bool(is))) => {
+                (*operator, Some(is.cmp(wanted)))
+            }
+            (Test::Number(operator, wanted), Seen::Value(Value::Number(is))) => {
+                (*operator, compare_numbers(is, wanted))
+            }
+            // There is no value, or one of another type: it is different, and nothing else.
+            (
+                Test::Text { operator, .. }
+                | Test::Time(operator, _)
+                | Test::Boolean(operator, _)
+                | Test::Number(operator, _),
+                _,
+            ) => (*operator, None),
+        };
+        match (operator, ordering) {
+            (Operator::Ne, ordering) => ordering != Some(Ordering::Equal),
+            (_, None) => false,
+            (Operator::Eq, Some(ordering)) => ordering.is_eq(),
+            (Operator::Gt, Some(ordering)) => ordering.is_gt(),
+            (Operator::Ge, Some(ordering)) => ordering.is_ge(),
+            (Operator::Lt, Some(ordering)) => ordering.is_lt(),
+            (Operator::Le, Some(ordering)) => ordering.is_le(),
+            (Operator::Co | Operator::Sw | Operator::Ew, Some(_)) => false,
+        }
+    }
+
+    /// The text that a value must be equal to.
+    pub(super) fn demand(&self) -> Option<&str> {
+        match self {
+            Test::Text {
+                operator: Operator::Eq,
+                written,
+                ..
+            } => Some(written),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Binds a filter to the attributes of a resource type and evaluates it.
+
+use serde_json::Value;
+
+use super::predicate::Test;
+use super::{Expression, Literal, Operator};
+use crate::Object;
+use crate::columns::{ColumnId, Columns, Form, Look, Seen, Source, has_value};
+use crate::error::{Error, quote_name};
+use crate::schema::{Attribute, AttributePath, Located, ResourceType, Returned, Target};
+use crate::work::{Work, WorkSpent};
+
+/// A filter whose names and comparisons make sense for a resource type.
+#[derive(Clone)]
+pub struct ResolvedFilter<'a> {
+    pub(super) root: Node<'a>,
+    pub(super) columns: Columns<'a>,
+}
+
+#[derive(Clone)]
+pub(super) enum Node<'a> {
+    And(Vec<Node<'a>>),
+    Or(Vec<Node<'a>>),
+    Not(Box<Node<'a>>),
+    /// The URI of an extension and `pr` (F6).
+    ExtensionPresent(&'a str),
+    /// The column is that of the sub-attribute, if it is about one.
+    Present(Target<'a>, Option<ColumnId>),
+    Compare(Target<'a>, ColumnId, Test),
+    Element(Target<'a>, ElementNode<'a>),
+    /// What is compared with an attribute that the type does not have.
+    Always(bool),
+}
+
+/// What becomes of an attribute that a type does not have.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Unknown {
+    Refused,
+    HasNoValue,
+}
+
+/// A filter on one element of a multi-valued attribute.
+#[derive(Clone)]
+pub(super) enum ElementNode<'a> {
+    And(Vec<ElementNode<'a>>),
+    Or(Vec<ElementNode<'a>>),
+    Not(Box<ElementNode<'a>>),
+    Present(ColumnId),
+    /// `None`: the element itself, which is a simple value.
+    Compare(Option<&'a Attribute>, ColumnId, Test),
+}
+
+/// The filter in `attribute[filter]` of a PATCH path.
+pub(crate) struct ElementFilter<'a> {
+    root: ElementNode<'a>,
+    pub(super) columns: Columns<'a>,
+}
+
+pub(super) fn resolve<'a>(
+    expression: &Expression,
+    ty: &'a ResourceType,
+    unknown: Unknown,
+    columns: &mut Columns<'a>,
+) -> Result<Node<'a>, Error> {
+    let mut all = |terms: &[Expression]| {
+        terms
+            .iter()
+            .map(|term| resolve(term, ty, unknown, columns))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    if let Expression::Compare { path, .. }
+    | Expression::Present(path)
+    | Expression::Element { path, .. } = expression
+        && unknown == Unknown::HasNoValue
+        && ty.locate(path).is_none()
+    {
+        // As for an attribute without a value: it is different from all, and null.
+        return Ok(Node::Always(match expression {
+            Expression::Compare {
+                operator, value, ..
+            } => (*operator == Operator::Ne) != (*value == Literal::Null),
+            _ => false,
+        }));
+    }
+    match expression {
+        Expression::And(terms) => all(terms).map(Node::And),
+        Expression::Or(terms) => all(terms).map(Node::Or),
+        Expression::Not(term) => {
+            let node = resolve(term, ty, unknown, columns)?;
+            Ok(Node::Not(Box::new(node)))
+        }
+        Expression::Present(path) => match locate(path, ty)? {
+            Located::Extension(schema) => Ok(Node::ExtensionPresent(&schema.id)),
+            Located::Attribute(target) => {
+                let part = target.sub.map(|_| columns.of(target, Form::Value, false));
+                Ok(Node::Present(target, part))
+            }
+            Located::Base => Err(not_comparable(path)),
+        },
+        Expression::Compare {
+            path,
+            operator,
+            value,
+        } => {
+            let Located::Attribute(target) = locate(path, ty)? else {
+                return Err(not_comparable(path));
+            };
+            let target = target.with_value().ok_or_else(|| {
+                Error::invalid_filter(format_args!(
+                    "{} is complex; name one of its sub-attributes",
+                    target.place()
+                ))
+            })?;
+            let compared = target.sub.unwrap_or(target.attribute);
+            let test = Test::new(compared, target.place(), *operator, value)?;
+            // Without `active` an account is active (U2), so it is found as that.
+            let or_default = !matches!(test, Test::Absent | Test::Present);
+            let column = columns.of(target, test.form(), or_default);
+            Ok(Node::Compare(target, column, test))
+        }
+        Expression::Element { path, filter } => {
+            let Located::Attribute(target) = locate(path, ty)? else {
+                return Err(not_comparable(path));
+            };
+            if target.sub.is_some() || !target.attribute.multi_valued {
+                return Err(Error::invalid_filter(format_args!(
+                    "{} has one value, so [ ] cannot follow it",
+                    target.place()
+                )));
+            }
+            let node = resolve_element(filter, target, columns)?;
+            Ok(Node::Element(target, node))
+        }
+    }
+}
+
+fn locate<'a>(path: &str, ty: &'a ResourceType) -> Result<Located<'a>, Error> {
+    let located = ty.locate(path).ok_or_else(|| {
+        Error::invalid_filter(format_args!(
+            "{} has no attribute {}",
+            ty.name,
+            quote_name(path)
+        ))
+    })?;
+    if let Located::Attribute(target) = located {
+        allowed(target.attribute, target.place())?;
+        if let Some(sub) = target.sub {
+            allowed(sub, target.place())?;
+        }
+    }
+    Ok(located)
+}
+
+/// RFC 7644 §7.5.2: what is never returned must not be found out by searching.
+fn allowed(attribute: &Attribute, place: AttributePath<'_>) -> Result<(), Error> {
+    if attribute.returned == Returned::Never {
+        return Err(Error::sensitive(format_args!(
+            "filter: {place} cannot be searched for"
+        )));
+    }
+    Ok(())
+}
+
+fn not_comparable(path: &str) -> Error {
+    Error::invalid_filter(format_args!(
+        "{} is a schema; name one of its attributes",
+        quote_name(path)
+    ))
+}
+
+/// Binds the filter in `attribute[filter]`. Of a list of simple values, `value`
+/// is the element itself.
+fn resolve_element<'a>(
+    expression: &Expression,
+    list: Target<'a>,
+    columns: &mut Columns<'a>,
+) -> Result<ElementNode<'a>, Error> {
+    let (attribute, place) = (list.attribute, list.place());
+    let sub = |path: &str| -> Result<Option<&'a Attribute>, Error> {
+        match attribute.sub_attribute(path) {
+            Some(sub) => {
+                allowed(sub, place.sub(&sub.name))?;
+                Ok(Some(sub))
+            }
+            None if !attribute.is_complex() && path.eq_ignore_ascii_case("value") => Ok(None),
+            None => Err(Error::invalid_filter(format_args!(
+                "{place} has no sub-attribute {}",
+                quote_name(path)
+            ))),
+        }
+    };
+    let mut all = |terms: &[Expression]| {
+        terms
+            .iter()
+            .map(|term| resolve_element(term, list, columns))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    match expression {
+        Expression::And(terms) => all(terms).map(ElementNode::And),
+        Expression::Or(terms) => all(terms).map(ElementNode::Or),
+        Expression::Not(term) => {
+            let node = resolve_element(term, list, columns)?;
+            Ok(ElementNode::Not(Box::new(node)))
+        }
+        Expression::Present(path) => {
+            let target = Target {
+                sub: sub(path)?,
+                ..list
+            };
+            let column = columns.of(target, Form::Value, false);
+            Ok(ElementNode::Present(column))
+        }
+        Expression::Compare {
+            path,
+            operator,
+            value,
+        } => {
+            let sub = sub(path)?;
+            let compared = sub.unwrap_or(attribute);
+            let place = sub.map_or(place, |sub| place.sub(&sub.name));
+            let test = Test::new(compared, place, *operator, value)?;
+            let column = columns.of(Target { sub, ..list }, test.form(), false);
+            Ok(ElementNode::Compare(sub, column, test))
+        }
+        Expression::Element { .. } => Err(Error::invalid_filter(format_args!(
+            "{place}: [ ] cannot stand within [ ]"
+        ))),
+    }
+}
+
+impl ResolvedFilter<'_> {
+    /// Whether a representation matches: the full one, with `id`, `meta` and
+    /// all that is readOnly, in canonical spelling.
+    ///
+    /// A value is read and folded once, however many terms compare it, and every
+    /// comparison is taken from `work` as it is made.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkSpent`] if it takes more work than is left.
+    pub fn matches(&self, representation: &Object, work: &Work) -> Result<bool, WorkSpent> {
+        let mut look = Look::new(&self.columns, Source::Resource(representation), work);
+        let matches = self.root.matches(&mut look)?;
+        look.meter.settle()?;
+        Ok(matches)
+    }
+}
+
+impl Node<'_> {
+    fn matches(&self, look: &mut Look<'_, '_>) -> Result<bool, WorkSpent> {
+        match self {
+            Node::And(nodes) => {
+                for node in nodes {
+                    if !node.matches(look)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Node::Or(nodes) => {
+                for node in nodes {
+                    if node.matches(look)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Node::Not(node) => Ok(!node.matches(look)?),
+            Node::ExtensionPresent(uri) => {
+                look.meter.spend(1)?;
+                let extension = match look.source {
+                    Source::Resource(resource) => resource.get(*uri),
+                    Source::Elements(_) => None,
+                };
+                Ok(extension.is_some_and(has_value))
+            }
+            Node::Always(matches) => {
+                look.meter.spend(1)?;
+                Ok(*matches)
+            }
+            Node::Present(target, None) => {
+                look.meter.spend(1)?;
+                Ok(look.source.value(*target).is_some_and(has_value))
+            }
+            Node::Present(_, Some(column)) => look.any(*column, |_| 1, Seen::is_present),
+            // Not "some element lacks it": nothing has it (F9).
+            Node::Compare(_, column, Test::Absent) => {
+                Ok(!look.any(*column, |_| 1, Seen::is_present)?)
+            }
+            Node::Compare(_, column, test) => {
+                look.any(*column, |seen| test.cost(seen), |seen| test.passes(seen))
+            }
+            Node::Element(target, node) => {
+                let elements = look.elements(*target);
+                if elements == 0 {
+                    look.meter.spend(1)?;
+                }
+                for element in 0..elements {
+                    if node.matches(element, look)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl ElementNode<'_> {
+    /// Whether one element matches.
+    fn matches(&self, element: usize, look: &mut Look<'_, '_>) -> Result<bool, WorkSpent> {
+        match self {
+            ElementNode::And(nodes) => {
+                for node in nodes {
+                    if !node.matches(element, look)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            ElementNode::Or(nodes) => {
+                for node in nodes {
+                    if node.matches(element, look)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            ElementNode::Not(node) => Ok(!node.matches(element, look)?),
+            ElementNode::Present(column) => look.at(*column, element, |_| 1, Seen::is_present),
+            ElementNode::Compare(_, column, test) => look.at(
+                *column,
+                element,
+                |seen| test.cost(seen),
+                |seen| test.passes(seen),
+            ),
+        }
+    }
+}
+
+impl<'a> ElementFilter<'a> {
+    /// Binds the filter to the sub-attributes of a list.
+    pub(crate) fn resolve(expression: &Expression, list: Target<'a>) -> Result<Self, Error> {
+        let mut columns = Columns::default();
+        let root = resolve_element(expression, list, &mut columns)?;
+        Ok(ElementFilter { root, columns })
+    }
+
+    /// Which of the elements match, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`ResolvedFilter::matches`].
+    pub(crate) fn select(&self, elements: &[Value], work: &Work) -> Result<Vec<bool>, WorkSpent> {
+        let mut look = Look::new(&self.columns, Source::Elements(elements), work);
+        let selected = (0..elements.len())
+            .map(|element| self.root.matches(element, &mut look))
+            .collect::<Result<_, _>>()?;
+        look.meter.settle()?;
+        Ok(selected)
+    }
+}
