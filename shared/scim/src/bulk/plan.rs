@@ -1,0 +1,503 @@
+//! The order in which the operations of a bulk message are performed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+
+use super::request::{BulkOperation, BulkRequest, Target};
+
+/// In which order the operations of a message are performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps, one after the other. Every operation is in one of them.
+    pub steps: Vec<Step>,
+    /// For every operation those that create what it refers to, itself left out.
+    pub needs: Vec<Vec<usize>>,
+}
+
+/// One step of a plan. Operations are by their places in the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An operation, after everything that it needs.
+    One(usize),
+    /// Operations that need each other in a circle, in an order in which those
+    /// that wait for others come after them. They are in need of ids that
+    /// are chosen beforehand, and make sense all together or not at all.
+    Circle(Vec<usize>),
+    /// A circle of operations of which none can be the first, because each
+    /// waits for another.
+    Knot(Vec<usize>),
+}
+
+impl Step {
+    /// Its operations, in their order.
+    #[must_use]
+    pub fn operations(&self) -> &[usize] {
+        match self {
+            Step::One(operation) => std::slice::from_ref(operation),
+            Step::Circle(operations) | Step::Knot(operations) => operations,
+        }
+    }
+}
+
+impl BulkRequest {
+    /// The order: that of the message, but that an operation comes after those
+    /// that create what it refers to. It is put off until then, and nothing is
+    /// brought forward, so that everything else meets what it would have met
+    /// in the order of the message. Operations on one resource stay in order.
+    ///
+    /// `waits` says of which operations what they refer to must be there, as
+    /// the members of a group must. For the others it is enough to know the
+    /// id, which is what resolves a circle: two users who are each other's
+    /// manager.
+    pub fn plan(&self, waits: impl Fn(&BulkOperation) -> bool) -> Plan {
+        let edges = self.edges();
+        // Each circle takes the place of its last operation.
+        let circles: BTreeMap<usize, Vec<usize>> = circles(&edges.needs)
+            .into_iter()
+            .filter_map(|circle| Some((*circle.last()?, circle)))
+            .collect();
+        let mut place_of = HashMap::new();
+        for (place, circle) in &circles {
+            place_of.extend(circle.iter().map(|operation| (*operation, *place)));
+        }
+        let before = |place: usize| -> BTreeSet<usize> {
+            let circle = circles.get(&place).into_iter().flatten();
+            let earlier = circle.flat_map(|one| edges.before(*one));
+            let places = earlier.filter_map(|operation| place_of.get(operation).copied());
+            places.filter(|other| *other != place).collect()
+        };
+        let places: Vec<usize> = circles.keys().copied().collect();
+        let order = in_order(&places, before).unwrap_or(places);
+        let waits = |operation: usize| self.operations.get(operation).is_some_and(&waits);
+        let steps = order.iter().filter_map(|place| circles.get(place));
+        Plan {
+            steps: steps.map(|circle| edges.step(circle, waits)).collect(),
+            needs: edges.needs,
+        }
+    }
+
+    fn edges(&self) -> Edges {
+        let mut makers = HashMap::new();
+        for (index, operation) in self.operations.iter().enumerate() {
+            if let (Some(name), Ok(Target::New { .. })) = (&operation.bulk_id, operation.target()) {
+                makers.insert(name.as_str(), index);
+            }
+        }
+        let mut edges = Edges::default();
+        let mut last = HashMap::new();
+        for (index, operation) in self.operations.iter().enumerate() {
+            let mut needs = vec![];
+            for name in operation.references() {
+                match makers.get(name) {
+                    Some(maker) if *maker == index => {
+                        edges.itself.insert(index);
+                    }
+                    Some(maker) => needs.push(*maker),
+                    // That there is no such operation is the answer to this one.
+                    None => {}
+                }
+            }
+            needs.sort_unstable();
+            edges.needs.push(needs);
+            let before = match operation.target() {
+                Ok(Target::Resource { endpoint, id }) => last.insert((endpoint, id), index),
+                Ok(Target::New { .. }) | Err(_) => None,
+            };
+            edges.after.push(before.into_iter().collect());
+        }
+        edges
+    }
+}
+
+/// What has to come before what.
+#[derive(Default)]
+struct Edges {
+    /// For every operation those that make what it refers to.
+    needs: Vec<Vec<usize>>,
+    /// For every operation the one before it on the same resource.
+    after: Vec<Vec<usize>>,
+    /// Those that refer to what they make themselves.
+    itself: HashSet<usize>,
+}
+
+impl Edges {
+    /// What comes before an operation, for whatever reason.
+    fn before(&self, operation: usize) -> impl Iterator<Item = &usize> {
+        of(&self.needs, operation)
+            .iter()
+            .chain(of(&self.after, operation))
+    }
+
+    /// The step for operations that need each other, or for one alone.
+    fn step(&self, circle: &[usize], waits: impl Fn(usize) -> bool) -> Step {
+        let within = |operation: usize| -> BTreeSet<usize> {
+            let needs = of(&self.needs, operation).iter().copied();
+            let needs = needs.filter(|needed| circle.binary_search(needed).is_ok());
+            needs.filter(|_| waits(operation)).collect()
+        };
+        let itself = |operation: &usize| self.itself.contains(operation) && waits(*operation);
+        match (circle, in_order(circle, within)) {
+            (circle, _) if circle.iter().any(itself) => Step::Knot(circle.to_vec()),
+            ([one], _) => Step::One(*one),
+            (_, Some(order)) => Step::Circle(order),
+            (circle, None) => Step::Knot(circle.to_vec()),
+        }
+    }
+}
+
+fn of(edges: &[Vec<usize>], node: usize) -> &[usize] {
+    edges.get(node).map_or(&[], Vec::as_slice)
+}
+
+/// The nodes, each in the circle that it is part of, which most are alone in.
+/// Two walks, forth and back (Kosaraju), without recursion: a chain may be as long as a message.
+fn circles(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut back = vec![vec![]; edges.len()];
+    for (node, needed) in edges.iter().enumerate() {
+        for needed in needed {
+            if let Some(back) = back.get_mut(*needed) {
+                back.push(node);
+            }
+        }
+    }
+    let mut finished = vec![];
+    let mut seen = HashSet::new();
+    for node in 0..edges.len() {
+        walk(edges, node, &mut seen, &mut finished);
+    }
+    let mut circles = vec![];
+    let mut seen = HashSet::new();
+    for node in finished.into_iter().rev() {
+        let mut circle = vec![];
+        walk(&back, node, &mut seen, &mut circle);
+        if !circle.is_empty() {
+            circle.sort_unstable();
+            circles.push(circle);
+        }
+    }
+    circles
+}
+
+/// Adds what can be reached from `node` and was not seen, each node after those that it leads to.
+fn walk(edges: &[Vec<usize>], node: usize, seen: &mut HashSet<usize>, finished: &mut Vec<usize>) {
+    if !seen.insert(node) {
+        return;
+    }
+    let mut path = vec![(node, of(edges, node).iter())];
+    while let Some((node, next)) = path.last_mut() {
+        match next.next() {
+            Some(next) if seen.insert(*next) => path.push((*next, of(edges, *next).iter())),
+            Some(_) => {}
+            None => {
+                finished.push(*node);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// The nodes in their order, but each after those `before` it; nothing if that cannot be.
+fn in_order(nodes: &[usize], before: impl Fn(usize) -> BTreeSet<usize>) -> Option<Vec<usize>> {
+    let mut open = HashMap::new();
+    let mut then: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut ready = BinaryHeap::new();
+    for node in nodes {
+        let before = before(*node);
+        if before.is_empty() {
+            ready.push(Reverse(*node));
+        }
+        open.insert(*node, before.len());
+        for earlier in before {
+            then.entry(earlier).or_default().push(*node);
+        }
+    }
+    let mut order = vec![];
+    while let Some(Reverse(node)) = ready.pop() {
+        order.push(node);
+        for later in then.remove(&node).unwrap_or_default() {
+            if let Some(open) = open.get_mut(&later) {
+                *open -= 1;
+                if *open == 0 {
+                    ready.push(Reverse(later));
+                }
+            }
+        }
+    }
+    (order.len() == nodes.len()).then_some(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::Error;
+    use crate::bulk::{BULK_REQUEST_SCHEMA, MAX_BULK_OPERATIONS};
+
+    fn request(operations: Value) -> BulkRequest {
+        let body = json!({"schemas": [BULK_REQUEST_SCHEMA], "Operations": operations});
+        parse(body).unwrap()
+    }
+
+    fn parse(body: Value) -> Result<BulkRequest, Error> {
+        BulkRequest::parse(crate::json::parse(body.to_string().as_bytes())?)
+    }
+
+    /// A user whose managers are named so.
+    fn user(name: &str, managers: &[&str]) -> Value {
+        create("/Users", name, managers)
+    }
+
+    /// A group whose members are named so.
+    fn group(name: &str, members: &[&str]) -> Value {
+        create("/Groups", name, members)
+    }
+
+    fn create(path: &str, name: &str, needs: &[&str]) -> Value {
+        let needs: Vec<_> = needs
+            .iter()
+            .map(|name| json!({"value": format!("bulkId:{name}")}))
+            .collect();
+        json!({"method": "POST", "path": path, "bulkId": name, "data": {"needs": needs}})
+    }
+
+    fn groups_wait(operation: &BulkOperation) -> bool {
+        operation
+            .target()
+            .is_ok_and(|target| target.endpoint() == "Groups")
+    }
+
+    #[track_caller]
+    fn planned(operations: Value, steps: &[Step]) {
+        assert_eq!(request(operations).plan(groups_wait).steps, steps);
+    }
+
+    use Step::{Circle, Knot, One};
+
+    #[test]
+    fn b2_who_is_referred_to_comes_first() {
+        planned(
+            json!([user("a", &[]), group("g", &["a"])]),
+            &[One(0), One(1)],
+        );
+        planned(
+            json!([
+                group("g", &["a", "b"]),
+                user("a", &["b"]),
+                user("b", &[]),
+                user("c", &[])
+            ]),
+            &[One(2), One(1), One(0), One(3)],
+        );
+        // Nobody has these names.
+        planned(
+            json!([group("g", &["x"]), user("a", &[])]),
+            &[One(0), One(1)],
+        );
+    }
+
+    #[test]
+    fn an_operation_is_put_off_and_none_is_brought_forward() {
+        planned(
+            json!([
+                user("a", &["b"]),
+                {"method": "DELETE", "path": "/Users/1"},
+                user("b", &[]),
+            ]),
+            &[One(1), One(2), One(0)],
+        );
+    }
+
+    #[test]
+    fn b2_a_circle_of_users_is_one_step() {
+        planned(
+            json!([user("a", &["b"]), user("c", &["a"]), user("b", &["a"])]),
+            &[Circle(vec![0, 2]), One(1)],
+        );
+        // Whoever is behind it waits for all of it.
+        planned(
+            json!([
+                group("g", &["a"]),
+                user("a", &["b"]),
+                user("b", &["c"]),
+                user("c", &["a"])
+            ]),
+            &[Circle(vec![1, 2, 3]), One(0)],
+        );
+        // Its own manager.
+        planned(json!([user("a", &["a"])]), &[One(0)]);
+    }
+
+    #[test]
+    fn g6_a_circle_of_groups_is_a_knot() {
+        planned(
+            json!([group("g", &["h"]), group("h", &["g"]), group("i", &["h"])]),
+            &[Knot(vec![0, 1]), One(2)],
+        );
+        planned(json!([group("g", &["g"])]), &[Knot(vec![0])]);
+        // A group with a user who refers to it: the user can be first.
+        planned(
+            json!([group("g", &["a"]), user("a", &["g"])]),
+            &[Circle(vec![1, 0])],
+        );
+    }
+
+    #[test]
+    fn operations_on_one_resource_stay_in_order() {
+        let on = |method: &str, path: &str, needs: &str| json!({"method": method, "path": path, "data": {"value": needs}});
+        planned(
+            json!([
+                on("PATCH", "/Users/1", "bulkId:a"),
+                on("PUT", "Users/1/", ""),
+                on("PUT", "/Users/2", ""),
+                user("a", &[]),
+                on("DELETE", "/Users/1?x", ""),
+            ]),
+            &[One(2), One(3), One(0), One(1), One(4)],
+        );
+        planned(
+            json!([
+                on("PATCH", "/Users/bulkId:a", "bulkId:b"),
+                on("DELETE", "/Users/bulkId:a", ""),
+                user("a", &[]),
+                user("b", &["a"]),
+            ]),
+            &[One(2), One(3), One(0), One(1)],
+        );
+    }
+
+    #[test]
+    fn planning_is_quick_in_the_worst_cases() {
+        let names: Vec<String> = (0..MAX_BULK_OPERATIONS).map(|n| n.to_string()).collect();
+        let name = |n: usize| names[n % names.len()].as_str();
+        let all = 0..names.len();
+        let chain = all.clone().map(|n| {
+            user(
+                name(n),
+                if n + 1 < names.len() {
+                    vec![name(n + 1)]
+                } else {
+                    vec![]
+                }
+                .as_slice(),
+            )
+        });
+        let circle = all.clone().map(|n| user(name(n), &[name(n + 1)]));
+        let knot = all.clone().map(|n| group(name(n), &[name(n + 1)]));
+        // As many references as a payload of 1 MiB holds, and twice as many.
+        let dense = |create: fn(&str, &[&str]) -> Value| {
+            let operations = all.clone().map(|n| {
+                let needs: Vec<&str> = (0..100).map(|other| name(n + 1 + other * 7)).collect();
+                create(name(n), &needs)
+            });
+            operations.collect::<Value>()
+        };
+        for operations in [
+            chain.collect(),
+            circle.collect(),
+            knot.collect(),
+            dense(user),
+            dense(group),
+        ] {
+            let request = request(operations);
+            let begun = Instant::now();
+            let plan = request.plan(groups_wait);
+            let took = begun.elapsed();
+            check(&request, &plan).unwrap();
+            assert!(took < Duration::from_secs(2), "{took:?}");
+        }
+    }
+
+    /// That a plan is one: everything once, and whatever is needed before whoever needs it.
+    fn check(request: &BulkRequest, plan: &Plan) -> Result<(), TestCaseError> {
+        let mut done = HashSet::new();
+        let mut last = HashMap::new();
+        for step in &plan.steps {
+            let together: HashSet<usize> = step.operations().iter().copied().collect();
+            for operation in step.operations() {
+                for needed in &plan.needs[*operation] {
+                    let there = done.contains(needed);
+                    let waits = groups_wait(&request.operations[*operation]);
+                    match step {
+                        One(_) => prop_assert!(there),
+                        Circle(_) if waits => prop_assert!(there),
+                        Circle(_) | Knot(_) => prop_assert!(there || together.contains(needed)),
+                    }
+                }
+                prop_assert!(done.insert(*operation));
+                if let Ok(Target::Resource { endpoint, id }) =
+                    request.operations[*operation].target()
+                {
+                    let before = last.insert((endpoint, id), *operation);
+                    prop_assert!(before.is_none_or(|before| before < *operation));
+                }
+            }
+            if let Circle(operations) | Knot(operations) = step {
+                let refers = operations.iter().any(|one| {
+                    plan.needs[*one]
+                        .iter()
+                        .any(|needed| together.contains(needed))
+                });
+                prop_assert!(refers || operations.len() == 1);
+            }
+            if let Knot(operations) = step {
+                prop_assert!(
+                    operations
+                        .iter()
+                        .any(|one| groups_wait(&request.operations[*one]))
+                );
+            }
+        }
+        prop_assert_eq!(done.len(), request.operations.len());
+        Ok(())
+    }
+
+    fn operation() -> impl Strategy<Value = (u8, u8, Vec<u8>)> {
+        (0..8u8, 0..12u8, prop::collection::vec(0..14u8, 0..3))
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_has_everything_once_and_in_order(drawn in prop::collection::vec(operation(), 0..12)) {
+            let operations = drawn.iter().enumerate().map(|(index, (kind, target, needs))| {
+                let needs: Vec<String> = needs.iter().map(u8::to_string).collect();
+                let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
+                let name = index.to_string();
+                let mut operation = match kind {
+                    0..3 => user(&name, &needs),
+                    3..5 => group(&name, &needs),
+                    _ => user(&name, &needs),
+                };
+                if *kind >= 5 {
+                    operation["method"] = json!(["PUT", "PATCH", "DELETE"][usize::from(kind - 5)]);
+                    let id = match target % 2 { 0 => format!("{target}"), _ => format!("bulkId:{target}") };
+                    operation["path"] = json!(format!("/{}/{id}", if target % 3 == 0 { "Users" } else { "Groups" }));
+                }
+                operation
+            });
+            let request = request(operations.collect());
+            check(&request, &request.plan(groups_wait))?;
+        }
+
+        #[test]
+        fn no_message_makes_it_panic(text in r#"\{("(schemas|Operations|failOnErrors|method|path|bulkId|data|x)":(\[\{"(method|path|bulkId|data)":("[ -~&&[^"\\]]{0,12}"|null|1)\}\]|\[\]|null|-?[0-9]),?){0,4}\}"#) {
+            if let Ok(body) = crate::json::parse(text.as_bytes())
+                && let Ok(request) = BulkRequest::parse(body)
+            {
+                check(&request, &request.plan(groups_wait))?;
+            }
+        }
+
+        #[test]
+        fn no_operation_makes_it_panic(method in "(POST|put|PATCH|DELETE|.{0,5})", path in ".{0,20}", name in ".{0,5}", data in "(bulkId:)?.{0,5}") {
+            let operations = json!([{"method": method, "path": path, "bulkId": name, "data": [data]}]);
+            if let Ok(request) = parse(json!({"Operations": operations})) {
+                check(&request, &request.plan(groups_wait))?;
+                let _ = request.operations[0].resolve(&|name| Err(Error::unresolved(name, "no")));
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The answer to a bulk message.
+
+use serde_json::Value;
+
+use crate::Object;
+
+/// The URI of its answer (RFC 7644 §3.7).
+pub const BULK_RESPONSE_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
+
+/// What became of an operation.
+#[derive(Clone, PartialEq)]
+pub struct BulkOutcome {
+    /// Its method.
+    pub method: String,
+    /// Its name.
+    pub bulk_id: Option<String>,
+    /// The address of the resource; only a creation that failed has none.
+    pub location: Option<String>,
+    /// The version of the resource afterwards.
+    pub version: Option<String>,
+    /// The HTTP status.
+    pub status: u16,
+    /// The error, if it is one (B4).
+    pub response: Option<Object>,
+}
+
+impl BulkOutcome {
+    /// Whether it counts for `failOnErrors`.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.status >= 400
+    }
+
+    fn into_object(self) -> Object {
+        let mut object = Object::new();
+        object.insert("method".to_owned(), self.method.into());
+        let some = [
+            ("bulkId", self.bulk_id),
+            ("location", self.location),
+            ("version", self.version),
+            ("status", Some(self.status.to_string())),
+        ];
+        for (name, text) in some {
+            if let Some(text) = text {
+                object.insert(name.to_owned(), text.into());
+            }
+        }
+        if let Some(response) = self.response {
+            object.insert("response".to_owned(), response.into());
+        }
+        object
+    }
+}
+
+/// The answer to a bulk message.
+#[derive(Clone, PartialEq)]
+pub struct BulkResponse {
+    /// What became of the operations that were performed, in the order of the message.
+    pub operations: Vec<BulkOutcome>,
+}
+
+impl BulkResponse {
+    /// The message.
+    pub fn to_object(self) -> Object {
+        let operations = self.operations.into_iter().map(BulkOutcome::into_object);
+        let mut object = Object::new();
+        object.insert(
+            "schemas".to_owned(),
+            Value::from(vec![BULK_RESPONSE_SCHEMA]),
+        );
+        object.insert(
+            "Operations".to_owned(),
+            operations.map(Value::Object).collect(),
+        );
+        object
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn b4_an_answer_has_what_there_is_to_say() {
+        let answer = BulkResponse {
+            operations: vec![BulkOutcome {
+                method: "POST".to_owned(),
+                bulk_id: Some("a".to_owned()),
+                location: None,
+                version: None,
+                status: 409,
+                response: Some(Error::new(409, None, "taken").to_object()),
+            }],
+        };
+        assert_eq!(
+            Value::Object(answer.to_object()),
+            json!({"schemas": [BULK_RESPONSE_SCHEMA], "Operations": [{
+                "method": "POST", "bulkId": "a", "status": "409",
+                "response": {"schemas": [crate::ERROR_SCHEMA], "status": "409", "detail": "taken"},
+            }]})
+        );
+    }
+}
