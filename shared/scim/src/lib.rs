@@ -107,6 +107,7 @@
 mod columns;
 mod definition;
 mod discovery_schemas;
+mod elements;
 mod error;
 mod filter;
 mod fold;

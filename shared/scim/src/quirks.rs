@@ -8,10 +8,10 @@
 use serde_json::{Number, Value};
 
 use crate::Object;
+use crate::elements::is_primary;
 use crate::filter::{Expression, Operator};
 use crate::schema::{Attribute, AttributePath, Mutability};
 use crate::user::ENTERPRISE_USER_SCHEMA;
-use crate::validate::is_primary;
 use crate::value::is_unassigned;
 
 /// Entra ID, its default PATCH client, and scripts: `"active": "False"`, also

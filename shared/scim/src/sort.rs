@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Number, Value};
 
 use crate::Object;
-use crate::validate::is_primary;
+use crate::elements::is_primary;
 use crate::error::{Error, quote, quote_name};
 use crate::fold::cost_of_folding;
 use crate::schema::{DataType, Located, ResourceType, Returned, Target};

@@ -24,10 +24,10 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::Object;
+use crate::elements::two_primaries;
 use crate::error::{Error, quote_name};
 use crate::quirks;
 use crate::schema::{Attribute, AttributePath, Mutability, Profile, ResourceType, Schema};
-use crate::validate::two_primaries;
 use crate::value::{is_unassigned, unexpected};
 
 impl ResourceType {

@@ -1,22 +1,20 @@
 //! Operations become a new resource.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde_json::Value;
 
 use crate::Object;
+use crate::elements::{add_elements, enforce_single_primary, in_schema_order, remove_named};
 use crate::error::Error;
 use crate::filter::{ElementFilter, Expression};
 use crate::patch::parse::is_read_only;
 use crate::patch::{MAX_COMPARISONS, Op, Operation, PatchOp};
-use crate::quirks::{self};
+use crate::quirks;
 use crate::resource::Resource;
 use crate::schema::{Attribute, AttributePath, Client, Mutability, ResourceType, Target};
-use crate::validate::{
-    Reading, identity, in_schema_order, is_immutable, is_primary, is_same, read_one, stays,
-    two_primaries, value_key,
-};
-use crate::value::{comparison_key, is_unassigned};
+use crate::validate::{Reading, is_immutable, is_same, read_one, stays};
+use crate::value::is_unassigned;
 use crate::work::{Work, WorkSpent};
 
 impl PatchOp {
@@ -441,153 +439,4 @@ fn element_of(
         Ok(_) => Some(Object::new()),
         Err(_) => None,
     }
-}
-
-/// X10: appends what is not there yet, merges what is.
-fn add_elements(
-    attribute: &Attribute,
-    elements: &mut Vec<Value>,
-    added: &[Value],
-) -> HashSet<usize> {
-    let mut touched = HashSet::with_capacity(added.len());
-    let mut known = ElementIndex::default();
-    // Most elements of a long list have nothing to do with what is added.
-    let value = |element: &Value| value_key(attribute, element.as_object()?);
-    let wanted: HashSet<Option<String>> = added.iter().map(value).collect();
-    for (index, element) in elements.iter().enumerate() {
-        if wanted.contains(&value(element)) {
-            known.insert(attribute, element, index);
-        }
-    }
-    for new in added {
-        let found = known.find(attribute, new);
-        let index = match found.and_then(|index| Some((index, elements.get_mut(index)?))) {
-            Some((index, old)) => {
-                if let (Value::Object(old), Value::Object(new)) = (old, new) {
-                    for (name, value) in new {
-                        let sub = attribute.sub_attribute(name);
-                        // Equal but for case is equal: the stored form stays.
-                        let same = sub.is_some_and(|sub| {
-                            old.get(name).is_some_and(|old| {
-                                comparison_key(sub, old) == comparison_key(sub, value)
-                            })
-                        });
-                        let fixed = sub.is_some_and(|sub| sub.mutability == Mutability::Immutable)
-                            && old.contains_key(name);
-                        if !same && !fixed {
-                            old.insert(name.clone(), value.clone());
-                        }
-                    }
-                    in_schema_order(attribute, old);
-                }
-                index
-            }
-            None => {
-                known.insert(attribute, new, elements.len());
-                elements.push(new.clone());
-                elements.len() - 1
-            }
-        };
-        touched.insert(index);
-    }
-    touched
-}
-
-/// Where the elements of an attribute are, by what makes them the same.
-#[derive(Default)]
-struct ElementIndex {
-    identities: HashMap<String, usize>,
-    values: HashMap<String, usize>,
-}
-
-impl ElementIndex {
-    fn insert(&mut self, attribute: &Attribute, element: &Value, index: usize) {
-        self.identities
-            .entry(identity(attribute, element))
-            .or_insert(index);
-        if let Some(value) = element
-            .as_object()
-            .and_then(|element| value_key(attribute, element))
-        {
-            self.values.entry(value).or_insert(index);
-        }
-    }
-
-    /// An element that does not say its type is the one with its value (G3).
-    fn find(&self, attribute: &Attribute, element: &Value) -> Option<usize> {
-        if let Some(index) = self.identities.get(&identity(attribute, element)) {
-            return Some(*index);
-        }
-        let element = element.as_object()?;
-        if element.contains_key("type") {
-            return None;
-        }
-        self.values.get(&value_key(attribute, element)?).copied()
-    }
-}
-
-/// X17: removes the elements that are named by their value.
-fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, named: &[Value]) {
-    let mut identities = HashSet::new();
-    let mut values = HashSet::new();
-    for element in named {
-        identities.insert(identity(attribute, element));
-        if let Some(element) = element.as_object()
-            && !element.contains_key("type")
-        {
-            values.extend(value_key(attribute, element));
-        }
-    }
-    // A stored element without type is named by its value alone, too.
-    let untyped: HashSet<String> = named
-        .iter()
-        .filter_map(|element| value_key(attribute, element.as_object()?))
-        .collect();
-    elements.retain(|element| {
-        let object = element.as_object();
-        match object.and_then(|object| value_key(attribute, object)) {
-            Some(value) if !untyped.contains(&value) => true,
-            Some(value) if object.is_some_and(|object| object.contains_key("type")) => {
-                !values.contains(&value) && !identities.contains(&identity(attribute, element))
-            }
-            Some(_) => false,
-            None => !identities.contains(&identity(attribute, element)),
-        }
-    });
-}
-
-/// C17, X23: what the operation made primary is the only primary.
-fn enforce_single_primary(
-    target: Target<'_>,
-    elements: &mut [Value],
-    touched: &HashSet<usize>,
-) -> Result<(), Error> {
-    if target.attribute.sub_attribute("primary").is_none() {
-        return Ok(());
-    }
-    let mut chosen = None;
-    for (index, element) in elements.iter().enumerate() {
-        if touched.contains(&index) && is_primary(element) {
-            if chosen.is_some() {
-                let place = AttributePath {
-                    sub: None,
-                    ..target.place()
-                };
-                return Err(two_primaries(place));
-            }
-            chosen = Some(index);
-        }
-    }
-    let Some(chosen) = chosen else {
-        return Ok(());
-    };
-    for (index, element) in elements.iter_mut().enumerate() {
-        if index != chosen
-            && is_primary(element)
-            && let Value::Object(element) = element
-        {
-            element.insert("primary".to_owned(), Value::Bool(false));
-        }
-    }
-    Ok(())
 }
