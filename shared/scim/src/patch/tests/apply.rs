@@ -1,0 +1,369 @@
+//! What operations do to a resource: [`PatchOp::apply`].
+
+use super::*;
+
+#[test]
+fn x4_add_without_a_path_merges_and_appends() {
+    let add = json!([{"op": "add", "value": {"name": {"middleName": "B"}, "emails": [{"value": "a@other"}], "title": "x"}}]);
+    gives(
+        add.clone(),
+        "name",
+        json!({"familyName": "Archer", "givenName": "Ann", "middleName": "B"}),
+    );
+    gives(add.clone(), "title", json!("x"));
+    assert_eq!(patched(add).unwrap().elements("emails").count(), 3);
+}
+
+#[test]
+fn x9_a_value_path_means_every_element_that_matches() {
+    gives(
+        json!([{"op": "replace", "path": "emails[value sw \"a\" and not (type eq \"other\")].display", "value": "A"}]),
+        "emails",
+        json!([{"value": "a@work", "display": "A", "type": "work", "primary": true}, {"value": "a@home", "display": "A", "type": "home"}]),
+    );
+    gives(
+        json!([{"op": "replace", "path": "emails[type eq \"home\"]", "value": {"value": "new"}}]),
+        "emails",
+        json!([{"value": "a@work", "type": "work", "primary": true}, {"value": "new", "type": "home"}]),
+    );
+}
+
+#[test]
+fn x10_adding_what_is_there_changes_nothing() {
+    changes_nothing(
+        json!([{"op": "add", "path": "emails", "value": [{"type": "HOME", "value": "A@HOME"}]}]),
+    );
+    changes_nothing(
+        json!([{"op": "add", "value": {"userName": "ann", "name": {"givenName": "Ann"}}}]),
+    );
+    gives(
+        json!([{"op": "add", "path": "name.givenName", "value": "Anna"}]),
+        "name.givenName",
+        json!("Anna"),
+    );
+    gives(
+        json!([{"op": "add", "path": "emails", "value": [{"type": "home", "value": "a@home", "display": "H"}]}]),
+        "emails",
+        json!([{"value": "a@work", "type": "work", "primary": true}, {"value": "a@home", "display": "H", "type": "home"}]),
+    );
+}
+
+#[test]
+fn x11_add_to_an_unmatched_value_path_makes_the_element() {
+    gives(
+        json!([{"op": "Add", "path": "phoneNumbers[type eq \"work\"].value", "value": "1"}]),
+        "phoneNumbers",
+        json!([{"value": "1", "type": "work"}]),
+    );
+    gives(
+        json!([{"op": "add", "path": "phoneNumbers[type eq \"work\" and primary eq true]", "value": {"value": "1"}}]),
+        "phoneNumbers",
+        json!([{"value": "1", "type": "work", "primary": true}]),
+    );
+    refused(
+        json!([{"op": "add", "path": "phoneNumbers[type eq \"a\" or type eq \"b\"].value", "value": "1"}]),
+        ScimType::NoTarget,
+        "phoneNumbers.value: the path's filter selects nothing",
+    );
+}
+
+#[test]
+fn x12_replace_of_an_unmatched_value_path_has_no_target() {
+    for path in ["emails[type eq \"fax\"].value", "emails[type eq \"fax\"]"] {
+        let error = patched(json!([{"op": "replace", "path": path, "value": "x"}])).unwrap_err();
+        assert_eq!(
+            (error.status(), error.scim_type()),
+            (400, Some(ScimType::NoTarget)),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn x12_entra_creates_by_a_replace() {
+    let entra = ResourceType::user().clone().with_client(Client::Entra);
+    let patched = |operations: Value| {
+        let body = object(json!({"Operations": operations}));
+        PatchOp::parse(body, &entra)?.apply(&entra, &ann(), "2819")
+    };
+    let number = json!([{"value": "1", "type": "work"}]);
+    for operation in [
+        json!({"op": "Replace", "path": "phoneNumbers[type eq \"work\"].value", "value": "1"}),
+        json!({"op": "Replace", "path": "phoneNumbers[type eq \"work\"]", "value": {"value": "1"}}),
+        json!({"op": "Replace", "value": {"phoneNumbers[type eq \"work\"].value": "1"}}),
+    ] {
+        let patched = patched(json!([operation])).unwrap();
+        assert_eq!(patched.get("phoneNumbers"), Some(&number), "{operation}");
+    }
+    for nothing in [json!(""), json!(null)] {
+        for path in [
+            "phoneNumbers[type eq \"work\"].value",
+            "phoneNumbers[type eq \"work\"]",
+        ] {
+            let operation = json!({"op": "Replace", "path": path, "value": nothing});
+            assert_eq!(patched(json!([operation])).unwrap(), ann(), "{operation}");
+        }
+    }
+    let both = json!([
+        {"op": "Replace", "path": "addresses[type eq \"work\"].locality", "value": "Bern"},
+        {"op": "Replace", "path": "addresses[type eq \"work\"].country", "value": "CH"}
+    ]);
+    assert_eq!(
+        patched(both).unwrap().get("addresses"),
+        Some(&json!([{"locality": "Bern", "country": "CH", "type": "work"}]))
+    );
+    let unclear = json!([{"op": "Replace", "path": "phoneNumbers[type eq \"a\" or type eq \"b\"].value", "value": "1"}]);
+    assert_eq!(
+        patched(unclear).unwrap_err().scim_type(),
+        Some(ScimType::NoTarget)
+    );
+}
+
+#[test]
+fn c6_x15_a_value_that_is_cleared_takes_its_element_with_it() {
+    let home = json!([{"value": "a@home", "type": "home"}]);
+    for operation in [
+        json!({"op": "replace", "path": "emails[type eq \"work\"].value", "value": ""}),
+        json!({"op": "replace", "path": "emails[type eq \"work\"].value", "value": null}),
+        json!({"op": "replace", "path": "emails[type eq \"work\"]", "value": {"value": "", "type": "work"}}),
+        json!({"op": "replace", "value": {"emails[type eq \"work\"].value": ""}}),
+        json!({"op": "replace", "path": "emails", "value": [{"value": "", "type": "work", "primary": true}, {"value": "a@home", "type": "home"}]}),
+    ] {
+        gives(json!([operation]), "emails", home.clone());
+    }
+}
+
+#[test]
+fn x13_x14_replace() {
+    gives(
+        json!([{"op": "replace", "path": "title", "value": "x"}]),
+        "title",
+        json!("x"),
+    );
+    gives(
+        json!([{"op": "replace", "path": "name", "value": {"givenName": "X"}}]),
+        "name",
+        json!({"familyName": "Archer", "givenName": "X"}),
+    );
+    gives(
+        json!([{"op": "replace", "path": "emails", "value": [{"value": "only"}]}]),
+        "emails",
+        json!([{"value": "only"}]),
+    );
+    gives(
+        json!([{"op": "replace", "path": "emails", "value": []}]),
+        "emails",
+        json!(null),
+    );
+    gives(
+        json!([{"op": "replace", "path": "name.familyName", "value": ""}]),
+        "name",
+        json!({"givenName": "Ann"}),
+    );
+}
+
+#[test]
+fn x15_remove() {
+    gives(
+        json!([{"op": "remove", "path": "name"}]),
+        "name",
+        json!(null),
+    );
+    gives(
+        json!([{"op": "remove", "path": "name.givenName"}]),
+        "name",
+        json!({"familyName": "Archer"}),
+    );
+    gives(
+        json!([{"op": "remove", "path": "emails[type eq \"home\"]"}]),
+        "emails",
+        json!([{"value": "a@work", "type": "work", "primary": true}]),
+    );
+    gives(
+        json!([{"op": "remove", "path": "emails[value pr]"}]),
+        "emails",
+        json!(null),
+    );
+    gives(
+        json!([{"op": "remove", "path": "emails[type eq \"work\"].primary"}]),
+        "emails",
+        json!([{"value": "a@work", "type": "work"}, {"value": "a@home", "type": "home"}]),
+    );
+    changes_nothing(
+        json!([{"op": "remove", "path": "title"}, {"op": "remove", "path": "emails[type eq \"fax\"]"}, {"op": "remove", "path": ENTERPRISE}]),
+    );
+    // Nothing is left of an element but what it was selected by.
+    gives(
+        json!([{"op": "Remove", "path": "emails[type eq \"work\"].value"}]),
+        "emails",
+        json!([{"value": "a@home", "type": "home"}]),
+    );
+    gives(
+        json!([{"op": "remove", "path": "emails[value eq \"a@work\"].type"}]),
+        "emails",
+        json!([{"value": "a@work", "primary": true}, {"value": "a@home", "type": "home"}]),
+    );
+    refused(
+        json!([{"op": "remove", "path": "userName"}]),
+        ScimType::Mutability,
+        "userName: is required and cannot be removed",
+    );
+    refused(
+        json!([{"op": "remove", "path": "id"}]),
+        ScimType::Mutability,
+        "id: is readOnly",
+    );
+    refused(
+        json!([{"op": "replace", "path": "userName", "value": null}]),
+        ScimType::InvalidValue,
+        "userName: is required",
+    );
+}
+
+#[test]
+fn x17_x18_remove_of_named_values() {
+    let home = json!([{"value": "a@home", "type": "home"}]);
+    gives(
+        json!([{"op": "Remove", "path": "emails", "value": [{"value": "A@WORK"}]}]),
+        "emails",
+        home.clone(),
+    );
+    gives(
+        json!([{"op": "Remove", "path": "emails", "value": {"value": "a@work", "type": "work"}}]),
+        "emails",
+        home,
+    );
+    gives(
+        json!([{"op": "remove", "path": "emails", "value": null}]),
+        "emails",
+        json!(null),
+    );
+    changes_nothing(json!([{"op": "remove", "path": "emails", "value": []}]));
+    changes_nothing(
+        json!([{"op": "remove", "path": "emails", "value": [{"value": "a@work", "type": "home"}]}]),
+    );
+    gives(
+        json!([{"op": "remove", "path": "emails[value eq \"a@work\" or value eq \"a@home\"]"}]),
+        "emails",
+        json!(null),
+    );
+}
+
+#[test]
+fn x21_in_order_and_all_or_nothing() {
+    gives(
+        json!([{"op": "add", "path": "title", "value": "1"}, {"op": "remove", "path": "title"}, {"op": "add", "path": "title", "value": "2"}]),
+        "title",
+        json!("2"),
+    );
+    let before = ann();
+    let body = json!({"Operations": [{"op": "add", "path": "title", "value": "1"}, {"op": "remove", "path": "userName"}]});
+    assert!(apply(&before, body).is_err());
+    assert_eq!(before, ann());
+}
+
+#[test]
+fn x23_c17_a_new_primary_takes_the_place_of_the_old_one() {
+    let primaries = |operations: Value| -> Vec<bool> {
+        patched(operations)
+            .unwrap()
+            .elements("emails")
+            .map(|email| email.get("primary") == Some(&json!(true)))
+            .collect()
+    };
+    assert_eq!(
+        primaries(
+            json!([{"op": "add", "path": "emails", "value": [{"value": "n", "primary": true}]}])
+        ),
+        [false, false, true]
+    );
+    assert_eq!(
+        primaries(
+            json!([{"op": "replace", "path": "emails[type eq \"home\"].primary", "value": true}])
+        ),
+        [false, true]
+    );
+    for op in ["add", "replace"] {
+        let primary = primaries(
+            json!([{"op": op, "path": "emails", "value": [{"value": "n", "primary": true}, {"value": "m", "primary": true}]}]),
+        );
+        let before = primary.len() - 2;
+        assert_eq!(primary[before..], [true, false], "{op}");
+    }
+    refused(
+        json!([{"op": "replace", "path": "emails[value pr].primary", "value": true}]),
+        ScimType::InvalidValue,
+        "emails.primary: is true for more than one value; one at most can be primary",
+    );
+}
+
+#[test]
+fn c12_u7_a_password_is_checked_and_gone() {
+    changes_nothing(json!([{"op": "replace", "value": {"password": "t1meMa$heen"}}]));
+    changes_nothing(json!([{"op": "replace", "path": "password", "value": "t1meMa$heen"}]));
+    changes_nothing(json!([{"op": "remove", "path": "password"}]));
+    refused(
+        json!([{"op": "replace", "path": "password", "value": 12345}]),
+        ScimType::InvalidValue,
+        "password: expected a string",
+    );
+    let parsed = PatchOp::parse(
+        object(
+            json!({"Operations": [{"op": "add", "path": "emails[value eq \"ann\"].display", "value": "secret"}]}),
+        ),
+        ResourceType::user(),
+    );
+    let shown = format!("{:?}", parsed.unwrap());
+    assert!(
+        !shown.contains("ann") && !shown.contains("secret"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn x15_u2_active_can_be_removed_while_nothing_changes_by_it() {
+    let remove = [
+        json!([{"op": "remove", "path": "active"}]),
+        json!([{"op": "replace", "path": "active", "value": null}]),
+        json!([{"op": "replace", "value": {"active": ""}}]),
+    ];
+    let inactive = user(json!({"userName": "ann", "active": false}));
+    for operations in remove {
+        let active = patched(operations.clone()).unwrap();
+        assert_eq!(active.get("active"), None, "{operations}");
+        // Once more, and a PUT that does not have it: nothing is there, and nothing comes.
+        let again = apply(&active, json!({"Operations": operations})).unwrap();
+        assert_eq!(again, active);
+        let put = ResourceType::user()
+            .read(active.as_object().clone(), Some(&active))
+            .unwrap();
+        assert_eq!(put, active);
+        let off = json!([{"op": "replace", "path": "active", "value": false}]);
+        let off = apply(&active, json!({"Operations": off})).unwrap();
+        assert_eq!(off.boolean("active"), Some(false));
+
+        let error = apply(&inactive, json!({"Operations": operations})).unwrap_err();
+        assert_eq!(
+            (error.status(), error.scim_type(), error.detail()),
+            (
+                400,
+                Some(ScimType::Mutability),
+                "active: is false; removing it would mean true: replace it instead"
+            ),
+            "{operations}"
+        );
+    }
+    // What counts is what is left after the last operation.
+    let both = json!([{"op": "remove", "path": "active"}, {"op": "add", "path": "active", "value": false}]);
+    let kept = apply(&inactive, json!({"Operations": both})).unwrap();
+    assert_eq!(kept, inactive);
+}
+
+#[test]
+fn x25_a_thousand_values_in_one_operation() {
+    let roles: Vec<Value> = (0..1_000)
+        .map(|n| json!({"value": n.to_string()}))
+        .collect();
+    let result = patched(json!([{"op": "add", "path": "roles", "value": roles}, {"op": "add", "path": "roles", "value": roles}])).unwrap();
+    assert_eq!(result.elements("roles").count(), 1_000);
+}
