@@ -119,8 +119,6 @@ mod path;
 mod projection;
 mod quirks;
 mod resource;
-#[cfg(test)]
-mod robustness;
 mod schema;
 mod search;
 mod sort;

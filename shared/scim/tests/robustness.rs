@@ -4,12 +4,14 @@
 //! The sizes are such that work which grows with their square would take
 //! minutes; the times are loose, so that a slow machine does not fail them.
 
+#![cfg(test)]
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{
+use scim::{
     Error, Extension, Filter, Meta, Object, PatchOp, Profile, Projection, Resource, ResourceType,
     Schema, ScimType, Sort, Work, WorkSpent, json,
 };
@@ -349,7 +351,7 @@ fn long_lists_through_every_door() {
     let shown = user.represent(ResourceType::user(), "1", &meta, Object::new());
     let mut names: Vec<String> = (0..10_000).map(|n| format!("name{n}")).collect();
     names.push("emails.value".to_owned());
-    names.extend((0..10_000).map(|_| crate::USER_SCHEMA.to_owned()));
+    names.extend((0..10_000).map(|_| scim::USER_SCHEMA.to_owned()));
     let projection = soon(|| Projection::from_lists(&names, &[], ResourceType::user())).unwrap();
     assert!(soon(|| projection.wants("emails")));
     let shown = soon(|| projection.apply(shown, ResourceType::user()));
@@ -541,7 +543,7 @@ proptest! {
     ) {
         let ty = acme(if strict { Profile::Strict } else { Profile::Tolerant });
         let ann = ann(&ty);
-        let body = json!({"schemas": [crate::PATCH_OP_SCHEMA], "Operations": [{"op": op, "path": path, "value": value}]});
+        let body = json!({"schemas": [scim::PATCH_OP_SCHEMA], "Operations": [{"op": op, "path": path, "value": value}]});
         if let Ok(patched) = PatchOp::parse(object(body), &ty).and_then(|patch| patch.apply(&ty, &ann, "2819")) {
             let tolerant = acme(Profile::Tolerant);
             let again = tolerant.read(patched.as_object().clone(), Some(&patched)).unwrap();
