@@ -13,7 +13,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::routing::any;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use directory::Reach;
+use directory::EgressPolicy;
 use gateway::Gateway;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -23,12 +23,12 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
-use webhooks::{PATIENCE, Settings, Webhooks};
+use webhooks::{Settings, TIMEOUT, Webhooks};
 
 use crate::directories::new;
 use crate::world::{World, user};
 
-/// Less patience than the function has, so that no test waits for long.
+/// A shorter timeout than the one of the function, so that no test waits for long.
 const SHORT: Duration = Duration::from_millis(200);
 
 /// An endpoint of somebody's own.
@@ -163,12 +163,12 @@ impl World {
         events
     }
 
-    /// The function, as it is where nothing is known yet, with another reach and patience.
-    fn webhooks(&self, reach: Reach, patience: Duration) -> Webhooks {
+    /// The function, as it is where nothing is known yet, with another egress policy and timeout.
+    fn webhooks(&self, egress: EgressPolicy, timeout: Duration) -> Webhooks {
         let settings = Settings {
             table: self.stack.template().table.name.clone(),
             secret_prefix: "rollcall/".to_owned(),
-            post: webhooks::over_the_network(reach, patience).unwrap(),
+            post: webhooks::over_the_network(egress, timeout).unwrap(),
             clock: self.cloud.clock(),
             rest: Arc::new(|_| Box::pin(async {})),
         };
@@ -475,7 +475,7 @@ async fn redirects_are_not_followed() {
     let endpoint = Endpoint::start(&[307, 302, 308]).await;
     world.connected("acme", &endpoint.url).await;
     let events = world.events().await;
-    let webhooks = world.webhooks(Reach::Anywhere, PATIENCE);
+    let webhooks = world.webhooks(EgressPolicy::Unrestricted, TIMEOUT);
     assert_eq!(failed(&webhooks, &events, 1).await, ["0"]);
     let came = endpoint.take();
     assert_eq!(came.len(), 3);
@@ -521,7 +521,7 @@ async fn an_endpoint_that_does_not_answer_rests() {
     let (_, acme) = world.connected("acme", &url).await;
     acme.post("/Users", &user("ann@acme")).await.expect(201);
     let events = acme.events().await;
-    let webhooks = world.webhooks(Reach::Anywhere, SHORT);
+    let webhooks = world.webhooks(EgressPolicy::Unrestricted, SHORT);
     let tries = async |events: &[Value], times| {
         assert_eq!(failed(&webhooks, events, times).await.len(), events.len());
         silent.take().await
@@ -552,11 +552,11 @@ async fn a_deployed_function_sends_to_the_internet_only() {
     let events = world.events().await;
     assert_eq!(events.len(), 4);
     let all = ["0", "1", "2", "3"];
-    let deployed = world.webhooks(Reach::Internet, SHORT);
+    let deployed = world.webhooks(EgressPolicy::PublicInternet, SHORT);
     assert_eq!(failed(&deployed, &events, 2).await, all);
     assert_eq!(silent.take().await, 0);
-    // It is the reach that keeps it from there.
-    let anywhere = world.webhooks(Reach::Anywhere, SHORT);
+    // The egress policy keeps it from there.
+    let anywhere = world.webhooks(EgressPolicy::Unrestricted, SHORT);
     assert_eq!(failed(&anywhere, &events, 2).await, all);
     assert_eq!(silent.take().await, 3);
 }
@@ -573,7 +573,7 @@ async fn poison_is_reported_and_holds_back_nothing() {
     );
     events.push(json!("no event"));
     events.push(json!({"detail-type": "ec2.stopped", "detail": {}}));
-    let webhooks = world.webhooks(Reach::Anywhere, PATIENCE);
+    let webhooks = world.webhooks(EgressPolicy::Unrestricted, TIMEOUT);
     assert_eq!(failed(&webhooks, &events, 1).await, ["0", "2", "3"]);
     assert_eq!(endpoint.types(), ["directory.created"]);
 }
@@ -590,7 +590,7 @@ async fn a_delivery_costs_a_tenth_of_a_read() {
             .expect(201);
     }
     let events = acme.events().await;
-    let webhooks = world.webhooks(Reach::Anywhere, PATIENCE);
+    let webhooks = world.webhooks(EgressPolicy::Unrestricted, TIMEOUT);
     for secrets in [1, 0] {
         world.cloud.take_requests();
         assert_eq!(failed(&webhooks, &events, 1).await, [""; 0]);

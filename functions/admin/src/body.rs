@@ -3,7 +3,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use directory::{Invalid, Reach, Settings, SettingsChange, WebhookUrl, wrong_name};
+use directory::{EgressPolicy, Invalid, Settings, SettingsChange, WebhookUrl, wrong_name};
 use gateway::{MAX_ADMIN_BODY_BYTES, Problem};
 use http::header::CONTENT_TYPE;
 use scim::Object;
@@ -134,19 +134,19 @@ impl Fields {
     }
 
     /// The webhook of a directory: `Some(None)` for `null`, `None` if nothing is said of it.
-    pub fn webhook(&mut self, reach: Option<Reach>) -> Option<Option<WebhookUrl>> {
+    pub fn webhook(&mut self, egress: Option<EgressPolicy>) -> Option<Option<WebhookUrl>> {
         let webhook: Option<Object> = self.one("webhook", "an object with url, or null")?;
         let Some(webhook) = webhook else {
             return Some(None);
         };
-        let Some(reach) = reach else {
+        let Some(egress) = egress else {
             let detail = "is for stacks that are deployed with Webhooks=enabled";
             self.refuse("webhook", detail);
             return None;
         };
         let mut fields = Self::new(self.at("webhook"), webhook);
         let text: Option<String> = fields.needed("url", "a text");
-        let url = text.map(|text| WebhookUrl::parse(&text, reach));
+        let url = text.map(|text| WebhookUrl::parse(&text, egress));
         if let Some(Err(detail)) = url {
             fields.refuse("url", detail);
         }

@@ -3,8 +3,8 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use directory::{
-    Directory, DirectoryChange, DirectoryId, DirectoryPosition, NewDirectory, Provider, Reach,
-    Repeatable, Scope, Unreadable, Webhook,
+    Directory, DirectoryChange, DirectoryId, DirectoryPosition, EgressPolicy, NewDirectory,
+    Provider, Repeatable, Scope, Unreadable, Webhook,
 };
 use gateway::{
     Administrator, Created, Gateway, Problem, QueryParams, Reader, SigningSecret, Wishes, Writer,
@@ -89,7 +89,7 @@ pub async fn create(
 
 fn read_new(
     mut fields: crate::body::Fields,
-    webhooks: Option<Reach>,
+    webhooks: Option<EgressPolicy>,
 ) -> Result<NewDirectory, Problem> {
     const PROVIDERS: &str = "one of okta-scim-v2, azure-scim-v2, onelogin-scim-v2, jumpcloud-scim-v2, ping-scim-v2, generic-scim-v2";
     let tenant = fields.name("tenant");

@@ -24,7 +24,7 @@ impl<'a> OfType<'a> {
         let sort = asked.sort.as_ref().map(|sort| sort.resolve_among(ty));
         let (filter, sort) = (filter.transpose()?, sort.transpose()?);
         let wanted = filter.as_ref();
-        let wanted = wanted.and_then(|filter| filter.demands("meta.resourceType"));
+        let wanted = wanted.and_then(|filter| filter.required_equality("meta.resourceType"));
         let left = wanted.is_none_or(|wanted| wanted == ty.name);
         Ok(left.then_some(Self { filter, sort }))
     }
@@ -70,7 +70,7 @@ pub(crate) async fn search(
     for (place, resource) in found.resources.iter().enumerate() {
         match resource {
             AnyResource::User(user) => users.push((place, user.id)),
-            AnyResource::Group(group) => groups::answerable(group, most)?,
+            AnyResource::Group(group) => groups::check_response_size(group, most)?,
         }
     }
     let mut memberships = Memberships::default();

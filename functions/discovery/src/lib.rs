@@ -6,7 +6,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
 use directory::{CURSOR_TIMEOUT, Caller, Discovery};
-use gateway::{Authenticated, Error, Gateway, QueryParams, Wishes, described, not_found};
+use gateway::{Authenticated, Error, Gateway, QueryParams, Wishes, discovery_response, not_found};
 use scim::bulk::{MAX_BULK_BYTES, MAX_BULK_OPERATIONS};
 use scim::discovery::{
     Bulk, Capabilities, Pagination, resource_type, schema, service_provider_config,
@@ -82,7 +82,7 @@ async fn config(
         },
     };
     let config = service_provider_config(&capabilities, caller.base_url());
-    Ok(described(config, &caller, &wishes))
+    Ok(discovery_response(config, &caller, &wishes))
 }
 
 async fn resource_types(
@@ -93,7 +93,7 @@ async fn resource_types(
     refuse_filter(&params)?;
     let types = served(&caller).into_iter();
     let types = types.map(|ty| resource_type(ty, caller.base_url()));
-    Ok(described(whole(types.collect()), &caller, &wishes))
+    Ok(discovery_response(whole(types.collect()), &caller, &wishes))
 }
 
 async fn one_resource_type(
@@ -107,7 +107,7 @@ async fn one_resource_type(
         .into_iter()
         .find(|ty| ty.name == name)
         .ok_or_else(|| not_found("ResourceType", &name))?;
-    Ok(described(
+    Ok(discovery_response(
         resource_type(ty, caller.base_url()),
         &caller,
         &wishes,
@@ -121,7 +121,11 @@ async fn schemas(
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let schemas = schemas_in_use(&caller).map(|found| schema(found, caller.base_url()));
-    Ok(described(whole(schemas.collect()), &caller, &wishes))
+    Ok(discovery_response(
+        whole(schemas.collect()),
+        &caller,
+        &wishes,
+    ))
 }
 
 async fn one_schema(
@@ -135,7 +139,7 @@ async fn one_schema(
     let found = schemas_in_use(&caller)
         .find(|schema| schema.id.eq_ignore_ascii_case(&urn))
         .ok_or_else(|| not_found("Schema", &urn))?;
-    Ok(described(
+    Ok(discovery_response(
         schema(found, caller.base_url()),
         &caller,
         &wishes,

@@ -7,8 +7,8 @@ use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
     Authenticated, Body, Error, Gateway, ListQuery, QueryParams, ResourcePath, Return, Wishes,
-    Working, created, named, no_content, not_found, parse_id, resource, size, too_many_members,
-    unmodified, updated,
+    Working, created, no_content, not_found, not_found_as, not_modified, parse_id, resource, size,
+    too_many_members, updated,
 };
 use scim::{Object, PatchOp, Projection};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ async fn search(
     let most = most_members(&caller, &projection);
     let found = gateway.store().groups(&caller, &query, most).await?;
     for group in &found.resources {
-        answerable(group, most)?;
+        check_response_size(group, most)?;
     }
     let show = |group: &Group| show(&caller, group, &projection);
     gateway::list(found, &caller, &query, show)
@@ -100,9 +100,9 @@ async fn read(
         .ok_or_else(|| not_found(&ty.name, &id))?;
     let meta = group.stored.meta(&caller, ty);
     if wishes.has(group.stored.version) {
-        return Ok(unmodified(&meta));
+        return Ok(not_modified(&meta));
     }
-    answerable(&group, most)?;
+    check_response_size(&group, most)?;
     resource(show(&caller, &group, &projection), &meta)
 }
 
@@ -128,8 +128,8 @@ async fn replace(
         .store()
         .replace_group(&caller, group_id, &body, &wishes.precondition, now, echo)
         .await
-        .map_err(|error| named(error, ty, &id))?;
-    let whole = answerable(&group, most).is_ok();
+        .map_err(|error| not_found_as(error, ty, &id))?;
+    let whole = check_response_size(&group, most).is_ok();
     let body = (!minimal && whole).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
     Ok(updated(body, &meta, wishes.prefer))
@@ -162,8 +162,8 @@ async fn modify(
         .store()
         .patch_group(&caller, group_id, &patch, &wishes.precondition, now, echo)
         .await
-        .map_err(|error| named(error, ty, &id))?;
-    let whole = answerable(&group, most).is_ok();
+        .map_err(|error| not_found_as(error, ty, &id))?;
+    let whole = check_response_size(&group, most).is_ok();
     let body = (!minimal && whole).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
     Ok(updated(body, &meta, wishes.prefer))
@@ -180,7 +180,9 @@ async fn delete(
     let deleted = gateway
         .store()
         .delete_group(&caller, group_id, &wishes.precondition, now);
-    deleted.await.map_err(|error| named(error, ty, &id))?;
+    deleted
+        .await
+        .map_err(|error| not_found_as(error, ty, &id))?;
     Ok(no_content())
 }
 
@@ -219,7 +221,7 @@ pub fn most_members(caller: &Caller, projection: &Projection) -> u64 {
 /// # Errors
 ///
 /// 400 `tooMany` for a group whose members were not read, as they are more than one answer holds.
-pub fn answerable(group: &Group, most: u64) -> Result<(), Error> {
+pub fn check_response_size(group: &Group, most: u64) -> Result<(), Error> {
     if most == 0 || group.members.is_some() || group.size() == 0 {
         return Ok(());
     }

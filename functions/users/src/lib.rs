@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use directory::{Caller, Memberships, Query, ResourceId, Stored};
 use gateway::{
     Authenticated, Body, Error, Gateway, ListQuery, QueryParams, ResourcePath, Wishes, created,
-    named, no_content, not_found, parse_id, resource, unmodified, updated,
+    no_content, not_found, not_found_as, not_modified, parse_id, resource, updated,
 };
 use scim::{Object, PatchOp, Projection};
 use serde_json::Value;
@@ -96,7 +96,7 @@ async fn read(
     let meta = user.meta(&caller, ty);
     // The version is that of what is written here; groups change through the groups.
     if wishes.has(user.version) {
-        return Ok(unmodified(&meta));
+        return Ok(not_modified(&meta));
     }
     resource(show(&caller, &user, &groups, &projection), &meta)
 }
@@ -149,7 +149,9 @@ async fn delete(
     let deleted = gateway
         .store()
         .delete_user(&caller, user_id, &wishes.precondition, now);
-    deleted.await.map_err(|error| named(error, ty, &id))?;
+    deleted
+        .await
+        .map_err(|error| not_found_as(error, ty, &id))?;
     Ok(no_content())
 }
 
@@ -207,7 +209,7 @@ async fn changed(
         }
     };
     let (user, groups) = join!(change(user_id), groups);
-    let user = user.map_err(|error| named(error, ty, id))?;
+    let user = user.map_err(|error| not_found_as(error, ty, id))?;
     let groups = groups.ok().filter(|_| !minimal);
     let body = groups.map(|groups| show(caller, &user, &groups, &projection));
     Ok(updated(body, &user.meta(caller, ty), wishes.prefer))

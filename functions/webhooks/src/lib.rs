@@ -7,8 +7,8 @@
 //! dead letters. Deliveries come at least once and in no order: consumers drop
 //! repeats by `webhook-id`, and stale ones by `detail.version`, as on the bus.
 
+mod egress;
 mod post;
-mod reach;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use directory::{DetailType, Directory, DirectoryId, Reach, Store, Webhook};
+use directory::{DetailType, Directory, DirectoryId, EgressPolicy, Store, Webhook};
 use futures_util::future::{BoxFuture, join_all};
 use gateway::{SigningSecret, WebhookKey};
 use jiff::{SignedDuration, Timestamp};
@@ -30,7 +30,7 @@ use url::Url;
 pub use post::{NoAnswer, Post, over_the_network};
 
 /// How long an endpoint may take to answer.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The pauses before an event that is new in the queue is sent again. With the answers that are waited for they fit
 /// into the time limit of the function, which the template states.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
@@ -70,7 +70,7 @@ impl Settings {
         Ok(Self {
             table,
             secret_prefix,
-            post: over_the_network(Reach::Internet, PATIENCE)?,
+            post: over_the_network(EgressPolicy::PublicInternet, TIMEOUT)?,
             clock,
             rest: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
         })

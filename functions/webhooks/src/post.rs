@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::Reach;
+use directory::EgressPolicy;
 use futures_util::future::BoxFuture;
 use reqwest::redirect::Policy;
 
-use crate::reach::{OutOfReach, Resolver};
+use crate::egress::{Blocked, Resolver};
 
 /// How many bytes of an answer are read.
 const MOST_READ: usize = 64 * 1024;
@@ -36,35 +36,35 @@ impl fmt::Display for NoAnswer {
     }
 }
 
-/// Sends over the network, to where `reach` leads, and waits for an answer for as long as `patience`.
+/// Sends over the network, where `egress` permits it, and waits for an answer for `timeout`.
 ///
 /// # Errors
 ///
 /// When TLS cannot be set up.
-pub fn over_the_network(reach: Reach, patience: Duration) -> Result<Post, String> {
+pub fn over_the_network(egress: EgressPolicy, timeout: Duration) -> Result<Post, String> {
     let client = reqwest::Client::builder()
         .user_agent("Rollcall")
         // Where a redirect leads is not what was set, and a proxy would do its own name resolution.
         .redirect(Policy::none())
         .no_proxy()
-        .https_only(reach == Reach::Internet)
-        .dns_resolver(Arc::new(Resolver(reach)))
-        .timeout(patience)
+        .https_only(egress == EgressPolicy::PublicInternet)
+        .dns_resolver(Arc::new(Resolver(egress)))
+        .timeout(timeout)
         .build()
         .map_err(|error| innermost(&error))?;
     Ok(Arc::new(move |request| {
-        Box::pin(send(client.clone(), reach, request))
+        Box::pin(send(client.clone(), egress, request))
     }))
 }
 
 async fn send(
     client: reqwest::Client,
-    reach: Reach,
+    egress: EgressPolicy,
     request: reqwest::Request,
 ) -> Result<u16, NoAnswer> {
     // The resolver checks what a name leads to. An address is never resolved, so it is checked here.
-    if !reach.admits(request.url()) {
-        return Err(NoAnswer::Unreachable(OutOfReach.to_string()));
+    if !egress.admits(request.url()) {
+        return Err(NoAnswer::Unreachable(Blocked.to_string()));
     }
     let answer = client.execute(request).await;
     let mut answer = answer.map_err(|error| match error.is_timeout() {

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
 };
 use axum::Router;
 use bytes::Bytes;
-use directory::{Ids, Reach};
+use directory::{EgressPolicy, Ids};
 use futures_util::future::{BoxFuture, join_all, join3};
 use gateway::{AdminAuth, DirectorySecrets, Gateway};
 use http::{Request, Response};
@@ -148,7 +148,7 @@ impl Stack {
                 actions: options.actions,
                 admin_auth: AdminAuth::default(),
                 // Who tries it has an endpoint on the same machine.
-                webhooks: Some(Reach::Anywhere),
+                webhooks: Some(EgressPolicy::Unrestricted),
             };
             Ok(Gateway::new(cloud.config(), settings))
         };
@@ -430,7 +430,7 @@ fn receiver(
         "webhooks" => {
             let post = match post {
                 Some(post) => post.clone(),
-                None => webhooks::over_the_network(Reach::Anywhere, webhooks::PATIENCE)
+                None => webhooks::over_the_network(EgressPolicy::Unrestricted, webhooks::TIMEOUT)
                     .map_err(Error::Tls)?,
             };
             let settings = webhooks::Settings {

@@ -50,7 +50,7 @@ pub use model::settings::{
     SettingsChange, Types,
 };
 pub use model::stored::{Precondition, Stored};
-pub use model::webhook::{MAX_WEBHOOK_URL_BYTES, Reach, Webhook, WebhookUrl};
+pub use model::webhook::{EgressPolicy, MAX_WEBHOOK_URL_BYTES, Webhook, WebhookUrl};
 pub use query::admin::{Listed, MemberData, Part, Wanted};
 pub use query::search::{AnyResource, Queries};
 pub use query::{Found, Query};

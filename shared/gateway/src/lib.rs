@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use directory::{
-    Creation, Directory, DirectoryId, Ids, NewDirectory, Precondition, Reach, Repeatable, Status,
-    Store,
+    Creation, Directory, DirectoryId, EgressPolicy, Ids, NewDirectory, Precondition, Repeatable,
+    Status, Store,
 };
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -47,8 +47,8 @@ pub use request::{
     admin_routes, parse_id, refuse_coding, routes,
 };
 pub use response::{
-    Error, created, described, list, named, no_content, not_found, object, resource,
-    too_many_members, unmodified, updated,
+    Error, created, discovery_response, list, no_content, not_found, not_found_as, not_modified,
+    object, resource, too_many_members, updated,
 };
 pub use tokens::{BearerToken, DirectorySecrets, Rotated, TokenState};
 pub use webhook::{SigningSecret, WEBHOOK_SECRET, WebhookKey};
@@ -90,7 +90,7 @@ pub struct Settings {
     /// How callers of the admin API prove who they are.
     pub admin_auth: AdminAuth,
     /// Which addresses webhooks may have; without it, there are none.
-    pub webhooks: Option<Reach>,
+    pub webhooks: Option<EgressPolicy>,
 }
 
 impl Settings {
@@ -124,7 +124,7 @@ impl Settings {
             },
             webhooks: match std::env::var("WEBHOOKS").as_deref() {
                 Err(_) | Ok("" | "disabled") => None,
-                Ok("enabled") => Some(Reach::Internet),
+                Ok("enabled") => Some(EgressPolicy::PublicInternet),
                 Ok(_) => return Err("WEBHOOKS is neither disabled nor enabled".to_owned()),
             },
         })
@@ -140,7 +140,7 @@ pub struct Gateway {
     /// Whether the request is part of one that was admitted and counted as a whole.
     counted: bool,
     admins: Arc<Admins>,
-    webhooks: Option<Reach>,
+    webhooks: Option<EgressPolicy>,
     webhook_key: Arc<WebhookKey>,
     base_url: Option<Arc<str>>,
     clock: Clock,
@@ -319,7 +319,7 @@ impl Gateway {
 
     /// Which addresses webhooks may have; `None` where there are none.
     #[must_use]
-    pub fn webhooks(&self) -> Option<Reach> {
+    pub fn webhooks(&self) -> Option<EgressPolicy> {
         self.webhooks
     }
 

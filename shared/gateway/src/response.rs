@@ -251,7 +251,7 @@ pub fn not_found(kind: &str, id: &str) -> Error {
 
 /// An error of the store that says which resource it did not find.
 #[must_use]
-pub fn named(error: directory::Error, ty: &ResourceType, id: &str) -> Error {
+pub fn not_found_as(error: directory::Error, ty: &ResourceType, id: &str) -> Error {
     match error {
         directory::Error::NotFound => not_found(&ty.name, id),
         other => other.into(),
@@ -347,12 +347,12 @@ pub fn resource(body: Object, meta: &Meta) -> Result<Response, Error> {
 
 /// 304: the client has this version already (E2).
 #[must_use]
-pub fn unmodified(meta: &Meta) -> Response {
-    addressed(not_modified(), meta)
+pub fn not_modified(meta: &Meta) -> Response {
+    addressed(empty_not_modified(), meta)
 }
 
 /// With what a cache is told of the body that it has (RFC 9110 §15.4.5); on answers with a body, compression says it.
-fn not_modified() -> Response {
+fn empty_not_modified() -> Response {
     const ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
     let mut response = StatusCode::NOT_MODIFIED.into_response();
     response.headers_mut().insert(VARY, ENCODING);
@@ -404,13 +404,13 @@ fn changed(
 /// What the service says of itself, with a tag that follows from the content
 /// and a lifetime, or 304 for a client that has it (D9). A directory without entity tags has none here either.
 #[must_use]
-pub fn described(mut body: Object, caller: &Caller, wishes: &Wishes) -> Response {
+pub fn discovery_response(mut body: Object, caller: &Caller, wishes: &Wishes) -> Response {
     let has_tags = caller.directory().settings.has_entity_tags();
     let tag = has_tags.then(|| tag(&mut body));
     let location = body.get("meta").and_then(|meta| meta.get("location"));
     let location = location.and_then(Value::as_str).map(HeaderValue::from_str);
     let mut response = match tag.as_ref().is_some_and(|tag| wishes.has_tag(tag)) {
-        true => not_modified(),
+        true => empty_not_modified(),
         false => object(StatusCode::OK, body),
     };
     let headers = response.headers_mut();

@@ -107,7 +107,7 @@ impl WebhookKey {
 
 #[cfg(test)]
 mod tests {
-    use directory::{Reach, WebhookUrl};
+    use directory::{EgressPolicy, WebhookUrl};
 
     use super::*;
 
@@ -118,7 +118,7 @@ mod tests {
             id.parse().unwrap()
         };
         let webhook = |url: &str, second| {
-            let url = WebhookUrl::parse(url, Reach::Internet).unwrap();
+            let url = WebhookUrl::parse(url, EgressPolicy::PublicInternet).unwrap();
             Webhook::new(url, Timestamp::from_second(second).unwrap())
         };
         let (key, other) = (&[b'k'; 32], &[b'o'; 32]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use directory::{
-    DirectoryId, EventsAsked, Ids, NewDirectory, Precondition, Provider, Reach, Settings,
+    DirectoryId, EgressPolicy, EventsAsked, Ids, NewDirectory, Precondition, Provider, Settings,
     WebhookUrl,
 };
 use gateway::Gateway;
@@ -81,7 +81,7 @@ pub(super) fn user_name(number: usize) -> String {
 fn hook(tenant: &str) -> WebhookUrl {
     WebhookUrl::parse(
         &format!("https://hooks.example.com/{tenant}"),
-        Reach::Internet,
+        EgressPolicy::PublicInternet,
     )
     .unwrap()
 }
@@ -200,7 +200,7 @@ fn endpoint(layer: Layer, disorder: Disorder, delivered: Arc<Mutex<Vec<Delivered
                     }
                     2 if disorder.has(Disorder::LOST_ANSWERS) => {
                         lock(&delivered).push(got);
-                        tokio::time::sleep(webhooks::PATIENCE).await;
+                        tokio::time::sleep(webhooks::TIMEOUT).await;
                         return Err(NoAnswer::TimedOut);
                     }
                     _ => {}

@@ -391,7 +391,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::webhook::Reach;
+    use crate::model::webhook::EgressPolicy;
 
     fn settings(schemas: Value) -> Settings {
         serde_json::from_value(json!({"schemas": schemas})).unwrap()
@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_webhook_is_new_when_its_address_is() {
-        let url = |text: &str| WebhookUrl::parse(text, Reach::Internet).unwrap();
+        let url = |text: &str| WebhookUrl::parse(text, EgressPolicy::PublicInternet).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         let change = |directory: &Directory, webhook: Option<Option<&str>>, second| {
             let change = DirectoryChange {

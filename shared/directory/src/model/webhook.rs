@@ -14,22 +14,22 @@ pub const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
 
 /// Which addresses events may be sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum EgressPolicy {
     /// By https, to the internet. Whoever may set a webhook could reach into the network of the functions otherwise.
     #[default]
-    Internet,
+    PublicInternet,
     /// Anywhere, and by http as well: on one's own machine.
-    Anywhere,
+    Unrestricted,
 }
 
-impl Reach {
+impl EgressPolicy {
     /// Whether events may be sent to a host of that address.
     #[must_use]
     pub fn includes(self, address: IpAddr) -> bool {
         match (self, address) {
-            (Self::Anywhere, _) => true,
-            (Self::Internet, IpAddr::V4(address)) => is_public(address),
-            (Self::Internet, IpAddr::V6(address)) => is_global(address),
+            (Self::Unrestricted, _) => true,
+            (Self::PublicInternet, IpAddr::V4(address)) => is_public(address),
+            (Self::PublicInternet, IpAddr::V6(address)) => is_global(address),
         }
     }
 
@@ -85,14 +85,14 @@ impl WebhookUrl {
     /// # Errors
     ///
     /// What is wrong with it, to come after its name.
-    pub fn parse(text: &str, reach: Reach) -> Result<Self, &'static str> {
+    pub fn parse(text: &str, egress: EgressPolicy) -> Result<Self, &'static str> {
         if text.len() > MAX_WEBHOOK_URL_BYTES {
             return Err("is longer than 2,048 bytes");
         }
         let url = Url::parse(text).map_err(|_| "must be an absolute https address")?;
-        let by = match reach {
-            Reach::Internet => matches!(url.scheme(), "https"),
-            Reach::Anywhere => matches!(url.scheme(), "https" | "http"),
+        let by = match egress {
+            EgressPolicy::PublicInternet => matches!(url.scheme(), "https"),
+            EgressPolicy::Unrestricted => matches!(url.scheme(), "https" | "http"),
         };
         if !by {
             return Err("must be an absolute https address");
@@ -107,7 +107,7 @@ impl WebhookUrl {
         let own = url
             .domain()
             .is_some_and(|name| name == "localhost" || name.ends_with(".localhost"));
-        match reach.admits(&url) && (reach == Reach::Anywhere || !own) {
+        match egress.admits(&url) && (egress == EgressPolicy::Unrestricted || !own) {
             true => Ok(Self(url.into())),
             false => Err("must be an address of the internet"),
         }
@@ -187,7 +187,7 @@ mod tests {
             "2001:4860:4860::8888",
         ] {
             assert!(
-                Reach::Internet.includes(public.parse().unwrap()),
+                EgressPolicy::PublicInternet.includes(public.parse().unwrap()),
                 "{public}"
             );
         }
@@ -226,14 +226,14 @@ mod tests {
             "ff02::1",
         ] {
             let address = special.parse().unwrap();
-            assert!(!Reach::Internet.includes(address), "{special}");
-            assert!(Reach::Anywhere.includes(address), "{special}");
+            assert!(!EgressPolicy::PublicInternet.includes(address), "{special}");
+            assert!(EgressPolicy::Unrestricted.includes(address), "{special}");
         }
     }
 
     #[test]
     fn an_address_is_absolute_https_and_of_the_internet() {
-        let read = |text: &str| WebhookUrl::parse(text, Reach::Internet);
+        let read = |text: &str| WebhookUrl::parse(text, EgressPolicy::PublicInternet);
         for (text, kept) in [
             ("https://example.com", "https://example.com/"),
             (
@@ -272,14 +272,21 @@ mod tests {
             "http://localhost/a",
             "https://example.com/",
         ] {
-            assert!(WebhookUrl::parse(own, Reach::Anywhere).is_ok(), "{own}");
+            assert!(
+                WebhookUrl::parse(own, EgressPolicy::Unrestricted).is_ok(),
+                "{own}"
+            );
         }
-        assert!(WebhookUrl::parse("file:///etc/passwd", Reach::Anywhere).is_err());
+        assert!(WebhookUrl::parse("file:///etc/passwd", EgressPolicy::Unrestricted).is_err());
     }
 
     #[test]
     fn of_an_address_the_origin_is_shown() {
-        let url = WebhookUrl::parse("https://example.com:8443/a?key=b", Reach::Internet).unwrap();
+        let url = WebhookUrl::parse(
+            "https://example.com:8443/a?key=b",
+            EgressPolicy::PublicInternet,
+        )
+        .unwrap();
         let webhook = Webhook::new(url, "2026-01-01T00:00:00.120Z".parse().unwrap());
         let data = webhook.data();
         assert_eq!(

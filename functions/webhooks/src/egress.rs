@@ -2,35 +2,35 @@
 
 use std::net::SocketAddr;
 
-use directory::Reach;
+use directory::EgressPolicy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// The host is none of those that may be sent to.
 #[derive(Debug)]
-pub(crate) struct OutOfReach;
+pub(crate) struct Blocked;
 
-impl std::fmt::Display for OutOfReach {
+impl std::fmt::Display for Blocked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("it is no address of the internet")
     }
 }
 
-impl std::error::Error for OutOfReach {}
+impl std::error::Error for Blocked {}
 
 /// Resolves names to those of their addresses that may be sent to. The connection is made to what it answers, so no
 /// name can lead elsewhere once it was looked at.
-pub(crate) struct Resolver(pub(crate) Reach);
+pub(crate) struct Resolver(pub(crate) EgressPolicy);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let egress = self.0;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let reached: Vec<SocketAddr> = found
-                .filter(|address| reach.includes(address.ip()))
+                .filter(|address| egress.includes(address.ip()))
                 .collect();
             match reached.is_empty() {
-                true => Err(OutOfReach.into()),
+                true => Err(Blocked.into()),
                 false => Ok(Box::new(reached.into_iter()) as Addrs),
             }
         })
