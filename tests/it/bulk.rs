@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use axum::body::Body;
-use bulk::Patience;
+use bulk::Deadlines;
 use directory::{NewDirectory, Provider, Settings};
 use http::Method;
 use http_body_util::BodyExt;
@@ -814,18 +814,18 @@ async fn a_creation_that_is_tried_again_keeps_its_id() {
 }
 
 impl World {
-    /// The same as [`World::bulk_until`], by a function that has less patience than API Gateway.
+    /// The same as [`World::bulk_until`], by a function that has earlier deadlines than the deployed one.
     async fn hasty_bulk(
         &self,
         (begin, answer): (u64, u64),
         errors: usize,
         operations: &[Value],
     ) -> Vec<Value> {
-        let patience = Patience {
+        let deadlines = Deadlines {
             begin: Duration::from_millis(begin),
             answer: Duration::from_millis(answer),
         };
-        let function = bulk::router_with(self.stack.gateway().clone(), patience);
+        let function = bulk::router_with(self.stack.gateway().clone(), deadlines);
         let body = json!({"failOnErrors": errors, "Operations": operations}).to_string();
         let request = self.request(Method::POST, "/Bulk", body).map(Body::from);
         let answer = function.oneshot(request).await.unwrap();

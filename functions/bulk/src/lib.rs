@@ -12,14 +12,14 @@ use gateway::Gateway;
 
 /// How long a bulk request may take, from its beginning.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Deadlines {
     /// When no operation is begun any more.
     pub begin: Duration,
     /// When those under way are not waited for any more: what became of the others must be answered.
     pub answer: Duration,
 }
 
-impl Default for Patience {
+impl Default for Deadlines {
     /// Lambda ends the function at 29 seconds, and API Gateway waits for 30.
     fn default() -> Self {
         Self {
@@ -31,13 +31,13 @@ impl Default for Patience {
 
 /// The routes of this function.
 pub fn router(gateway: Gateway) -> Router {
-    router_with(gateway, Patience::default())
+    router_with(gateway, Deadlines::default())
 }
 
-/// The same, with another patience.
-pub fn router_with(gateway: Gateway, patience: Patience) -> Router {
+/// The same, with another deadlines.
+pub fn router_with(gateway: Gateway, deadlines: Deadlines) -> Router {
     let bulk = post(move |gateway, caller, head, body| {
-        perform::bulk(gateway, caller, head, body, patience)
+        perform::bulk(gateway, caller, head, body, deadlines)
     });
     gateway::routes(
         gateway,

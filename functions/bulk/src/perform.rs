@@ -5,7 +5,7 @@
 //! operation that refers to what is not there, because there is no such
 //! `bulkId` or because its operation failed, is a 409 and does nothing.
 //!
-//! Users who refer to each other in a circle, as each other's manager, are
+//! Users who refer to each other in a cycle, as each other's manager, are
 //! created with each other's ids. They are created all or none: if one of them
 //! fails, those that were created before it are deleted again and every one of
 //! them is an error, so that nobody has a manager who does not exist, and the
@@ -35,16 +35,17 @@ use http::StatusCode;
 use http::request::Parts;
 use scim::ResourceType;
 use scim::bulk::{
-    BulkOperation, BulkOutcome, BulkRequest, BulkResponse, Id, MAX_BULK_BYTES, Plan, Step, Target,
+    BulkOperation, BulkOutcome, BulkRequest, BulkResponse, Id, MAX_BULK_BYTES, Plan, PlanStep,
+    Target,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::Patience;
+use crate::Deadlines;
 use crate::operations::{self, Call, Sender};
 
 /// How many operations are under way at once.
-const SIDE_BY_SIDE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// Why a request is not begun that could not be answered.
 const TOO_MANY: &str =
@@ -59,7 +60,7 @@ pub(crate) async fn bulk(
     Working(caller, work): Working,
     parts: Parts,
     JsonBytes(bytes): JsonBytes<MAX_BULK_BYTES>,
-    patience: Patience,
+    deadlines: Deadlines,
 ) -> Result<Response, Error> {
     let begun = Instant::now();
     let request = BulkRequest::parse(scim::json::parse(&bytes)?)?;
@@ -76,7 +77,7 @@ pub(crate) async fn bulk(
         gateway.within_a_request(),
         caller,
         parts,
-        begun + patience.answer,
+        begun + deadlines.answer,
     );
     let briefly = request.operations.iter().map(|of| sender.at_most(of));
     let briefly = BulkResponse {
@@ -90,10 +91,10 @@ pub(crate) async fn bulk(
         request: &request,
         plan: &plan,
         ids,
-        of_circles: Mutex::default(),
-        last_beginning: begun + patience.begin,
+        ids_of_cycles: Mutex::default(),
+        last_beginning: begun + deadlines.begin,
     };
-    let mut done = Done {
+    let mut done = Progress {
         outcomes: vec![None; request.operations.len()],
         errors: 0,
         most_errors: request.fail_on_errors.unwrap_or(u64::MAX),
@@ -121,7 +122,7 @@ fn is_group(operation: &BulkOperation) -> bool {
 }
 
 /// What has been done so far.
-struct Done {
+struct Progress {
     /// By the places of the operations in the request; an operation that was not run has none.
     outcomes: Vec<Option<BulkOutcome>>,
     errors: u64,
@@ -130,7 +131,7 @@ struct Done {
     late: bool,
 }
 
-impl Done {
+impl Progress {
     fn of(&self, operation: usize) -> Option<&BulkOutcome> {
         self.outcomes.get(operation)?.as_ref()
     }
@@ -159,14 +160,14 @@ impl Done {
     }
 
     /// Whether nothing may be begun while so many others are under way, of which each may fail (B3).
-    fn is_over(&self, under_way: usize) -> bool {
-        self.errors.saturating_add(under_way as u64) >= self.most_errors
+    fn is_over(&self, in_flight: usize) -> bool {
+        self.errors.saturating_add(in_flight as u64) >= self.most_errors
     }
 }
 
 /// What an operation may meet.
 #[derive(PartialEq)]
-enum Touches<'a> {
+enum Conflicts<'a> {
     /// A user who is new, by the name that no other user has.
     Name(String),
     /// A user whose name stays.
@@ -175,7 +176,7 @@ enum Touches<'a> {
     Anything,
 }
 
-impl<'a> Touches<'a> {
+impl<'a> Conflicts<'a> {
     fn new(operation: &'a BulkOperation) -> Self {
         let data = operation.data.as_ref();
         match (operation.method.as_str(), operation.target()) {
@@ -215,28 +216,30 @@ type Sent<'a> = Pin<Box<dyn Future<Output = (usize, BulkOutcome)> + Send + 'a>>;
 
 /// The operations that are under way.
 #[derive(Default)]
-struct UnderWay<'a> {
+struct InFlight<'a> {
     sent: FuturesUnordered<Sent<'a>>,
-    touches: HashMap<usize, Touches<'a>>,
+    conflicts: HashMap<usize, Conflicts<'a>>,
 }
 
-impl<'a> UnderWay<'a> {
-    fn admits(&self, touches: &Touches<'a>) -> bool {
-        let mut others = self.touches.values();
-        let free = |other: &Touches<'a>| *other != Touches::Anything && other != touches;
+impl<'a> InFlight<'a> {
+    fn admits(&self, conflicts: &Conflicts<'a>) -> bool {
+        let mut others = self.conflicts.values();
+        let free = |other: &Conflicts<'a>| *other != Conflicts::Anything && other != conflicts;
         self.sent.is_empty()
-            || self.sent.len() < SIDE_BY_SIDE && *touches != Touches::Anything && others.all(free)
+            || self.sent.len() < MAX_CONCURRENT
+                && *conflicts != Conflicts::Anything
+                && others.all(free)
     }
 
     /// Waits for one of them, if there is one.
-    async fn wait(&mut self, done: &mut Done) {
+    async fn wait(&mut self, done: &mut Progress) {
         if let Some((operation, outcome)) = self.sent.next().await {
-            self.touches.remove(&operation);
+            self.conflicts.remove(&operation);
             done.note(operation, outcome);
         }
     }
 
-    async fn wait_for_all(&mut self, done: &mut Done) {
+    async fn wait_for_all(&mut self, done: &mut Progress) {
         while !self.sent.is_empty() {
             self.wait(done).await;
         }
@@ -251,56 +254,58 @@ struct Bulk<'a> {
     /// What the names stand for: the operation that creates it, and the id that it will have.
     ids: HashMap<&'a str, (usize, ResourceId)>,
     /// The ids that operations of circles create under instead: those of the same request before.
-    of_circles: Mutex<HashMap<usize, ResourceId>>,
+    ids_of_cycles: Mutex<HashMap<usize, ResourceId>>,
     /// When nothing is begun any more.
     last_beginning: Instant,
 }
 
 impl<'a> Bulk<'a> {
-    async fn perform(&self, done: &mut Done) {
-        let mut under_way = UnderWay::default();
+    async fn perform(&self, done: &mut Progress) {
+        let mut in_flight = InFlight::default();
         let alone = HashSet::new();
         for step in &self.plan.steps {
             match step {
-                Step::One(operation) => self.begin(*operation, &alone, &mut under_way, done).await,
-                Step::Circle(circle) => {
-                    under_way.wait_for_all(done).await;
-                    self.circle(circle, &mut under_way, done).await;
+                PlanStep::One(operation) => {
+                    self.begin(*operation, &alone, &mut in_flight, done).await
                 }
-                Step::Knot(knot) => {
-                    under_way.wait_for_all(done).await;
-                    self.knot(knot, done);
+                PlanStep::Cycle(cycle) => {
+                    in_flight.wait_for_all(done).await;
+                    self.cycle(cycle, &mut in_flight, done).await;
+                }
+                PlanStep::UnresolvableCycle(cycle) => {
+                    in_flight.wait_for_all(done).await;
+                    self.refuse_cycle(cycle, done);
                 }
             }
             if done.is_over(0) {
                 break;
             }
         }
-        under_way.wait_for_all(done).await;
+        in_flight.wait_for_all(done).await;
     }
 
     /// Begins an operation as soon as nothing that is under way can meet it.
-    /// The ids of those in its own circle may be used before they are there.
+    /// The ids of those in its own cycle may be used before they are there.
     async fn begin<'b>(
         &'b self,
         index: usize,
-        circle: &HashSet<usize>,
-        under_way: &mut UnderWay<'b>,
-        done: &mut Done,
+        cycle: &HashSet<usize>,
+        in_flight: &mut InFlight<'b>,
+        done: &mut Progress,
     ) {
         let Some(operation) = self.request.operations.get(index) else {
             return;
         };
-        let touches = Touches::new(operation);
-        while !under_way.admits(&touches)
-            || !under_way.sent.is_empty() && done.is_over(under_way.sent.len())
+        let conflicts = Conflicts::new(operation);
+        while !in_flight.admits(&conflicts)
+            || !in_flight.sent.is_empty() && done.is_over(in_flight.sent.len())
             || self
                 .needs(index)
-                .any(|needed| under_way.touches.contains_key(needed) && !circle.contains(needed))
+                .any(|needed| in_flight.conflicts.contains_key(needed) && !cycle.contains(needed))
         {
-            under_way.wait(done).await;
+            in_flight.wait(done).await;
         }
-        if done.is_over(0) || circle.iter().any(|one| done.has_failed(*one)) {
+        if done.is_over(0) || cycle.iter().any(|one| done.has_failed(*one)) {
             return;
         }
         if Instant::now() >= self.last_beginning {
@@ -308,11 +313,11 @@ impl<'a> Bulk<'a> {
             done.leave(index, self.too_late(operation));
             return;
         }
-        match self.call(index, operation, circle, done) {
+        match self.call(index, operation, cycle, done) {
             Ok(call) => {
-                under_way.touches.insert(index, touches);
+                in_flight.conflicts.insert(index, conflicts);
                 let sent = async move { (index, self.sender.send(operation, call).await) };
-                under_way.sent.push(Box::pin(sent));
+                in_flight.sent.push(Box::pin(sent));
             }
             Err(error) => done.note(index, self.sender.refused(operation, &error)),
         }
@@ -327,8 +332,8 @@ impl<'a> Bulk<'a> {
         &self,
         index: usize,
         operation: &BulkOperation,
-        circle: &HashSet<usize>,
-        done: &Done,
+        cycle: &HashSet<usize>,
+        done: &Progress,
     ) -> Result<Call, scim::Error> {
         let id_of = |name: &str| match self.ids.get(name) {
             None => Err(scim::Error::unresolved(
@@ -336,7 +341,7 @@ impl<'a> Bulk<'a> {
                 "no operation of this request creates a resource under this bulkId",
             )),
             Some((maker, id))
-                if *maker == index || circle.contains(maker) || done.is_created(*maker) =>
+                if *maker == index || cycle.contains(maker) || done.is_created(*maker) =>
             {
                 Ok(self.id_of(*maker, *id).to_string())
             }
@@ -350,8 +355,8 @@ impl<'a> Bulk<'a> {
             },
         };
         let data = operation.resolve(&id_of)?;
-        // Only users of a circle may be there already, under the ids of the same request before.
-        let ids = match circle.contains(&index) {
+        // Only users of a cycle may be there already, under the ids of the same request before.
+        let ids = match cycle.contains(&index) {
             true => Ids::repeated,
             false => Ids::one,
         };
@@ -359,11 +364,11 @@ impl<'a> Bulk<'a> {
     }
 
     /// Performs operations that refer to each other, all of them or none.
-    async fn circle<'b>(
+    async fn cycle<'b>(
         &'b self,
         operations: &[usize],
-        under_way: &mut UnderWay<'b>,
-        done: &mut Done,
+        in_flight: &mut InFlight<'b>,
+        done: &mut Progress,
     ) {
         if done.is_over(0) {
             return;
@@ -380,11 +385,11 @@ impl<'a> Bulk<'a> {
                 return;
             }
         };
-        let circle = operations.iter().copied().collect();
+        let cycle = operations.iter().copied().collect();
         for operation in operations {
-            self.begin(*operation, &circle, under_way, done).await;
+            self.begin(*operation, &cycle, in_flight, done).await;
         }
-        under_way.wait_for_all(done).await;
+        in_flight.wait_for_all(done).await;
         let created = operations.iter().all(|one| done.is_created(*one));
         let ended = match created {
             true => self.sender.store().end_circle(noted).await.unwrap_or(false),
@@ -402,11 +407,11 @@ impl<'a> Bulk<'a> {
         let failed = operations.iter().find(|one| done.has_failed(**one));
         let failed = failed.or(operations.first());
         if let Some(name) = failed.and_then(|one| self.name(*one)) {
-            self.take_back(operations, name, undone, done);
+            self.roll_back(operations, name, undone, done);
         }
     }
 
-    /// Notes that a circle is about to be created, so that it is taken back if this process does not come to its end, and
+    /// Notes that a cycle is about to be created, so that it is taken back if this process does not come to its end, and
     /// takes the ids of the same request before, if that has not.
     async fn note(&self, operations: &[usize]) -> Result<Circle, directory::Error> {
         let mut content = String::new();
@@ -419,35 +424,35 @@ impl<'a> Bulk<'a> {
             content.push_str(&json!([operation.path, name, operation.data]).to_string());
             ids.extend(self.ids.get(name).map(|(_, id)| *id));
         }
-        let circle = Circle::new(self.sender.caller(), content.as_bytes());
+        let cycle = Circle::new(self.sender.caller(), content.as_bytes());
         let begun = self
             .sender
             .store()
-            .begin_circle(circle, &ids, self.sender.now());
+            .begin_circle(cycle, &ids, self.sender.now());
         let ids = begun.await?;
-        let mut of_circles = self
-            .of_circles
+        let mut ids_of_cycles = self
+            .ids_of_cycles
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        of_circles.extend(operations.iter().copied().zip(ids));
-        Ok(circle)
+        ids_of_cycles.extend(operations.iter().copied().zip(ids));
+        Ok(cycle)
     }
 
     /// The id under which an operation creates.
     fn id_of(&self, operation: usize, usual: ResourceId) -> ResourceId {
-        let of_circles = self
-            .of_circles
+        let ids_of_cycles = self
+            .ids_of_cycles
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        of_circles.get(&operation).copied().unwrap_or(usual)
+        ids_of_cycles.get(&operation).copied().unwrap_or(usual)
     }
 
-    /// Answers the operations of a circle in which the operation of that name failed, of which nothing is left, or is
+    /// Answers the operations of a cycle in which the operation of that name failed, of which nothing is left, or is
     /// going to be left.
-    fn take_back(&self, circle: &[usize], failed: &str, undone: bool, done: &mut Done) {
+    fn roll_back(&self, cycle: &[usize], failed: &str, undone: bool, done: &mut Progress) {
         const ALL_OR_NONE: &str = "the operation that was to create it failed, and those that refer to each other in a circle are done all or none";
         const STAYS: &str = "the operation that was to create it failed. What this operation has created is deleted within minutes";
-        for index in circle {
+        for index in cycle {
             let Some(operation) = self.request.operations.get(*index) else {
                 continue;
             };
@@ -474,7 +479,7 @@ impl<'a> Bulk<'a> {
     }
 
     /// Answers operations of which none can be the first: groups that would be members of each other.
-    fn knot(&self, operations: &[usize], done: &mut Done) {
+    fn refuse_cycle(&self, operations: &[usize], done: &mut Progress) {
         for index in operations {
             let Some(operation) = self.request.operations.get(*index) else {
                 continue;

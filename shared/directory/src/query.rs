@@ -25,7 +25,9 @@ pub(crate) mod search;
 pub(crate) mod users;
 
 use jiff::Timestamp;
-use scim::{ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType, WorkSpent};
+use scim::{
+    BudgetExhausted, ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType,
+};
 
 use crate::model::caller::Caller;
 use crate::model::cursor::PagePosition;
@@ -145,7 +147,7 @@ pub(crate) enum Candidates<'q> {
 }
 
 /// Whether a resource passes, within what is left of the work of the request.
-pub(crate) type Test<'q> = dyn Fn(&Stored) -> Result<bool, WorkSpent> + Send + Sync + 'q;
+pub(crate) type Test<'q> = dyn Fn(&Stored) -> Result<bool, BudgetExhausted> + Send + Sync + 'q;
 
 /// The part of a list that is asked for.
 #[derive(Default)]

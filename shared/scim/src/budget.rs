@@ -22,37 +22,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// and by all resources of one request.
 ///
 /// ```
-/// use scim::{Filter, ResourceType, Work, WorkSpent};
+/// use scim::{Filter, ResourceType, ComparisonBudget, BudgetExhausted};
 ///
 /// let filter = Filter::parse(r#"emails.value co "a" or emails.value co "b""#)?;
 /// let filter = filter.resolve(ResourceType::user())?;
 /// let ann = scim::json::parse(br#"{"emails": [{"value": "x@example.org"}, {"value": "y@example.org"}]}"#)?;
-/// let work = Work::new(100);
-/// assert_eq!(filter.matches(&ann, &work), Ok(true));
+/// let budget = ComparisonBudget::new(100);
+/// assert_eq!(filter.matches(&ann, &budget), Ok(true));
 /// // Two values were read. The first term was compared with the first of them, and then met by it.
-/// assert_eq!(work.left(), 97);
-/// assert_eq!(filter.matches(&ann, &Work::new(2)), Err(WorkSpent));
+/// assert_eq!(budget.left(), 97);
+/// assert_eq!(filter.matches(&ann, &ComparisonBudget::new(2)), Err(BudgetExhausted));
 /// # Ok::<(), scim::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Work(AtomicUsize);
+pub struct ComparisonBudget(AtomicUsize);
 
 /// The budget of a request is used up, so what it asked for was not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkSpent;
+pub struct BudgetExhausted;
 
-impl fmt::Display for WorkSpent {
+impl fmt::Display for BudgetExhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the request would compare more values than one request may")
     }
 }
 
-impl std::error::Error for WorkSpent {}
+impl std::error::Error for BudgetExhausted {}
 
-impl Work {
+impl ComparisonBudget {
     /// A budget of so many units.
     pub fn new(units: usize) -> Self {
-        Work(AtomicUsize::new(units))
+        ComparisonBudget(AtomicUsize::new(units))
     }
 
     /// How many units are left.
@@ -64,15 +64,15 @@ impl Work {
     ///
     /// # Errors
     ///
-    /// [`WorkSpent`] if fewer are left. Then none is left from now on.
-    pub fn spend(&self, units: usize) -> Result<(), WorkSpent> {
+    /// [`BudgetExhausted`] if fewer are left. Then none is left from now on.
+    pub fn spend(&self, units: usize) -> Result<(), BudgetExhausted> {
         let take = |left: usize| Some(left.saturating_sub(units));
         let before = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         match before {
             Ok(before) if before >= units => Ok(()),
-            _ => Err(WorkSpent),
+            _ => Err(BudgetExhausted),
         }
     }
 }
@@ -83,17 +83,17 @@ const AT_ONCE: usize = 1_024;
 /// Takes units from a budget a thousand at a time, as a comparison is quicker
 /// than a number that threads share.
 pub(crate) struct Meter<'w> {
-    work: &'w Work,
+    budget: &'w ComparisonBudget,
     owed: usize,
 }
 
 impl<'w> Meter<'w> {
-    pub(crate) fn new(work: &'w Work) -> Self {
-        Meter { work, owed: 0 }
+    pub(crate) fn new(budget: &'w ComparisonBudget) -> Self {
+        Meter { budget, owed: 0 }
     }
 
-    /// As [`Work::spend`], but the error may come a thousand units later.
-    pub(crate) fn spend(&mut self, units: usize) -> Result<(), WorkSpent> {
+    /// As [`ComparisonBudget::spend`], but the error may come a thousand units later.
+    pub(crate) fn spend(&mut self, units: usize) -> Result<(), BudgetExhausted> {
         self.owed = self.owed.saturating_add(units);
         match self.owed < AT_ONCE {
             true => Ok(()),
@@ -102,8 +102,8 @@ impl<'w> Meter<'w> {
     }
 
     /// Takes what is owed. It must be called when the work is done.
-    pub(crate) fn settle(&mut self) -> Result<(), WorkSpent> {
-        self.work.spend(std::mem::take(&mut self.owed))
+    pub(crate) fn settle(&mut self) -> Result<(), BudgetExhausted> {
+        self.budget.spend(std::mem::take(&mut self.owed))
     }
 }
 
@@ -113,24 +113,24 @@ mod tests {
 
     #[test]
     fn what_is_spent_stays_spent() {
-        let work = Work::new(10);
-        assert_eq!(work.spend(4), Ok(()));
-        assert_eq!(work.left(), 6);
-        assert_eq!(work.spend(7), Err(WorkSpent));
-        assert_eq!((work.left(), work.spend(1)), (0, Err(WorkSpent)));
-        assert_eq!(work.spend(0), Ok(()));
+        let budget = ComparisonBudget::new(10);
+        assert_eq!(budget.spend(4), Ok(()));
+        assert_eq!(budget.left(), 6);
+        assert_eq!(budget.spend(7), Err(BudgetExhausted));
+        assert_eq!((budget.left(), budget.spend(1)), (0, Err(BudgetExhausted)));
+        assert_eq!(budget.spend(0), Ok(()));
     }
 
     #[test]
     fn a_meter_takes_all_that_it_was_told() {
-        let work = Work::new(5_000);
-        let mut meter = Meter::new(&work);
+        let budget = ComparisonBudget::new(5_000);
+        let mut meter = Meter::new(&budget);
         for _ in 0..3_000 {
             meter.spend(1).unwrap();
         }
-        assert!(work.left() < 5_000);
+        assert!(budget.left() < 5_000);
         meter.settle().unwrap();
-        assert_eq!(work.left(), 2_000);
-        assert_eq!(meter.spend(usize::MAX), Err(WorkSpent));
+        assert_eq!(budget.left(), 2_000);
+        assert_eq!(meter.spend(usize::MAX), Err(BudgetExhausted));
     }
 }

@@ -14,7 +14,7 @@ mod plan;
 mod request;
 mod response;
 
-pub use plan::{Plan, Step};
+pub use plan::{Plan, PlanStep};
 pub use request::{
     BULK_REQUEST_SCHEMA, BulkOperation, BulkRequest, Id, MAX_BULK_BYTES, MAX_BULK_OPERATIONS,
     Target,

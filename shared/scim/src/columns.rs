@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Object;
+use crate::budget::{BudgetExhausted, ComparisonBudget, Meter};
 use crate::fold::{cost_of_folding, folded};
 use crate::schema::{Attribute, Target};
 use crate::value::{date_time, is_unassigned};
-use crate::work::{Meter, Work, WorkSpent};
 
 /// The units that it takes to read a time.
 const COST_OF_A_TIME: usize = 8;
@@ -101,7 +101,7 @@ impl<'a> Column<'a> {
         &self,
         slot: Option<&'v Value>,
         meter: &mut Meter<'_>,
-    ) -> Result<Seen<'v>, WorkSpent> {
+    ) -> Result<Seen<'v>, BudgetExhausted> {
         let value = sub_value(self.target.sub, slot).filter(|value| !is_unassigned(value));
         let Some(value) = value else {
             meter.spend(1)?;
@@ -154,11 +154,15 @@ pub(crate) struct Look<'v, 'w> {
 }
 
 impl<'v, 'w> Look<'v, 'w> {
-    pub(crate) fn new(columns: &'v Columns<'v>, source: Source<'v>, work: &'w Work) -> Self {
+    pub(crate) fn new(
+        columns: &'v Columns<'v>,
+        source: Source<'v>,
+        budget: &'w ComparisonBudget,
+    ) -> Self {
         let columns = columns.0.as_slice();
         Look {
             source,
-            meter: Meter::new(work),
+            meter: Meter::new(budget),
             columns,
             read: columns.iter().map(|_| None).collect(),
         }
@@ -176,7 +180,7 @@ impl<'v, 'w> Look<'v, 'w> {
         }
     }
 
-    fn fill(&mut self, id: ColumnId) -> Result<(), WorkSpent> {
+    fn fill(&mut self, id: ColumnId) -> Result<(), BudgetExhausted> {
         let (Some(column), Some(read)) = (self.columns.get(id.0), self.read.get_mut(id.0)) else {
             return Ok(());
         };
@@ -209,7 +213,7 @@ impl<'v, 'w> Look<'v, 'w> {
         id: ColumnId,
         cost: impl Fn(&Seen<'v>) -> usize,
         passes: impl Fn(&Seen<'v>) -> bool,
-    ) -> Result<bool, WorkSpent> {
+    ) -> Result<bool, BudgetExhausted> {
         self.fill(id)?;
         let seen = self.read.get(id.0).and_then(Option::as_deref);
         let seen = seen.unwrap_or_default();
@@ -232,7 +236,7 @@ impl<'v, 'w> Look<'v, 'w> {
         element: usize,
         cost: impl Fn(&Seen<'v>) -> usize,
         passes: impl Fn(&Seen<'v>) -> bool,
-    ) -> Result<bool, WorkSpent> {
+    ) -> Result<bool, BudgetExhausted> {
         self.fill(id)?;
         let seen = self.read.get(id.0).and_then(Option::as_deref);
         let seen = seen.unwrap_or_default().get(element);

@@ -324,7 +324,7 @@ impl ResourceType {
     /// The type with a schema extension of somebody's own.
     ///
     /// ```
-    /// use scim::{Extension, Filter, ResourceType, Schema, Work};
+    /// use scim::{Extension, Filter, ResourceType, Schema, ComparisonBudget};
     ///
     /// let definition = scim::json::parse(br#"{
     ///     "id": "urn:example:acme:2.0:User",
@@ -337,7 +337,7 @@ impl ResourceType {
     /// let ann = user.read(body, None)?;
     /// assert_eq!(ann.get("urn:example:acme:2.0:User:badge").unwrap(), 7);
     /// let filter = Filter::parse("urn:example:acme:2.0:User:badge gt 5")?;
-    /// assert_eq!(filter.resolve(&user)?.matches(ann.as_object(), &Work::new(1_000)), Ok(true));
+    /// assert_eq!(filter.resolve(&user)?.matches(ann.as_object(), &ComparisonBudget::new(1_000)), Ok(true));
     /// # Ok::<(), scim::Error>(())
     /// ```
     ///

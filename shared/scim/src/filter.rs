@@ -3,7 +3,7 @@
 //! Three steps, kept apart: [`Filter::parse`] knows the grammar and no
 //! attribute; [`Filter::resolve`] binds names to the tables of a resource type
 //! and refuses what cannot be compared; [`ResolvedFilter::matches`] looks at a
-//! representation, within a budget of [`Work`]. The parser reads its input once, left to
+//! representation, within a budget of [`ComparisonBudget`]. The parser reads its input once, left to
 //! right, never goes back, and never recurses deeper than [`MAX_FILTER_DEPTH`]
 //! (F13, F18).
 //!
@@ -47,14 +47,14 @@ pub const MAX_FILTER_TERMS: usize = 500;
 /// A filter that is well-formed; what its names mean is not known yet.
 ///
 /// ```
-/// use scim::{Filter, ResourceType, Work};
+/// use scim::{Filter, ResourceType, ComparisonBudget};
 ///
 /// let filter = Filter::parse(r#"userName eq "ANN" and not (emails[type eq "home" and value pr])"#)?;
 /// let filter = filter.resolve(ResourceType::user())?;
 /// let ann = scim::json::parse(br#"{"userName": "Ann", "emails": [{"value": "a", "type": "work"}]}"#)?;
-/// assert_eq!(filter.matches(&ann, &Work::new(1_000)), Ok(true));
+/// assert_eq!(filter.matches(&ann, &ComparisonBudget::new(1_000)), Ok(true));
 /// // A store with an index by name reads one user, not all.
-/// assert_eq!(filter.demands("userName"), Some("ANN"));
+/// assert_eq!(filter.required_equality("userName"), Some("ANN"));
 ///
 /// let error = Filter::parse("userName is \"ann\"").unwrap_err();
 /// assert_eq!(error.scim_type(), Some(scim::ScimType::InvalidFilter));

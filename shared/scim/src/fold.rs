@@ -59,7 +59,7 @@ impl Attribute {
     }
 }
 
-/// The units of [`Work`](crate::Work) that it takes to fold a text.
+/// The units of [`ComparisonBudget`](crate::ComparisonBudget) that it takes to fold a text.
 pub(crate) fn cost_of_folding(text: &str) -> usize {
     1 + text.len() / if text.is_ascii() { 64 } else { 4 }
 }

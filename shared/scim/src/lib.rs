@@ -9,7 +9,7 @@
 //! discovery read the same tables and know no attribute of their own.
 //!
 //! ```
-//! use scim::{Filter, PatchOp, ResourceType, Work};
+//! use scim::{Filter, PatchOp, ResourceType, ComparisonBudget};
 //!
 //! let user = ResourceType::user();
 //! let body = scim::json::parse(br#"{"userName": "ann@example.com", "active": "True"}"#)?;
@@ -22,8 +22,8 @@
 //! assert_eq!(ann.changed(&patched)[0].path, "emails");
 //!
 //! let filter = Filter::parse(r#"emails[type eq "work"] and active eq true"#)?;
-//! let work = Work::new(1_000);
-//! assert_eq!(filter.resolve(user)?.matches(patched.as_object(), &work), Ok(true));
+//! let budget = ComparisonBudget::new(1_000);
+//! assert_eq!(filter.resolve(user)?.matches(patched.as_object(), &budget), Ok(true));
 //! # Ok::<(), scim::Error>(())
 //! ```
 //!
@@ -31,7 +31,7 @@
 //! knows, without what the client does not want to see.
 //!
 //! ```
-//! use scim::{ListResponse, Meta, Object, ResourceType, SearchRequest, Work};
+//! use scim::{ListResponse, Meta, Object, ResourceType, SearchRequest, ComparisonBudget};
 //!
 //! let user = ResourceType::user();
 //! let ann = user.read(scim::json::parse(br#"{"userName": "ann", "title": "Engineer"}"#)?, None)?;
@@ -49,7 +49,7 @@
 //! })?;
 //! let ann = ann.represent(user, "2819c223", &meta, Object::new());
 //! // Whoever has more than one sorts them by these.
-//! let _key = asked.sort.as_ref().unwrap().resolve(user)?.key(&ann, &Work::new(1_000)).unwrap();
+//! let _key = asked.sort.as_ref().unwrap().resolve(user)?.key(&ann, &ComparisonBudget::new(1_000)).unwrap();
 //! let list = ListResponse::whole(vec![asked.projection(user)?.apply(ann, user)]);
 //! let shown = &list.to_object()["Resources"][0];
 //! assert_eq!(shown["userName"], "ann");
@@ -100,10 +100,11 @@
 //! It does not panic, whatever a client sends, and it does not recurse deeper
 //! than [`json::MAX_DEPTH`] and [`MAX_FILTER_DEPTH`]. What takes long is bounded
 //! ([`MAX_FILTER_TERMS`], [`MAX_OPERATIONS`], [`MAX_COMPARISONS`]) or counted
-//! against a budget of the caller's ([`Work`]), the rest is done in time that
+//! against a budget of the caller's ([`ComparisonBudget`]), the rest is done in time that
 //! grows with the size of the message. `Debug` shows names of attributes
 //! and no values, and an [`Error`] quotes nothing that is never returned.
 
+mod budget;
 mod columns;
 mod definition;
 mod discovery_schemas;
@@ -127,12 +128,12 @@ mod unfold;
 mod user;
 mod validate;
 mod value;
-mod work;
 
 pub mod bulk;
 pub mod discovery;
 pub mod json;
 
+pub use budget::{BudgetExhausted, ComparisonBudget};
 pub use definition::MAX_EXTENSION_ATTRIBUTES;
 pub use discovery_schemas::{discovery_schemas, plain_discovery_schemas};
 pub use error::{ERROR_SCHEMA, Error, ScimType};
@@ -154,7 +155,6 @@ pub use schema::{
 pub use search::{SEARCH_REQUEST_SCHEMA, SearchRequest};
 pub use sort::{ResolvedSort, Sort, SortKey};
 pub use user::{ENTERPRISE_USER_SCHEMA, USER_SCHEMA};
-pub use work::{Work, WorkSpent};
 
 /// A JSON object, with its members in order.
 pub type Object = serde_json::Map<String, serde_json::Value>;

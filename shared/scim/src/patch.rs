@@ -30,7 +30,7 @@ pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp
 pub const MAX_OPERATIONS: usize = 1_000;
 
 /// How many comparisons of elements of lists the operations of one message may
-/// make in all, in units of [`Work`](crate::Work). A thousand operations on a list of a
+/// make in all, in units of [`ComparisonBudget`](crate::ComparisonBudget). A thousand operations on a list of a
 /// thousand elements need no more than that; without a limit, a body of 5 MB
 /// could ask for an hour.
 pub const MAX_COMPARISONS: usize = 8_000_000;

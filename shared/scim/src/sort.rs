@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use serde_json::{Number, Value};
 
 use crate::Object;
+use crate::budget::{BudgetExhausted, ComparisonBudget};
 use crate::elements::is_primary;
 use crate::error::{Error, quote, quote_name};
 use crate::fold::cost_of_folding;
 use crate::schema::{DataType, Located, ResourceType, Returned, Target};
 use crate::value::{compare_numbers, date_time, is_unassigned};
-use crate::work::{Work, WorkSpent};
 
 /// What a list is sorted by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,8 +104,12 @@ impl ResolvedSort<'_> {
     ///
     /// # Errors
     ///
-    /// [`WorkSpent`] if finding it takes more of `work` than is left.
-    pub fn key(&self, representation: &Object, work: &Work) -> Result<SortKey, WorkSpent> {
+    /// [`BudgetExhausted`] if finding it takes more of `budget` than is left.
+    pub fn key(
+        &self,
+        representation: &Object,
+        budget: &ComparisonBudget,
+    ) -> Result<SortKey, BudgetExhausted> {
         let mut looked_at = 0;
         let value = self.target.and_then(|target| {
             // What has a default and is not there means the default.
@@ -126,7 +130,7 @@ impl ResolvedSort<'_> {
             Some((target.sub.unwrap_or(target.attribute), value))
         });
         let text = value.and_then(|(_, value)| value.as_str());
-        work.spend(looked_at + text.map_or(1, cost_of_folding))?;
+        budget.spend(looked_at + text.map_or(1, cost_of_folding))?;
         let Some((attribute, value)) = value.filter(|(_, value)| !is_unassigned(value)) else {
             return Ok(SortKey(Key::Missing));
         };
@@ -211,7 +215,7 @@ mod tests {
             .iter()
             .map(|resource| {
                 let key = order
-                    .key(resource.as_object().unwrap(), &Work::new(100))
+                    .key(resource.as_object().unwrap(), &ComparisonBudget::new(100))
                     .unwrap();
                 (key, resource["n"].as_i64().unwrap())
             })

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use scim::{
-    Error, Extension, Filter, Meta, Object, PatchOp, Profile, Projection, Resource, ResourceType,
-    Schema, ScimType, Sort, Work, WorkSpent, json,
+    BudgetExhausted, ComparisonBudget, Error, Extension, Filter, Meta, Object, PatchOp, Profile,
+    Projection, Resource, ResourceType, Schema, ScimType, Sort, json,
 };
 
 const ACME: &str = "urn:acme:crm:1.0:User";
@@ -122,8 +122,8 @@ fn f13_f18_filters_that_nest_or_go_on() {
     let or = filter(or).unwrap();
     let or = or.resolve(ResourceType::user()).unwrap();
     let user = user_with("emails", 5_000);
-    let work = Work::new(usize::MAX);
-    assert_eq!(soon(|| or.matches(user.as_object(), &work)), Ok(false));
+    let budget = ComparisonBudget::new(usize::MAX);
+    assert_eq!(soon(|| or.matches(user.as_object(), &budget)), Ok(false));
     let nested = format!("{}title pr{}", "(".repeat(64), ")".repeat(64));
     assert!(filter(nested).is_ok());
 }
@@ -138,9 +138,9 @@ fn phones(terms: usize, term: impl Fn(usize) -> String, word: &str) -> Filter {
 #[track_caller]
 fn cost(filter: &Filter, resource: &Resource) -> usize {
     let filter = filter.resolve(ResourceType::user()).unwrap();
-    let work = Work::new(usize::MAX);
-    assert_eq!(filter.matches(resource.as_object(), &work), Ok(false));
-    usize::MAX - work.left()
+    let budget = ComparisonBudget::new(usize::MAX);
+    assert_eq!(filter.matches(resource.as_object(), &budget), Ok(false));
+    usize::MAX - budget.left()
 }
 
 #[test]
@@ -188,13 +188,17 @@ fn a_filter_stops_where_the_budget_ends() {
     let filter = phones(450, |i| format!("phoneNumbers.value co \"zz{i}\""), " or ");
     let filter = filter.resolve(ResourceType::user()).unwrap();
     // Three users and a part of the fourth, in one budget.
-    let work = Work::new(3 * 451 * 3_600 + 1_000_000);
+    let budget = ComparisonBudget::new(3 * 451 * 3_600 + 1_000_000);
     for looks in 0..4 {
-        let matches = filter.matches(user.as_object(), &work);
-        let expected = if looks < 3 { Ok(false) } else { Err(WorkSpent) };
+        let matches = filter.matches(user.as_object(), &budget);
+        let expected = if looks < 3 {
+            Ok(false)
+        } else {
+            Err(BudgetExhausted)
+        };
         assert_eq!(matches, expected, "{looks}");
     }
-    assert_eq!(work.left(), 0);
+    assert_eq!(budget.left(), 0);
 }
 
 #[test]
@@ -202,12 +206,12 @@ fn an_order_counts_the_elements_that_it_looks_at() {
     let user = user_with("phoneNumbers", 3_600);
     let sort = Sort::parse(Some("phoneNumbers"), None).unwrap().unwrap();
     let sort = sort.resolve(ResourceType::user()).unwrap();
-    let work = Work::new(3_601);
-    assert!(sort.key(user.as_object(), &work).is_ok());
-    assert_eq!(work.left(), 0);
+    let budget = ComparisonBudget::new(3_601);
+    assert!(sort.key(user.as_object(), &budget).is_ok());
+    assert_eq!(budget.left(), 0);
     assert_eq!(
-        sort.key(user.as_object(), &Work::new(3_600)),
-        Err(WorkSpent)
+        sort.key(user.as_object(), &ComparisonBudget::new(3_600)),
+        Err(BudgetExhausted)
     );
 }
 
@@ -532,7 +536,7 @@ proptest! {
         if let Ok(filter) = Filter::parse(&text) {
             prop_assert_eq!(&Filter::parse(&filter.to_string()).unwrap(), &filter);
             if let Ok(filter) = filter.resolve(&ty) {
-                let _ = filter.matches(ann(&ty).as_object(), &Work::new(10_000));
+                let _ = filter.matches(ann(&ty).as_object(), &ComparisonBudget::new(10_000));
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use scim::{Work, WorkSpent};
+use scim::{BudgetExhausted, ComparisonBudget};
 use tokio::time::Instant;
 
 use crate::model::error::Error;
@@ -14,7 +14,7 @@ use crate::model::resource_kind::ResourceKind;
 use crate::model::resource_kind::too_many;
 use crate::model::stored::Stored;
 
-/// How much the filter and the order of one request may compare, in units of [`Work`] (about 10 ns each, so half a
+/// How much the filter and the order of one request may compare, in units of [`ComparisonBudget`] (about 10 ns each, so half a
 /// second of a core): the most terms that a filter can have, with 32,000 users of three values each.
 const MAX_WORK: usize = 50_000_000;
 
@@ -26,7 +26,7 @@ const SLICE: Duration = Duration::from_millis(10);
 
 /// What is left of a request's budget.
 pub(crate) struct Effort {
-    work: Work,
+    work: ComparisonBudget,
     begun: Instant,
     /// When other tasks had their turn, in microseconds after it began.
     turned: AtomicU64,
@@ -36,14 +36,14 @@ impl Effort {
     /// The budget of one request, which begins now.
     pub(crate) fn new() -> Self {
         Self {
-            work: Work::new(MAX_WORK),
+            work: ComparisonBudget::new(MAX_WORK),
             begun: Instant::now(),
             turned: AtomicU64::new(0),
         }
     }
 
     /// What filters and orders are counted against.
-    pub(crate) fn work(&self) -> &Work {
+    pub(crate) fn work(&self) -> &ComparisonBudget {
         &self.work
     }
 
@@ -85,7 +85,7 @@ impl Effort {
         &self,
         kind: &ResourceKind,
         resources: Vec<Stored>,
-        test: impl Fn(&Stored) -> Result<bool, WorkSpent> + Send,
+        test: impl Fn(&Stored) -> Result<bool, BudgetExhausted> + Send,
     ) -> Result<Vec<Stored>, Error> {
         let mut passing = vec![];
         for resource in resources {

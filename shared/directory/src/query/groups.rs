@@ -125,7 +125,7 @@ impl Store {
     ) -> Result<Vec<Stored>, Error> {
         let ids = match self.look_up(caller, &GROUP, filter).await? {
             Some(ids) => Some(ids),
-            None => match filter.demands("members.value").map(str::parse) {
+            None => match filter.required_equality("members.value").map(str::parse) {
                 Some(Ok(member)) => {
                     let groups = self.may_have(caller, member).await?;
                     Some(groups.into_iter().collect())

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures_util::future::try_join;
-use scim::{Object, Page, Paging, ResolvedSort, SortKey, WorkSpent};
+use scim::{BudgetExhausted, Object, Page, Paging, ResolvedSort, SortKey};
 
 use crate::model::caller::Caller;
 use crate::model::cursor::{self, PagePosition};
@@ -226,7 +226,7 @@ impl Store {
                     if !effort.goes_on().await {
                         return Err(too_many(kind));
                     }
-                    keys.push(key(stored).map_err(|WorkSpent| too_many(kind))?);
+                    keys.push(key(stored).map_err(|BudgetExhausted| too_many(kind))?);
                 }
                 read = all.into_iter().map(|stored| (stored.id, stored)).collect();
                 keys
@@ -441,8 +441,8 @@ impl Store {
                 let begins = looked_at == after;
                 let passes = match test(&resource) {
                     Ok(passes) if has_time || begins => passes,
-                    Err(WorkSpent) if begins => return Err(too_much_for_one(kind)),
-                    Ok(_) | Err(WorkSpent) => {
+                    Err(BudgetExhausted) if begins => return Err(too_much_for_one(kind)),
+                    Ok(_) | Err(BudgetExhausted) => {
                         part.next = looked_at.map(PagePosition::After);
                         return Ok(part);
                     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use scim::{Object, ResolvedFilter, WorkSpent};
+use scim::{BudgetExhausted, Object, ResolvedFilter};
 
 use crate::model::caller::Caller;
 use crate::model::error::Error;
@@ -166,7 +166,7 @@ impl Store {
         kind: &ResourceKind,
         ids: &[ResourceId],
         effort: &Effort,
-        pick: impl Fn(Stored) -> Result<Option<T>, WorkSpent> + Send,
+        pick: impl Fn(Stored) -> Result<Option<T>, BudgetExhausted> + Send,
     ) -> Result<Vec<T>, Error> {
         let directory = caller.directory().id;
         let (mut read, mut picked) = (0, vec![]);
@@ -180,7 +180,7 @@ impl Store {
                     return Err(too_many(kind));
                 }
                 let resource = item::to_stored(&resource)?;
-                picked.extend(pick(resource).map_err(|WorkSpent| too_many(kind))?);
+                picked.extend(pick(resource).map_err(|BudgetExhausted| too_many(kind))?);
             }
         }
         Ok(picked)

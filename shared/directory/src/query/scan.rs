@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::try_join_all;
-use scim::WorkSpent;
+use scim::BudgetExhausted;
 
 use crate::model::caller::Caller;
 use crate::model::error::Error;
@@ -30,7 +30,7 @@ impl Store {
         caller: &Caller,
         kind: &ResourceKind,
         effort: &Effort,
-        pick: impl Fn(&Stored) -> Result<Option<T>, WorkSpent> + Sync,
+        pick: impl Fn(&Stored) -> Result<Option<T>, BudgetExhausted> + Sync,
     ) -> Result<Vec<T>, Error> {
         let read = AtomicUsize::new(0);
         let ranges =
@@ -46,7 +46,7 @@ impl Store {
         caller: &Caller,
         kind: &ResourceKind,
         effort: &Effort,
-        pick: &(impl Fn(&Stored) -> Result<Option<T>, WorkSpent> + Sync),
+        pick: &(impl Fn(&Stored) -> Result<Option<T>, BudgetExhausted> + Sync),
         digit: u8,
         read: &AtomicUsize,
     ) -> Result<Vec<T>, Error> {
@@ -61,7 +61,7 @@ impl Store {
                     return Err(too_many(kind));
                 }
                 let resource = item::to_stored(resource)?;
-                picked.extend(pick(&resource).map_err(|WorkSpent| too_many(kind))?);
+                picked.extend(pick(&resource).map_err(|BudgetExhausted| too_many(kind))?);
             }
         }
         Ok(picked)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use scim::{Elements, Object, ResolvedFilter, WorkSpent};
+use scim::{BudgetExhausted, Elements, Object, ResolvedFilter};
 use serde_json::{Value, json};
 
 use crate::model::caller::Caller;
@@ -17,7 +17,7 @@ use crate::table::store::Store;
 /// The members of groups up to this size are looked at one by one; those of a larger group while everybody is read.
 const ONE_BY_ONE: usize = 2_000;
 
-/// The units of [`scim::Work`] that it takes to show one group of a user.
+/// The units of [`scim::ComparisonBudget`] that it takes to show one group of a user.
 const COST_OF_A_GROUP: usize = 32;
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
         filter: &'q ResolvedFilter<'q>,
         effort: &'q Effort,
     ) -> Result<Candidates<'q>, Error> {
-        let matches = move |user: &Stored, groups: Vec<Value>| -> Result<bool, WorkSpent> {
+        let matches = move |user: &Stored, groups: Vec<Value>| -> Result<bool, BudgetExhausted> {
             effort
                 .work()
                 .spend(groups.len().saturating_mul(COST_OF_A_GROUP))?;
@@ -75,7 +75,7 @@ impl Store {
             users.sort_by_key(|user| user.id);
             return Ok(Candidates::Read(users));
         }
-        let only = BTreeSet::from([filter.demands("groups.value").unwrap_or_default()]);
+        let only = BTreeSet::from([filter.required_equality("groups.value").unwrap_or_default()]);
         if filter.elements("groups") != Elements::With(only.clone()) {
             // It takes everybody's groups to tell.
             let memberships = self.all_memberships(caller).await?;
@@ -88,7 +88,7 @@ impl Store {
             Some(group) => self.users_in(caller, group).await?,
             None => BTreeSet::new(),
         };
-        if filter.is_just("groups.value") {
+        if filter.is_exactly("groups.value") {
             // Everybody matches, so only the page has to be read.
             return Ok(Candidates::Ids(ids.into_iter().collect()));
         }

@@ -9,32 +9,32 @@ use super::request::{BulkOperation, BulkRequest, Target};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The steps, one after the other. Every operation is in one of them.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     /// For every operation those that create what it refers to, itself left out.
     pub needs: Vec<Vec<usize>>,
 }
 
 /// One step of a plan. Operations are by their places in the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PlanStep {
     /// An operation, after everything that it needs.
     One(usize),
-    /// Operations that need each other in a circle, in an order in which those
+    /// Operations that need each other in a cycle, in an order in which those
     /// that wait for others come after them. They are in need of ids that
     /// are chosen beforehand, and make sense all together or not at all.
-    Circle(Vec<usize>),
-    /// A circle of operations of which none can be the first, because each
+    Cycle(Vec<usize>),
+    /// A cycle of operations of which none can be the first, because each
     /// waits for another.
-    Knot(Vec<usize>),
+    UnresolvableCycle(Vec<usize>),
 }
 
-impl Step {
+impl PlanStep {
     /// Its operations, in their order.
     #[must_use]
     pub fn operations(&self) -> &[usize] {
         match self {
-            Step::One(operation) => std::slice::from_ref(operation),
-            Step::Circle(operations) | Step::Knot(operations) => operations,
+            PlanStep::One(operation) => std::slice::from_ref(operation),
+            PlanStep::Cycle(operations) | PlanStep::UnresolvableCycle(operations) => operations,
         }
     }
 }
@@ -47,31 +47,31 @@ impl BulkRequest {
     ///
     /// `waits` says of which operations what they refer to must be there, as
     /// the members of a group must. For the others it is enough to know the
-    /// id, which is what resolves a circle: two users who are each other's
+    /// id, which is what resolves a cycle: two users who are each other's
     /// manager.
     pub fn plan(&self, waits: impl Fn(&BulkOperation) -> bool) -> Plan {
         let edges = self.edges();
-        // Each circle takes the place of its last operation.
-        let circles: BTreeMap<usize, Vec<usize>> = circles(&edges.needs)
+        // Each cycle takes the place of its last operation.
+        let cycles: BTreeMap<usize, Vec<usize>> = strongly_connected_components(&edges.needs)
             .into_iter()
-            .filter_map(|circle| Some((*circle.last()?, circle)))
+            .filter_map(|cycle| Some((*cycle.last()?, cycle)))
             .collect();
         let mut place_of = HashMap::new();
-        for (place, circle) in &circles {
-            place_of.extend(circle.iter().map(|operation| (*operation, *place)));
+        for (place, cycle) in &cycles {
+            place_of.extend(cycle.iter().map(|operation| (*operation, *place)));
         }
         let before = |place: usize| -> BTreeSet<usize> {
-            let circle = circles.get(&place).into_iter().flatten();
-            let earlier = circle.flat_map(|one| edges.before(*one));
+            let cycle = cycles.get(&place).into_iter().flatten();
+            let earlier = cycle.flat_map(|one| edges.before(*one));
             let places = earlier.filter_map(|operation| place_of.get(operation).copied());
             places.filter(|other| *other != place).collect()
         };
-        let places: Vec<usize> = circles.keys().copied().collect();
-        let order = in_order(&places, before).unwrap_or(places);
+        let places: Vec<usize> = cycles.keys().copied().collect();
+        let order = topological_order(&places, before).unwrap_or(places);
         let waits = |operation: usize| self.operations.get(operation).is_some_and(&waits);
-        let steps = order.iter().filter_map(|place| circles.get(place));
+        let steps = order.iter().filter_map(|place| cycles.get(place));
         Plan {
-            steps: steps.map(|circle| edges.step(circle, waits)).collect(),
+            steps: steps.map(|cycle| edges.step(cycle, waits)).collect(),
             needs: edges.needs,
         }
     }
@@ -129,18 +129,18 @@ impl Edges {
     }
 
     /// The step for operations that need each other, or for one alone.
-    fn step(&self, circle: &[usize], waits: impl Fn(usize) -> bool) -> Step {
+    fn step(&self, cycle: &[usize], waits: impl Fn(usize) -> bool) -> PlanStep {
         let within = |operation: usize| -> BTreeSet<usize> {
             let needs = of(&self.needs, operation).iter().copied();
-            let needs = needs.filter(|needed| circle.binary_search(needed).is_ok());
+            let needs = needs.filter(|needed| cycle.binary_search(needed).is_ok());
             needs.filter(|_| waits(operation)).collect()
         };
         let itself = |operation: &usize| self.itself.contains(operation) && waits(*operation);
-        match (circle, in_order(circle, within)) {
-            (circle, _) if circle.iter().any(itself) => Step::Knot(circle.to_vec()),
-            ([one], _) => Step::One(*one),
-            (_, Some(order)) => Step::Circle(order),
-            (circle, None) => Step::Knot(circle.to_vec()),
+        match (cycle, topological_order(cycle, within)) {
+            (cycle, _) if cycle.iter().any(itself) => PlanStep::UnresolvableCycle(cycle.to_vec()),
+            ([one], _) => PlanStep::One(*one),
+            (_, Some(order)) => PlanStep::Cycle(order),
+            (cycle, None) => PlanStep::UnresolvableCycle(cycle.to_vec()),
         }
     }
 }
@@ -149,9 +149,9 @@ fn of(edges: &[Vec<usize>], node: usize) -> &[usize] {
     edges.get(node).map_or(&[], Vec::as_slice)
 }
 
-/// The nodes, each in the circle that it is part of, which most are alone in.
+/// The nodes, each in the cycle that it is part of, which most are alone in.
 /// Two walks, forth and back (Kosaraju), without recursion: a chain may be as long as a message.
-fn circles(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+fn strongly_connected_components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut back = vec![vec![]; edges.len()];
     for (node, needed) in edges.iter().enumerate() {
         for needed in needed {
@@ -163,23 +163,28 @@ fn circles(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut finished = vec![];
     let mut seen = HashSet::new();
     for node in 0..edges.len() {
-        walk(edges, node, &mut seen, &mut finished);
+        depth_first(edges, node, &mut seen, &mut finished);
     }
-    let mut circles = vec![];
+    let mut cycles = vec![];
     let mut seen = HashSet::new();
     for node in finished.into_iter().rev() {
-        let mut circle = vec![];
-        walk(&back, node, &mut seen, &mut circle);
-        if !circle.is_empty() {
-            circle.sort_unstable();
-            circles.push(circle);
+        let mut cycle = vec![];
+        depth_first(&back, node, &mut seen, &mut cycle);
+        if !cycle.is_empty() {
+            cycle.sort_unstable();
+            cycles.push(cycle);
         }
     }
-    circles
+    cycles
 }
 
 /// Adds what can be reached from `node` and was not seen, each node after those that it leads to.
-fn walk(edges: &[Vec<usize>], node: usize, seen: &mut HashSet<usize>, finished: &mut Vec<usize>) {
+fn depth_first(
+    edges: &[Vec<usize>],
+    node: usize,
+    seen: &mut HashSet<usize>,
+    finished: &mut Vec<usize>,
+) {
     if !seen.insert(node) {
         return;
     }
@@ -197,7 +202,10 @@ fn walk(edges: &[Vec<usize>], node: usize, seen: &mut HashSet<usize>, finished: 
 }
 
 /// The nodes in their order, but each after those `before` it; nothing if that cannot be.
-fn in_order(nodes: &[usize], before: impl Fn(usize) -> BTreeSet<usize>) -> Option<Vec<usize>> {
+fn topological_order(
+    nodes: &[usize],
+    before: impl Fn(usize) -> BTreeSet<usize>,
+) -> Option<Vec<usize>> {
     let mut open = HashMap::new();
     let mut then: HashMap<usize, Vec<usize>> = HashMap::new();
     let mut ready = BinaryHeap::new();
@@ -271,11 +279,11 @@ mod tests {
     }
 
     #[track_caller]
-    fn planned(operations: Value, steps: &[Step]) {
+    fn planned(operations: Value, steps: &[PlanStep]) {
         assert_eq!(request(operations).plan(groups_wait).steps, steps);
     }
 
-    use Step::{Circle, Knot, One};
+    use PlanStep::{Cycle, One, UnresolvableCycle};
 
     #[test]
     fn b2_who_is_referred_to_comes_first() {
@@ -315,7 +323,7 @@ mod tests {
     fn b2_a_circle_of_users_is_one_step() {
         planned(
             json!([user("a", &["b"]), user("c", &["a"]), user("b", &["a"])]),
-            &[Circle(vec![0, 2]), One(1)],
+            &[Cycle(vec![0, 2]), One(1)],
         );
         // Whoever is behind it waits for all of it.
         planned(
@@ -325,7 +333,7 @@ mod tests {
                 user("b", &["c"]),
                 user("c", &["a"])
             ]),
-            &[Circle(vec![1, 2, 3]), One(0)],
+            &[Cycle(vec![1, 2, 3]), One(0)],
         );
         // Its own manager.
         planned(json!([user("a", &["a"])]), &[One(0)]);
@@ -335,13 +343,13 @@ mod tests {
     fn g6_a_circle_of_groups_is_a_knot() {
         planned(
             json!([group("g", &["h"]), group("h", &["g"]), group("i", &["h"])]),
-            &[Knot(vec![0, 1]), One(2)],
+            &[UnresolvableCycle(vec![0, 1]), One(2)],
         );
-        planned(json!([group("g", &["g"])]), &[Knot(vec![0])]);
+        planned(json!([group("g", &["g"])]), &[UnresolvableCycle(vec![0])]);
         // A group with a user who refers to it: the user can be first.
         planned(
             json!([group("g", &["a"]), user("a", &["g"])]),
-            &[Circle(vec![1, 0])],
+            &[Cycle(vec![1, 0])],
         );
     }
 
@@ -385,8 +393,8 @@ mod tests {
                 .as_slice(),
             )
         });
-        let circle = all.clone().map(|n| user(name(n), &[name(n + 1)]));
-        let knot = all.clone().map(|n| group(name(n), &[name(n + 1)]));
+        let cycle = all.clone().map(|n| user(name(n), &[name(n + 1)]));
+        let unresolvable = all.clone().map(|n| group(name(n), &[name(n + 1)]));
         // As many references as a payload of 1 MiB holds, and twice as many.
         let dense = |create: fn(&str, &[&str]) -> Value| {
             let operations = all.clone().map(|n| {
@@ -397,8 +405,8 @@ mod tests {
         };
         for operations in [
             chain.collect(),
-            circle.collect(),
-            knot.collect(),
+            cycle.collect(),
+            unresolvable.collect(),
             dense(user),
             dense(group),
         ] {
@@ -423,8 +431,10 @@ mod tests {
                     let waits = groups_wait(&request.operations[*operation]);
                     match step {
                         One(_) => prop_assert!(there),
-                        Circle(_) if waits => prop_assert!(there),
-                        Circle(_) | Knot(_) => prop_assert!(there || together.contains(needed)),
+                        Cycle(_) if waits => prop_assert!(there),
+                        Cycle(_) | UnresolvableCycle(_) => {
+                            prop_assert!(there || together.contains(needed))
+                        }
                     }
                 }
                 prop_assert!(done.insert(*operation));
@@ -435,7 +445,7 @@ mod tests {
                     prop_assert!(before.is_none_or(|before| before < *operation));
                 }
             }
-            if let Circle(operations) | Knot(operations) = step {
+            if let Cycle(operations) | UnresolvableCycle(operations) = step {
                 let refers = operations.iter().any(|one| {
                     plan.needs[*one]
                         .iter()
@@ -443,7 +453,7 @@ mod tests {
                 });
                 prop_assert!(refers || operations.len() == 1);
             }
-            if let Knot(operations) = step {
+            if let UnresolvableCycle(operations) = step {
                 prop_assert!(
                     operations
                         .iter()

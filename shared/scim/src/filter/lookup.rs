@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::predicate::Test;
+use super::predicate::Predicate;
 use super::resolve::{ElementNode, Node, ResolvedFilter};
 use crate::schema::{AttributePath, Target};
 
@@ -12,7 +12,7 @@ impl ResolvedFilter<'_> {
     ///
     /// The path is in canonical spelling: `userName`, `emails.value`, `id`.
     /// `None` when a match can do without, as below `or` and `not`.
-    pub fn demands(&self, path: &str) -> Option<&str> {
+    pub fn required_equality(&self, path: &str) -> Option<&str> {
         match self.root.alternatives(&[path])?.as_slice() {
             [(_, value)] => Some(value),
             _ => None,
@@ -29,14 +29,14 @@ impl ResolvedFilter<'_> {
         found.into_iter().map(named).collect()
     }
 
-    /// Whether the filter says nothing but what the value at `path` is, as [`ResolvedFilter::demands`] gives it.
-    pub fn is_just(&self, path: &str) -> bool {
+    /// Whether the filter says nothing but what the value at `path` is, as [`ResolvedFilter::required_equality`] gives it.
+    pub fn is_exactly(&self, path: &str) -> bool {
         let single = match &self.root {
             Node::Compare(..) => true,
             Node::Element(_, node) => matches!(node, ElementNode::Compare(..)),
             _ => false,
         };
-        single && self.demands(path).is_some()
+        single && self.required_equality(path).is_some()
     }
 
     /// Which elements of a multi-valued attribute (`members`) have to be known
@@ -75,9 +75,9 @@ impl Node<'_> {
             Node::Not(node) => node.collect(attribute, values),
             Node::ExtensionPresent(_) | Node::Always(_) => true,
             Node::Present(target, _) => !is(target),
-            Node::Compare(target, _, test) if is(target) => {
+            Node::Compare(target, _, predicate) if is(target) => {
                 let by_value = target.sub.is_some_and(|sub| sub.name == "value");
-                match test.demand().filter(|_| by_value) {
+                match predicate.required_text().filter(|_| by_value) {
                     Some(value) => {
                         values.insert(value);
                         true
@@ -95,7 +95,7 @@ impl Node<'_> {
         match self {
             Node::And(nodes) => fewest(nodes.iter().map(|node| node.alternatives(paths))),
             Node::Or(nodes) => any_of(nodes.iter().map(|node| node.alternatives(paths))),
-            Node::Compare(target, _, test) => demanded(target.place(), test, paths),
+            Node::Compare(target, _, predicate) => required_pair(target.place(), predicate, paths),
             Node::Element(target, node) => node.alternatives(target.place(), paths),
             _ => None,
         }
@@ -103,13 +103,13 @@ impl Node<'_> {
 }
 
 /// What a comparison demands, if it is about one of the paths.
-fn demanded<'t>(
+fn required_pair<'t>(
     place: AttributePath<'_>,
-    test: &'t Test,
+    predicate: &'t Predicate,
     paths: &[&str],
 ) -> Option<Vec<(usize, &'t str)>> {
-    let path = paths.iter().position(|path| is_place(place, path))?;
-    Some(vec![(path, test.demand()?)])
+    let path = paths.iter().position(|path| is_path(place, path))?;
+    Some(vec![(path, predicate.required_text()?)])
 }
 
 /// Every match meets all of these: the cheapest one will do.
@@ -137,8 +137,8 @@ impl ElementNode<'_> {
             ElementNode::Or(nodes) => nodes.iter().all(|node| node.collect(values)),
             // One term that names the element is enough: the others are about that element.
             ElementNode::And(nodes) => nodes.iter().any(|node| node.collect(values)),
-            ElementNode::Compare(Some(sub), _, test) if sub.name == "value" => {
-                match test.demand() {
+            ElementNode::Compare(Some(sub), _, predicate) if sub.name == "value" => {
+                match predicate.required_text() {
                     Some(value) => {
                         values.insert(value);
                         true
@@ -158,14 +158,16 @@ impl ElementNode<'_> {
             ElementNode::Or(nodes) => {
                 any_of(nodes.iter().map(|node| node.alternatives(list, paths)))
             }
-            ElementNode::Compare(Some(sub), _, test) => demanded(list.sub(&sub.name), test, paths),
-            ElementNode::Compare(None, _, test) => demanded(list, test, paths),
+            ElementNode::Compare(Some(sub), _, predicate) => {
+                required_pair(list.sub(&sub.name), predicate, paths)
+            }
+            ElementNode::Compare(None, _, predicate) => required_pair(list, predicate, paths),
             _ => None,
         }
     }
 }
 
-fn is_place(place: AttributePath<'_>, path: &str) -> bool {
+fn is_path(place: AttributePath<'_>, path: &str) -> bool {
     place.to_string().eq_ignore_ascii_case(path)
 }
 
@@ -208,7 +210,7 @@ mod tests {
         let demands = |filter: &str, path: &str| {
             let parsed = Filter::parse(filter).unwrap();
             let resolved = parsed.resolve(ResourceType::user()).unwrap();
-            resolved.demands(path).map(str::to_owned)
+            resolved.required_equality(path).map(str::to_owned)
         };
         for (filter, path, demand) in [
             ("userName eq \"Ann\"", "userName", Some("Ann")),

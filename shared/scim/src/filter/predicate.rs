@@ -16,7 +16,7 @@ use crate::value::{compare_numbers, date_time};
 
 /// A comparison, ready to be made.
 #[derive(Clone)]
-pub(super) enum Test {
+pub(super) enum Predicate {
     /// `eq null`.
     Absent,
     /// `ne null`.
@@ -25,7 +25,7 @@ pub(super) enum Test {
     Number(Operator, Number),
     Time(Operator, Timestamp),
     /// `co`. The search for the text is prepared once, and takes time that grows with the length of the value only.
-    Part {
+    Contains {
         wanted: Box<Finder<'static>>,
         case_exact: bool,
     },
@@ -37,18 +37,18 @@ pub(super) enum Test {
         case_exact: bool,
         /// Whether blanks at the ends of a value do not count.
         trimmed: bool,
-        /// What the client wrote, for [`ResolvedFilter::demands`].
+        /// What the client wrote, for [`ResolvedFilter::required_equality`].
         written: String,
     },
 }
 
-impl Test {
+impl Predicate {
     pub(super) fn new(
         attribute: &Attribute,
         place: AttributePath<'_>,
         operator: Operator,
         value: &Literal,
-    ) -> Result<Test, Error> {
+    ) -> Result<Predicate, Error> {
         use Operator::{Co, Eq, Ew, Ne, Sw};
         let unfit = |expected: &str| {
             Error::invalid_filter(format_args!(
@@ -58,14 +58,14 @@ impl Test {
         };
         if *value == Literal::Null {
             return match operator {
-                Eq => Ok(Test::Absent),
-                Ne => Ok(Test::Present),
+                Eq => Ok(Predicate::Absent),
+                Ne => Ok(Predicate::Present),
                 _ => Err(Error::invalid_filter(format_args!(
                     "{place}: null can be compared by eq and ne only"
                 ))),
             };
         }
-        let text = || -> Result<Test, Error> {
+        let text = || -> Result<Predicate, Error> {
             let Literal::String(written) = value else {
                 return Err(unfit("compare it with a text in double quotes"));
             };
@@ -79,9 +79,9 @@ impl Test {
             };
             if operator == Co {
                 let wanted = Box::new(Finder::new(&wanted).into_owned());
-                return Ok(Test::Part { wanted, case_exact });
+                return Ok(Predicate::Contains { wanted, case_exact });
             }
-            Ok(Test::Text {
+            Ok(Predicate::Text {
                 operator,
                 wanted,
                 case_exact,
@@ -101,7 +101,7 @@ impl Test {
                 Literal::String(text) => quirks::boolean_in_a_string(text),
                 _ => None,
             }
-            .map(|wanted| Test::Boolean(operator, wanted))
+            .map(|wanted| Predicate::Boolean(operator, wanted))
             .ok_or_else(|| unfit("compare it with true or false")),
             DataType::Integer | DataType::Decimal if matches!(operator, Co | Sw | Ew) => {
                 Err(unfit("it can be compared as a number only"))
@@ -111,7 +111,7 @@ impl Test {
                 Literal::String(text) => quirks::number_in_a_string(text),
                 _ => None,
             }
-            .map(|wanted| Test::Number(operator, wanted))
+            .map(|wanted| Predicate::Number(operator, wanted))
             .ok_or_else(|| unfit("compare it with a number")),
             // Parts of a time are parts of its text.
             DataType::DateTime if matches!(operator, Co | Sw | Ew) => text(),
@@ -119,7 +119,7 @@ impl Test {
                 Literal::String(text) => date_time(text),
                 _ => None,
             }
-            .map(|wanted| Test::Time(operator, wanted))
+            .map(|wanted| Predicate::Time(operator, wanted))
             .ok_or_else(|| unfit("compare it with a time, as in \"2026-01-31T09:30:00Z\"")),
             DataType::Complex => Err(unfit("name one of its sub-attributes")),
         }
@@ -128,18 +128,21 @@ impl Test {
     /// The form in which it compares values.
     pub(super) fn form(&self) -> Form {
         match *self {
-            Test::Absent | Test::Present | Test::Boolean(..) | Test::Number(..) => Form::Value,
-            Test::Time(..) => Form::Time,
-            Test::Part { case_exact, .. } | Test::Text { case_exact, .. } => {
+            Predicate::Absent
+            | Predicate::Present
+            | Predicate::Boolean(..)
+            | Predicate::Number(..) => Form::Value,
+            Predicate::Time(..) => Form::Time,
+            Predicate::Contains { case_exact, .. } | Predicate::Text { case_exact, .. } => {
                 Form::Text { case_exact }
             }
         }
     }
 
-    /// The units of [`Work`] that one comparison takes.
+    /// The units of [`ComparisonBudget`] that one comparison takes.
     pub(super) fn cost(&self, seen: &Seen<'_>) -> usize {
         match (self, seen) {
-            (Test::Part { .. }, Seen::Text(text)) => 1 + text.len() / 16,
+            (Predicate::Contains { .. }, Seen::Text(text)) => 1 + text.len() / 16,
             (_, Seen::Text(text)) => 1 + text.len() / 64,
             _ => 1,
         }
@@ -148,14 +151,14 @@ impl Test {
     /// Whether a value, or the lack of one, passes.
     pub(super) fn passes(&self, seen: &Seen<'_>) -> bool {
         let (operator, ordering) = match (self, seen) {
-            (Test::Absent, seen) => return matches!(seen, Seen::Nothing),
-            (Test::Present, seen) => return !matches!(seen, Seen::Nothing),
-            (Test::Part { wanted, .. }, Seen::Text(is)) => {
+            (Predicate::Absent, seen) => return matches!(seen, Seen::Nothing),
+            (Predicate::Present, seen) => return !matches!(seen, Seen::Nothing),
+            (Predicate::Contains { wanted, .. }, Seen::Text(is)) => {
                 return wanted.find(is.as_bytes()).is_some();
             }
-            (Test::Part { .. }, _) => return false,
+            (Predicate::Contains { .. }, _) => return false,
             (
-                Test::Text {
+                Predicate::Text {
                     operator,
                     wanted,
                     trimmed,
@@ -173,19 +176,21 @@ impl Test {
                     (*operator, Some(is.cmp(wanted.as_str())))
                 }
             },
-            (Test::Time(operator, wanted), Seen::Time(is)) => (*operator, Some(is.cmp(wanted))),
-            (Test::Boolean(operator, wanted), Seen::Value(Value::Bool(is))) => {
+            (Predicate::Time(operator, wanted), Seen::Time(is)) => {
                 (*operator, Some(is.cmp(wanted)))
             }
-            (Test::Number(operator, wanted), Seen::Value(Value::Number(is))) => {
+            (Predicate::Boolean(operator, wanted), Seen::Value(Value::Bool(is))) => {
+                (*operator, Some(is.cmp(wanted)))
+            }
+            (Predicate::Number(operator, wanted), Seen::Value(Value::Number(is))) => {
                 (*operator, compare_numbers(is, wanted))
             }
             // There is no value, or one of another type: it is different, and nothing else.
             (
-                Test::Text { operator, .. }
-                | Test::Time(operator, _)
-                | Test::Boolean(operator, _)
-                | Test::Number(operator, _),
+                Predicate::Text { operator, .. }
+                | Predicate::Time(operator, _)
+                | Predicate::Boolean(operator, _)
+                | Predicate::Number(operator, _),
                 _,
             ) => (*operator, None),
         };
@@ -202,9 +207,9 @@ impl Test {
     }
 
     /// The text that a value must be equal to.
-    pub(super) fn demand(&self) -> Option<&str> {
+    pub(super) fn required_text(&self) -> Option<&str> {
         match self {
-            Test::Text {
+            Predicate::Text {
                 operator: Operator::Eq,
                 written,
                 ..

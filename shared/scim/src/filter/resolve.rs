@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::predicate::Test;
+use super::predicate::Predicate;
 use super::{Expression, Literal, Operator};
 use crate::Object;
+use crate::budget::{BudgetExhausted, ComparisonBudget};
 use crate::columns::{ColumnId, Columns, Form, Look, Seen, Source, has_value};
 use crate::error::{Error, quote_name};
 use crate::schema::{Attribute, AttributePath, Located, ResourceType, Returned, Target};
-use crate::work::{Work, WorkSpent};
 
 /// A filter whose names and comparisons make sense for a resource type.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(super) enum Node<'a> {
     ExtensionPresent(&'a str),
     /// The column is that of the sub-attribute, if it is about one.
     Present(Target<'a>, Option<ColumnId>),
-    Compare(Target<'a>, ColumnId, Test),
+    Compare(Target<'a>, ColumnId, Predicate),
     Element(Target<'a>, ElementNode<'a>),
     /// What is compared with an attribute that the type does not have.
     Always(bool),
@@ -47,7 +47,7 @@ pub(super) enum ElementNode<'a> {
     Not(Box<ElementNode<'a>>),
     Present(ColumnId),
     /// `None`: the element itself, which is a simple value.
-    Compare(Option<&'a Attribute>, ColumnId, Test),
+    Compare(Option<&'a Attribute>, ColumnId, Predicate),
 }
 
 /// The filter in `attribute[filter]` of a PATCH path.
@@ -112,11 +112,11 @@ pub(super) fn resolve<'a>(
                 ))
             })?;
             let compared = target.sub.unwrap_or(target.attribute);
-            let test = Test::new(compared, target.place(), *operator, value)?;
+            let predicate = Predicate::new(compared, target.place(), *operator, value)?;
             // Without `active` an account is active (U2), so it is found as that.
-            let or_default = !matches!(test, Test::Absent | Test::Present);
-            let column = columns.of(target, test.form(), or_default);
-            Ok(Node::Compare(target, column, test))
+            let or_default = !matches!(predicate, Predicate::Absent | Predicate::Present);
+            let column = columns.of(target, predicate.form(), or_default);
+            Ok(Node::Compare(target, column, predicate))
         }
         Expression::Element { path, filter } => {
             let Located::Attribute(target) = locate(path, ty)? else {
@@ -218,9 +218,9 @@ fn resolve_element<'a>(
             let sub = sub(path)?;
             let compared = sub.unwrap_or(attribute);
             let place = sub.map_or(place, |sub| place.sub(&sub.name));
-            let test = Test::new(compared, place, *operator, value)?;
-            let column = columns.of(Target { sub, ..list }, test.form(), false);
-            Ok(ElementNode::Compare(sub, column, test))
+            let predicate = Predicate::new(compared, place, *operator, value)?;
+            let column = columns.of(Target { sub, ..list }, predicate.form(), false);
+            Ok(ElementNode::Compare(sub, column, predicate))
         }
         Expression::Element { .. } => Err(Error::invalid_filter(format_args!(
             "{place}: [ ] cannot stand within [ ]"
@@ -233,13 +233,17 @@ impl ResolvedFilter<'_> {
     /// all that is readOnly, in canonical spelling.
     ///
     /// A value is read and folded once, however many terms compare it, and every
-    /// comparison is taken from `work` as it is made.
+    /// comparison is taken from `budget` as it is made.
     ///
     /// # Errors
     ///
-    /// [`WorkSpent`] if it takes more work than is left.
-    pub fn matches(&self, representation: &Object, work: &Work) -> Result<bool, WorkSpent> {
-        let mut look = Look::new(&self.columns, Source::Resource(representation), work);
+    /// [`BudgetExhausted`] if it takes more work than is left.
+    pub fn matches(
+        &self,
+        representation: &Object,
+        budget: &ComparisonBudget,
+    ) -> Result<bool, BudgetExhausted> {
+        let mut look = Look::new(&self.columns, Source::Resource(representation), budget);
         let matches = self.root.matches(&mut look)?;
         look.meter.settle()?;
         Ok(matches)
@@ -247,7 +251,7 @@ impl ResolvedFilter<'_> {
 }
 
 impl Node<'_> {
-    fn matches(&self, look: &mut Look<'_, '_>) -> Result<bool, WorkSpent> {
+    fn matches(&self, look: &mut Look<'_, '_>) -> Result<bool, BudgetExhausted> {
         match self {
             Node::And(nodes) => {
                 for node in nodes {
@@ -284,12 +288,14 @@ impl Node<'_> {
             }
             Node::Present(_, Some(column)) => look.any(*column, |_| 1, Seen::is_present),
             // Not "some element lacks it": nothing has it (F9).
-            Node::Compare(_, column, Test::Absent) => {
+            Node::Compare(_, column, Predicate::Absent) => {
                 Ok(!look.any(*column, |_| 1, Seen::is_present)?)
             }
-            Node::Compare(_, column, test) => {
-                look.any(*column, |seen| test.cost(seen), |seen| test.passes(seen))
-            }
+            Node::Compare(_, column, predicate) => look.any(
+                *column,
+                |seen| predicate.cost(seen),
+                |seen| predicate.passes(seen),
+            ),
             Node::Element(target, node) => {
                 let elements = look.elements(*target);
                 if elements == 0 {
@@ -308,7 +314,7 @@ impl Node<'_> {
 
 impl ElementNode<'_> {
     /// Whether one element matches.
-    fn matches(&self, element: usize, look: &mut Look<'_, '_>) -> Result<bool, WorkSpent> {
+    fn matches(&self, element: usize, look: &mut Look<'_, '_>) -> Result<bool, BudgetExhausted> {
         match self {
             ElementNode::And(nodes) => {
                 for node in nodes {
@@ -328,11 +334,11 @@ impl ElementNode<'_> {
             }
             ElementNode::Not(node) => Ok(!node.matches(element, look)?),
             ElementNode::Present(column) => look.at(*column, element, |_| 1, Seen::is_present),
-            ElementNode::Compare(_, column, test) => look.at(
+            ElementNode::Compare(_, column, predicate) => look.at(
                 *column,
                 element,
-                |seen| test.cost(seen),
-                |seen| test.passes(seen),
+                |seen| predicate.cost(seen),
+                |seen| predicate.passes(seen),
             ),
         }
     }
@@ -351,8 +357,12 @@ impl<'a> ElementFilter<'a> {
     /// # Errors
     ///
     /// As [`ResolvedFilter::matches`].
-    pub(crate) fn select(&self, elements: &[Value], work: &Work) -> Result<Vec<bool>, WorkSpent> {
-        let mut look = Look::new(&self.columns, Source::Elements(elements), work);
+    pub(crate) fn select(
+        &self,
+        elements: &[Value],
+        budget: &ComparisonBudget,
+    ) -> Result<Vec<bool>, BudgetExhausted> {
+        let mut look = Look::new(&self.columns, Source::Elements(elements), budget);
         let selected = (0..elements.len())
             .map(|element| self.root.matches(element, &mut look))
             .collect::<Result<_, _>>()?;

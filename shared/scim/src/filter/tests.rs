@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::Object;
-use crate::work::Work;
+use crate::budget::ComparisonBudget;
 
 /// A user as a store would represent one.
 fn ann() -> Object {
@@ -25,7 +25,9 @@ fn ann() -> Object {
 }
 
 fn met(filter: &ResolvedFilter<'_>, resource: &Object) -> bool {
-    filter.matches(resource, &Work::new(1_000_000)).unwrap()
+    filter
+        .matches(resource, &ComparisonBudget::new(1_000_000))
+        .unwrap()
 }
 
 fn matches(filter: &str) -> bool {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::Object;
+use crate::budget::{BudgetExhausted, ComparisonBudget};
 use crate::elements::{add_elements, enforce_single_primary, in_schema_order, remove_named};
 use crate::error::Error;
 use crate::filter::{ElementFilter, Expression};
@@ -15,7 +16,6 @@ use crate::resource::Resource;
 use crate::schema::{Attribute, AttributePath, Client, Mutability, ResourceType, Target};
 use crate::validate::{Reading, is_immutable, is_same, read_one, stays};
 use crate::value::is_unassigned;
-use crate::work::{Work, WorkSpent};
 
 impl PatchOp {
     /// Applies all operations, in order, or none (X21). `id` is the id of the
@@ -41,22 +41,22 @@ impl PatchOp {
         id: &str,
     ) -> Result<Resource, Error> {
         let mut document = resource.as_object().clone();
-        let work = Work::new(MAX_COMPARISONS);
+        let budget = ComparisonBudget::new(MAX_COMPARISONS);
         for operation in &self.operations {
-            operation.apply(ty, &mut document, id, &work)?;
+            operation.apply(ty, &mut document, id, &budget)?;
         }
         ty.read_patched(document, resource)
     }
 }
 
-fn too_many(_: WorkSpent) -> Error {
+fn too_many(_: BudgetExhausted) -> Error {
     Error::too_many(format_args!(
         "the operations would compare elements of lists more than {MAX_COMPARISONS} times; \
          send them in several requests, or many values in one operation"
     ))
 }
 
-/// The units of [`Work`] that it takes to tell by its value and its type which element is meant.
+/// The units of [`ComparisonBudget`] that it takes to tell by its value and its type which element is meant.
 const EACH: usize = 4;
 
 /// How much there is to compare: the elements, and once more for every 64 bytes
@@ -78,7 +78,7 @@ impl Operation {
         ty: &ResourceType,
         document: &mut Object,
         id: &str,
-        work: &Work,
+        budget: &ComparisonBudget,
     ) -> Result<(), Error> {
         let target = self.target(ty)?;
         let place = target.place();
@@ -108,13 +108,13 @@ impl Operation {
             }
         }
         match target.extension {
-            None => self.edit(ty, target, document, work),
+            None => self.edit(ty, target, document, budget),
             Some(schema) => {
                 let extension = document
                     .entry(schema.id.as_str())
                     .or_insert_with(|| Value::Object(Object::new()));
                 match extension {
-                    Value::Object(extension) => self.edit(ty, target, extension, work),
+                    Value::Object(extension) => self.edit(ty, target, extension, budget),
                     _ => Ok(()),
                 }
             }
@@ -154,7 +154,7 @@ impl Operation {
         ty: &ResourceType,
         target: Target<'_>,
         holder: &mut Object,
-        work: &Work,
+        budget: &ComparisonBudget,
     ) -> Result<(), Error> {
         let name = &target.attribute.name;
         if target.attribute.multi_valued {
@@ -165,9 +165,11 @@ impl Operation {
             if self.path.filter.is_none() {
                 // Elements are compared by their value and their type.
                 let weight = weight(&elements).saturating_add(weight(&self.values));
-                work.spend(weight.saturating_mul(EACH)).map_err(too_many)?;
+                budget
+                    .spend(weight.saturating_mul(EACH))
+                    .map_err(too_many)?;
             }
-            let touched = self.edit_elements(ty, target, &mut elements, work)?;
+            let touched = self.edit_elements(ty, target, &mut elements, budget)?;
             enforce_single_primary(target, &mut elements, &touched)?;
             holder.insert(name.clone(), Value::Array(elements));
             return Ok(());
@@ -221,7 +223,7 @@ impl Operation {
         ty: &ResourceType,
         target: Target<'_>,
         elements: &mut Vec<Value>,
-        work: &Work,
+        budget: &ComparisonBudget,
     ) -> Result<HashSet<usize>, Error> {
         let attribute = target.attribute;
         if self.path.filter.is_none() && target.sub.is_none() {
@@ -255,7 +257,7 @@ impl Operation {
         };
         let selected = match &filter {
             None => vec![true; elements.len()],
-            Some(filter) => filter.select(elements, work).map_err(too_many)?,
+            Some(filter) => filter.select(elements, budget).map_err(too_many)?,
         };
 
         if target.sub.is_none() && (self.op == Op::Remove || self.values.is_empty()) {
@@ -287,7 +289,7 @@ impl Operation {
             if filter.is_some() && !creates {
                 return Err(no_target(place));
             }
-            let element = self.new_element(target, filter.as_ref(), work)?;
+            let element = self.new_element(target, filter.as_ref(), budget)?;
             touched.insert(elements.len());
             elements.push(element);
         }
@@ -380,7 +382,7 @@ impl Operation {
         &self,
         target: Target<'_>,
         filter: Option<&ElementFilter<'_>>,
-        work: &Work,
+        budget: &ComparisonBudget,
     ) -> Result<Value, Error> {
         let attribute = target.attribute;
         let place = target.place();
@@ -413,7 +415,7 @@ impl Operation {
             return Ok(Value::Object(element));
         };
         let candidates = [element, before].map(Value::Object);
-        let selected = filter.select(&candidates, work).map_err(too_many)?;
+        let selected = filter.select(&candidates, budget).map_err(too_many)?;
         let [element, _] = candidates;
         match selected.contains(&true) {
             true => Ok(element),
