@@ -64,7 +64,7 @@ impl Function {
         let server = Router::new().nest("/2018-06-01/runtime", invocation);
         tokio::spawn(async move { axum::serve(listener, server).await });
 
-        let mut process = Command::new(program(package).await)
+        let mut process = Command::new(program(package))
             .env_clear()
             .envs(&world.stack.template().functions[id].environment)
             .env("WEBHOOKS", "enabled")

@@ -44,7 +44,7 @@ impl Rollcall {
     }
 
     async fn start_with(data: &Path, more: &[&str]) -> Rollcall {
-        let mut process = Command::new(program("rollcall").await)
+        let mut process = Command::new(program("rollcall"))
             .args(["--json", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(more)
@@ -226,7 +226,7 @@ async fn after_a_kill_webhooks_get_what_they_have_not_got() {
     let endpoint = Endpoint::start(&[503]).await;
     let rollcall = Rollcall::start(&data.0).await;
     let text = |name: &str| rollcall.greeting[name].as_str().unwrap().to_owned();
-    let client = program("rollcall").await;
+    let client = program("rollcall");
     let webhook = async |url: &str, key: &str, id: &str, to: &str| {
         let set = Command::new(&client)
             .args(["directory", "webhook", id, "--json", "--set", to])
@@ -285,7 +285,7 @@ fn ids(event: &Value) -> (String, String) {
 async fn a_data_directory_has_one_owner() {
     let data = Data::new("owner");
     let rollcall = Rollcall::start(&data.0).await;
-    let second = Command::new(program("rollcall").await)
+    let second = Command::new(program("rollcall"))
         .args(["--json", "--listen", "127.0.0.1:0", "--data"])
         .arg(&data.0)
         .output()

@@ -23,7 +23,7 @@ use crate::runner::Rollcall;
 const TOKEN: &str = "not-to-be-seen";
 
 async fn command(base_url: &str, token: &str, more: &[&str]) -> Command {
-    let mut command = Command::new(program("rollcall").await);
+    let mut command = Command::new(program("rollcall"));
     command
         .args(["simulate", "okta", "--base-url", base_url])
         .args(more)
@@ -441,7 +441,7 @@ async fn lost_changes_are_found_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_is_2_and_a_refusal_is_1() {
     let run = async |line: &[&str]| {
-        let mut command = Command::new(program("rollcall").await);
+        let mut command = Command::new(program("rollcall"));
         let command = command.args(line).env_remove("ROLLCALL_KEY");
         let output = command.stdin(Stdio::null()).output().await.unwrap();
         assert_eq!(output.stdout, b"");
