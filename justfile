@@ -12,9 +12,9 @@ check:
 test *args:
     cargo test --workspace {{args}}
 
-# Writes what the transcripts came out as.
-update-transcripts:
-    UPDATE=1 cargo test -p tests --test it transcript
+# Writes what the transcripts come out as, or those whose name has a text in it.
+update-transcripts *name:
+    UPDATE=1 cargo test -p tests --test transcripts {{name}}
 
 # Starts the local stack, or runs a command of it.
 run *args:

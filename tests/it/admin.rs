@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::directories::new;
-use crate::world::{Answer, HOST, World, user};
+use crate::harness::{Answer, HOST, World, user};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

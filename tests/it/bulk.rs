@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::cost::{cost, two_kb};
-use crate::world::{Answer, HOST, PATCH_OP, World, user};
+use crate::harness::{Answer, HOST, PATCH_OP, World, user};
 
 const BULK: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";

@@ -7,7 +7,7 @@ use http::Method;
 use local::{Requests, Service};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, World, user};
+use crate::harness::{Answer, World, user};
 
 /// What an operation asked of DynamoDB.
 pub struct Cost {

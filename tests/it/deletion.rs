@@ -9,7 +9,7 @@ use http::Method;
 use local::{Fault, RequestInfo, Service};
 use serde_json::{Value, json};
 
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 type Item = std::collections::HashMap<String, AttributeValue>;
 

@@ -8,7 +8,7 @@ use http::Method;
 use local::{Fault, Service};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, HOST, World, user};
+use crate::harness::{Answer, HOST, World, user};
 
 pub fn new(tenant: &str, product: &str) -> Value {
     json!({"tenant": tenant, "product": product, "name": format!("{tenant} ({product})"), "provider": "okta-scim-v2"})

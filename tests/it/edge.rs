@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-use crate::world::{Answer, USER, World, user};
+use crate::harness::{Answer, USER, World, user};
 
 const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 
@@ -369,7 +369,7 @@ async fn a_large_group_is_shown_to_who_prefers_that() {
     );
     let rename = async |name: &str, prefer: &str| {
         let operations = json!([{"op": "replace", "value": {"displayName": name}}]);
-        let body = json!({"schemas": [crate::world::PATCH_OP], "Operations": operations});
+        let body = json!({"schemas": [crate::harness::PATCH_OP], "Operations": operations});
         let mut request = world.request(Method::PATCH, &sales, body.to_string());
         request
             .headers_mut()
@@ -408,7 +408,7 @@ async fn a_condition_that_fails_changes_nothing() {
             ),
             (
                 Method::PATCH,
-                json!({"schemas": [crate::world::PATCH_OP], "Operations": [{"op": "replace", "value": {"displayName": "New"}}]}),
+                json!({"schemas": [crate::harness::PATCH_OP], "Operations": [{"op": "replace", "value": {"displayName": "New"}}]}),
             ),
             (Method::DELETE, Value::Null),
         ];

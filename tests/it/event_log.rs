@@ -7,7 +7,7 @@ use std::time::Duration;
 use local::Fault;
 use serde_json::{Value, json};
 
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 impl World {
     /// What the log has after a cursor, and the cursor after that.

@@ -8,7 +8,7 @@ use http::Method;
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/events")

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cost::{Cost, cost, two_kb};
-use crate::world::World;
+use crate::harness::World;
 
 /// Users, by their ids.
 pub async fn users(world: &World, count: usize) -> Vec<String> {

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use crate::group_cost::{add, group, members, remove};
+use crate::harness::{Answer, World};
 use crate::races::busy;
-use crate::world::{Answer, World};
 
 /// Small users, by their ids.
 async fn users(world: &World, count: usize) -> Vec<String> {

@@ -8,7 +8,7 @@ use directory::{NewDirectory, Provider, Settings};
 use serde_json::{Value, json};
 
 use crate::group_cost::{add, group, members, remove};
-use crate::world::World;
+use crate::harness::World;
 
 async fn user(world: &World, name: &str) -> String {
     let user = json!({"userName": name});

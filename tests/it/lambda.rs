@@ -13,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use directory::{NewDirectory, Provider, Settings};
 use http::{HeaderMap, Request, Response, StatusCode};
+use local::Stack;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
@@ -20,11 +21,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::harness::transcript;
+use crate::harness::{Answer, Backend, HOST, World, user};
 use crate::program::{program, serve};
 use crate::publisher::{GOOD, PK, event, record};
-use crate::transcript;
 use crate::webhooks::{Endpoint, brought};
-use crate::world::{Answer, HOST, World, user};
 
 /// How long a function may take to start and to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -144,8 +145,8 @@ impl Processes {
     }
 
     /// What the process answers that the request is routed to.
-    pub async fn answer(&self, world: &World, request: &Request<Bytes>) -> Answer {
-        let (function, event) = world.stack.event(request).unwrap();
+    async fn answer(&self, stack: &Stack, request: &Request<Bytes>) -> Answer {
+        let (function, event) = stack.event(request).unwrap();
         let mut functions = self.0.lock().await;
         let answer = functions.get_mut(function).unwrap().call(event).await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -160,6 +161,15 @@ impl Processes {
                 .collect::<HeaderMap>(),
             body: text(&answer["body"]).into(),
         }
+    }
+
+    /// Returns a backend that sends each request to the process of its function.
+    fn backend(self: &Arc<Self>, world: &World) -> Backend {
+        let (processes, stack) = (self.clone(), world.stack.clone());
+        Arc::new(move |request| {
+            let (processes, stack) = (processes.clone(), stack.clone());
+            Box::pin(async move { processes.answer(&stack, &request).await })
+        })
     }
 
     /// What all of them logged.
@@ -384,6 +394,7 @@ async fn odd_events_are_answered_under_lambda() {
 async fn no_process_logs_tokens_or_people() {
     let world = World::new().await;
     let processes = Arc::new(Processes::start(&world).await);
+    let backend = processes.backend(&world);
     let mut tokens = vec![];
     let mut requests = 0;
     for file in transcript::files() {
@@ -396,7 +407,7 @@ async fn no_process_logs_tokens_or_people() {
             webhook: None,
         };
         let world = world.with_directory(directory).await;
-        let world = world.through(processes.clone());
+        let world = world.through(backend.clone());
         let text = fs::read_to_string(file).unwrap();
         let played = transcript::play(&text, &world).await;
         requests += played
@@ -405,6 +416,7 @@ async fn no_process_logs_tokens_or_people() {
             .count();
         tokens.push(world.token);
     }
+    drop(backend);
     let log = Arc::into_inner(processes).unwrap().stop().await;
     // The operations of a bulk request have lines of their own within that of the request.
     let answered = log

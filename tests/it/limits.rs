@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use http::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, PATCH_OP, USER, World, user};
+use crate::harness::{Answer, PATCH_OP, USER, World, user};
 
 /// The detail of a SCIM error with that status and type.
 #[track_caller]

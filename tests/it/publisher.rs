@@ -8,7 +8,7 @@ use local::{Fault, Service};
 use publisher::Publisher;
 use serde_json::{Value, json};
 
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 /// Creates users, and gives their ids.
 async fn create(world: &World, count: usize) -> BTreeSet<String> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::world::{PATCH_OP, World, user};
+use crate::harness::{PATCH_OP, World, user};
 
 /// How many resources a list has.
 async fn total(world: &World, query: &str) -> Value {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use local::{Fault, Service};
 use serde_json::{Value, json};
 
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 /// Cancels every third transaction, hinders every fifth single write, and throttles every seventh request.
 pub fn busy(world: &World) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 impl World {
     /// All of a list, by pages of `limit`, which is never more than that.
@@ -56,7 +56,7 @@ async fn users_are_read_as_events_show_them() {
     assert_eq!(shown, event["detail"]["data"]);
     assert_eq!(
         shown["raw"]["meta"]["location"],
-        format!("http://{}{}/Users/{id}", crate::world::HOST, world.base())
+        format!("http://{}{}/Users/{id}", crate::harness::HOST, world.base())
     );
 
     let group = json!({"displayName": "Sales", "externalId": "00g1"});

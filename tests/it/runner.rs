@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::harness::user;
 use crate::program::{program, serve};
 use crate::webhooks::Endpoint;
-use crate::world::user;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -3,7 +3,7 @@
 use directory::Settings;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::harness::World;
 
 const ACME: &str = "urn:acme:params:scim:schemas:crm:1.0:User";
 

@@ -10,7 +10,7 @@ use http::Method;
 use local::{Fault, Passage, RequestInfo, Service};
 use serde_json::{Value, json};
 
-use crate::world::{HOST, World};
+use crate::harness::{HOST, World};
 
 impl World {
     async fn status_with(&self, token: &str) -> u16 {
@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Rotates the token through the admin API.
-    async fn rotation(&self, body: Value) -> crate::world::Answer {
+    async fn rotation(&self, body: Value) -> crate::harness::Answer {
         let path = self.v1("/tokens");
         self.admin(Method::POST, &path, body).await
     }
@@ -560,7 +560,7 @@ async fn a_deactivated_directory_is_403() {
         .await
         .unwrap();
     let answer = world
-        .post("/Users", &crate::world::user("ann@example.com"))
+        .post("/Users", &crate::harness::user("ann@example.com"))
         .await
         .expect(403);
     assert_eq!(answer.json()["status"], "403");
@@ -572,7 +572,7 @@ async fn a_deactivated_directory_is_403() {
 async fn a_directory_that_sends_too_much_is_429() {
     let world = World::new().await.limited().await;
     let id = world
-        .post("/Users", &crate::world::user("ann@example.com"))
+        .post("/Users", &crate::harness::user("ann@example.com"))
         .await
         .id();
     world.events().await;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::group_cost::{add, group, members, remove};
 use crate::group_races::killed_at;
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 type Item = HashMap<String, AttributeValue>;
 

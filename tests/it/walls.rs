@@ -14,8 +14,8 @@ use http::{Method, Request};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
-use crate::transcript;
-use crate::world::{Answer, HOST, USER, World, user};
+use crate::harness::transcript;
+use crate::harness::{Answer, HOST, USER, World, user};
 
 /// Method, path and body. In both, `{base}` is the SCIM address of the directory that is asked, `{user}` and `{group}`
 /// are ids of the other one, and `{own}` is a group of the directory itself.

@@ -26,7 +26,7 @@ use tower::ServiceExt;
 use webhooks::{Settings, TIMEOUT, Webhooks};
 
 use crate::directories::new;
-use crate::world::{World, user};
+use crate::harness::{World, user};
 
 /// A shorter timeout than the one of the function, so that no test waits for long.
 const SHORT: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 //! One deployment for one test: an account in memory, the stack of `template.yaml`, a directory and its token.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use local::{Cloud, CloudOptions, Stack, StackOptions};
 use serde_json::{Value, json};
 
-use crate::lambda::Processes;
+pub mod transcript;
 
 /// Where the clock of every world begins.
 const BEGINNING: &str = "2026-01-01T00:00:00Z";
@@ -31,9 +32,13 @@ pub struct World {
     /// For how many milliseconds functions have asked to rest before they look a token up.
     rested: Arc<AtomicU64>,
     ids: Ids,
-    /// The functions as processes, if requests go to these.
-    processes: Option<Arc<Processes>>,
+    /// Answers the requests instead of the stack, if it is set.
+    backend: Option<Backend>,
 }
+
+/// Answers a request.
+pub type Backend =
+    Arc<dyn Fn(Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -128,7 +133,7 @@ impl World {
             seconds,
             rested,
             ids,
-            processes: None,
+            backend: None,
         }
     }
 
@@ -143,14 +148,14 @@ impl World {
             seconds: self.seconds.clone(),
             rested: self.rested.clone(),
             ids: self.ids.clone(),
-            processes: None,
+            backend: None,
         }
     }
 
-    /// The same world, in which processes of this account answer.
-    pub fn through(self, processes: Arc<Processes>) -> World {
+    /// Returns this world with requests sent to `backend` instead of the stack.
+    pub fn through(self, backend: Backend) -> World {
         World {
-            processes: Some(processes),
+            backend: Some(backend),
             ..self
         }
     }
@@ -197,7 +202,7 @@ impl World {
         World {
             directory: directory.id.to_string(),
             token: token.expose().to_owned(),
-            processes: self.processes.clone(),
+            backend: self.backend.clone(),
             ..self.cold().await
         }
     }
@@ -214,7 +219,7 @@ impl World {
             seconds: self.seconds.clone(),
             rested: self.rested.clone(),
             ids: self.ids.clone(),
-            processes: self.processes.clone(),
+            backend: self.backend.clone(),
         }
     }
 
@@ -270,8 +275,8 @@ impl World {
 
     /// Sends a request as it is.
     pub async fn send(&self, request: Request<Bytes>) -> Answer {
-        if let Some(processes) = &self.processes {
-            return processes.answer(self, &request).await;
+        if let Some(backend) = &self.backend {
+            return backend(request).await;
         }
         let (head, body) = self.stack.handle(request).await.into_parts();
         Answer {
