@@ -622,7 +622,7 @@ async fn the_webhooks_function_delivers_under_lambda() {
     assert!(endpoint.take().is_empty());
     let log = webhooks.stop().await;
     for reason in [
-        "it is no address of the internet",
+        "the host is not on the public internet",
         "the message holds no event",
     ] {
         assert!(log.contains(reason), "{log}");

@@ -107,7 +107,7 @@ impl Sender {
         let has_tags = self.caller.directory().settings.has_entity_tags();
         if let Some(version) = operation.version.as_ref().filter(|_| has_tags) {
             let version = HeaderValue::from_str(version)
-                .map_err(|_| Error::invalid_value("version", "is no entity tag"))?;
+                .map_err(|_| Error::invalid_value("version", "is not an entity tag"))?;
             request.headers_mut().insert(IF_MATCH, version);
         }
         Ok(Call {
@@ -150,8 +150,8 @@ impl Sender {
             Ok(Ok(response)) => outcome(operation, call.location, response).await,
             Ok(Err(never)) => match never {},
             Err(_) => {
-                let what = "It is not known whether this operation was carried out: the time of the request was up. \
-                            Look before you send it again.";
+                let what = "The request timed out, so it is not known whether this operation was performed. \
+                            Read the resource before you send the operation again.";
                 failed(operation, call.location, &Error::new(503, None, what))
             }
         }
@@ -191,15 +191,14 @@ impl Sender {
 
 /// Says less of an error, for an answer that would be too large.
 pub(crate) fn shorten(outcome: &mut BulkOutcome) {
-    const LEFT_OUT: &str =
-        "The answer had no room for the reason: send this operation again alone.";
+    const LEFT_OUT: &str = "The response was too large to include the reason. Send this operation in a request of its own.";
     if let Some(error) = &mut outcome.response {
         error.insert("detail".to_owned(), LEFT_OUT.into());
     }
 }
 
 fn no_address() -> Error {
-    Error::invalid_value("path", "is no address of a resource")
+    Error::invalid_value("path", "is not the path of a resource")
 }
 
 /// The function that serves an endpoint, if there is something to change.
@@ -210,17 +209,17 @@ fn served_by(endpoint: &str) -> Result<fn(Gateway) -> Router, Error> {
         "Me" => Err(Error::new(501, None, "/Me is not supported.")),
         "Bulk" => Err(Error::invalid_value(
             "path",
-            "an operation of a bulk request cannot be a bulk request",
+            "a bulk request cannot contain a bulk request",
         )),
         ".search" | "ServiceProviderConfig" | "ResourceTypes" | "Schemas" => Err(Error::new(
             405,
             None,
-            "There is nothing to change here: the operations of a bulk request are on /Users and /Groups.",
+            "This endpoint is read-only; bulk operations can change /Users and /Groups.",
         )),
         _ => Err(Error::new(
             404,
             None,
-            "There is no such endpoint: the operations of a bulk request are on /Users and /Groups.",
+            "This endpoint does not exist; bulk operations can change /Users and /Groups.",
         )),
     }
 }
@@ -247,7 +246,7 @@ async fn outcome(
     }
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let error: Option<Object> = serde_json::from_slice(&body).ok();
-    let plain = || Error::new(status, None, "The request of this operation was refused.");
+    let plain = || Error::new(status, None, "The operation failed.");
     BulkOutcome {
         location,
         status,

@@ -48,11 +48,10 @@ use crate::operations::{self, Call, Sender};
 const MAX_CONCURRENT: usize = 8;
 
 /// Why a request is not begun that could not be answered.
-const TOO_MANY: &str =
-    "The answer to so many operations would be too large. Nothing was done: send fewer at a time.";
+const TOO_MANY: &str = "The response to so many operations would be too large. No operation was performed; send fewer at a time.";
 
 /// Why a name stands for nothing.
-const FAILED: &str = "the operation that was to create it failed";
+const FAILED: &str = "the operation that creates it failed";
 
 /// Performs a bulk request. All of it is read before any of it is done (B5).
 pub(crate) async fn bulk(
@@ -338,7 +337,7 @@ impl<'a> Bulk<'a> {
         let id_of = |name: &str| match self.ids.get(name) {
             None => Err(scim::Error::unresolved(
                 name,
-                "no operation of this request creates a resource under this bulkId",
+                "no operation of this request creates a resource with this bulkId",
             )),
             Some((maker, id))
                 if *maker == index || cycle.contains(maker) || done.is_created(*maker) =>
@@ -450,8 +449,8 @@ impl<'a> Bulk<'a> {
     /// Answers the operations of a cycle in which the operation of that name failed, of which nothing is left, or is
     /// going to be left.
     fn roll_back(&self, cycle: &[usize], failed: &str, undone: bool, done: &mut Progress) {
-        const ALL_OR_NONE: &str = "the operation that was to create it failed, and those that refer to each other in a circle are done all or none";
-        const STAYS: &str = "the operation that was to create it failed. What this operation has created is deleted within minutes";
+        const ALL_OR_NONE: &str = "the operation that creates it failed, and operations that refer to each other in a cycle succeed or fail together";
+        const STAYS: &str = "the operation that creates it failed. The resource that this operation created is deleted within minutes";
         for index in cycle {
             let Some(operation) = self.request.operations.get(*index) else {
                 continue;
@@ -490,7 +489,7 @@ impl<'a> Bulk<'a> {
             let error = match is_group(operation) {
                 true => scim::Error::invalid_value(
                     "members.value",
-                    "the group would be a member of itself, be it through other groups that this request creates. Nothing was changed.",
+                    "the group would be a member of itself, directly or through other groups of this request. Nothing was changed.",
                 ),
                 false => {
                     let mut needs = self.needs(*index);
@@ -508,7 +507,7 @@ impl<'a> Bulk<'a> {
 
     fn too_late(&self, operation: &BulkOperation) -> BulkOutcome {
         let what =
-            "This operation was not carried out: the time of the request was up. Send it again.";
+            "The request timed out before this operation was performed. Send the operation again.";
         let error = scim::Error::new(429, None, what);
         self.sender.refused(operation, &error)
     }

@@ -152,7 +152,7 @@ fn refuse_filter(params: &QueryParams) -> Result<(), Error> {
         Some(_) => Err(scim::Error::new(
             403,
             None,
-            "filter: what this service says of itself cannot be filtered.",
+            "filter: the discovery endpoints do not support filters.",
         )
         .into()),
         None => Ok(()),

@@ -11,7 +11,7 @@ pub(crate) struct Blocked;
 
 impl std::fmt::Display for Blocked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("it is no address of the internet")
+        f.write_str("the host is not on the public internet")
     }
 }
 

@@ -172,7 +172,7 @@ enum Tags {
 
 impl Tags {
     /// Entity tags, which are compared weakly: SCIM's own are weak (RFC 7644
-    /// §3.14, E3). What is no entity tag matches nothing, so that a condition
+    /// §3.14, E3). What is not an entity tag matches nothing, so that a condition
     /// which is not understood changes nothing.
     fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
         let mut listed = None;

@@ -43,7 +43,7 @@ pub struct BudgetExhausted;
 
 impl fmt::Display for BudgetExhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request would compare more values than one request may")
+        f.write_str("the request needs more comparisons than one request may make")
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_spent_stays_spent() {
+    fn spent_units_are_not_returned() {
         let budget = ComparisonBudget::new(10);
         assert_eq!(budget.spend(4), Ok(()));
         assert_eq!(budget.left(), 6);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_meter_takes_all_that_it_was_told() {
+    fn a_meter_takes_all_units_from_the_budget() {
         let budget = ComparisonBudget::new(5_000);
         let mut meter = Meter::new(&budget);
         for _ in 0..3_000 {

@@ -106,7 +106,10 @@ impl Definition {
             None => Ok(definition),
             Some(name) => Err(definition.wrong(
                 &name.chars().take(MAX_NAME_BYTES).collect::<String>(),
-                format_args!("is no member that can stand here: {}", known.join(", ")),
+                format_args!(
+                    "is not a known member; the known members are {}",
+                    known.join(", ")
+                ),
             )),
         }
     }
@@ -212,7 +215,7 @@ impl Definition {
                 return Err(Error::invalid_value(
                     format_args!("{at}.name"),
                     format_args!(
-                        "{} stands twice (names are compared without case)",
+                        "{} appears twice (names are case-insensitive)",
                         quote(&attribute.name)
                     ),
                 ));
@@ -248,7 +251,7 @@ fn attribute(at: String, value: Value, level: Level) -> Result<Attribute, Error>
         return Err(definition.wrong(
             "name",
             format_args!(
-                "{} is no name: up to {MAX_NAME_BYTES} letters, digits, -, _ and $, a letter first (RFC 7643 §2.1)",
+                "{} is not a name; a name begins with a letter and has at most {MAX_NAME_BYTES} letters, digits, -, _ and $ (RFC 7643 §2.1)",
                 quote(&name)
             ),
         ));
@@ -292,7 +295,10 @@ fn attribute(at: String, value: Value, level: Level) -> Result<Attribute, Error>
     }
     attribute.reference_types = definition.texts("referenceTypes")?;
     if kind != Reference && !attribute.reference_types.is_empty() {
-        return Err(definition.wrong("referenceTypes", "only a reference has them"));
+        return Err(definition.wrong(
+            "referenceTypes",
+            "only an attribute of type reference can have them",
+        ));
     }
     match (kind, level) {
         (Complex, Level::Attribute) => {
@@ -306,7 +312,10 @@ fn attribute(at: String, value: Value, level: Level) -> Result<Attribute, Error>
             ));
         }
         _ if !definition.list("subAttributes")?.is_empty() => {
-            return Err(definition.wrong("subAttributes", "only a complex attribute has them"));
+            return Err(definition.wrong(
+                "subAttributes",
+                "only an attribute of type complex can have them",
+            ));
         }
         _ => {}
     }
@@ -365,7 +374,7 @@ impl ResourceType {
             return Err(Error::invalid_value(
                 "attributes",
                 format_args!(
-                    "there are {attributes} with their sub-attributes; {MAX_EXTENSION_ATTRIBUTES} at most are accepted"
+                    "the schema has {attributes} attributes and sub-attributes; at most {MAX_EXTENSION_ATTRIBUTES} are accepted"
                 ),
             ));
         }
@@ -399,7 +408,7 @@ impl ResourceType {
             || uri.len() > 2 * MAX_NAME_BYTES
         {
             return wrong(
-                "is not accepted: a schema of your own has a URI such as urn:example:acme:2.0:User, of letters, digits, -, ., _, ~ and colons",
+                "is not accepted; use a URI such as urn:example:acme:2.0:User, with letters, digits, -, ., _, ~ and colons only",
             );
         }
         let ietf = [
@@ -409,13 +418,13 @@ impl ResourceType {
         if ietf.iter().any(|ietf| lower.starts_with(ietf))
             || lower == ENTERPRISE_USER_SCHEMA.to_ascii_lowercase()
         {
-            return wrong("is a URI of RFC 7643 or RFC 7644");
+            return wrong("is reserved by RFC 7643 or RFC 7644");
         }
         let own = self.extensions.iter().map(|of| &of.schema.id);
         for other in std::iter::once(&self.schema.id).chain(own) {
             let other = other.to_ascii_lowercase();
             if other == lower {
-                return wrong("is there already");
+                return wrong("is already in use");
             }
             let continues = |long: &str, short: &str| {
                 long.strip_prefix(short)
@@ -423,7 +432,7 @@ impl ResourceType {
             };
             if continues(&lower, &other) || continues(&other, &lower) {
                 return wrong(&format!(
-                    "and {other} cannot stand side by side: a path that begins with both would have two meanings"
+                    "cannot be used with {other}, because a path that begins with both would be ambiguous"
                 ));
             }
         }
@@ -440,22 +449,25 @@ fn check_characteristics(attribute: &Attribute, at: &str) -> Result<(), Error> {
     };
     let never = attribute.returned == Returned::Never;
     match attribute.mutability {
-        Mutability::ReadOnly => wrong("mutability", "nobody could ever set what is readOnly"),
+        Mutability::ReadOnly => wrong(
+            "mutability",
+            "cannot be readOnly, because no client could set it",
+        ),
         Mutability::WriteOnly if !never => wrong(
             "returned",
-            "must be never where mutability is writeOnly: values are checked and dropped",
+            "must be never if mutability is writeOnly, because values are validated and not stored",
         ),
         Mutability::WriteOnly if attribute.required => wrong(
             "required",
-            "cannot be true where mutability is writeOnly: values are checked and dropped",
+            "cannot be true if mutability is writeOnly, because values are validated and not stored",
         ),
         Mutability::ReadWrite | Mutability::Immutable if never => wrong(
             "returned",
-            "can be never only where mutability is writeOnly: nobody could ever read it",
+            "can be never only if mutability is writeOnly, because no client could read it",
         ),
         _ if attribute.uniqueness != Uniqueness::None => wrong(
             "uniqueness",
-            "must be none: no other is enforced for attributes of your own",
+            "must be none, because uniqueness of extension attributes is not enforced",
         ),
         _ => Ok(()),
     }
@@ -470,14 +482,15 @@ fn check_sub_attribute(sub: &Attribute, at: &str) -> Result<(), Error> {
     match usual {
         _ if sub.multi_valued => wrong(
             "multiValued",
-            "must be false: no path could name an element of a list within a list",
+            "must be false, because no path can name an element of a list within a list",
         ),
-        Some(usual) if **usual != sub.name => {
-            wrong("name", &format!("{} is spelled {usual}", quote(&sub.name)))
-        }
+        Some(usual) if **usual != sub.name => wrong(
+            "name",
+            &format!("{} must be spelled {usual}", quote(&sub.name)),
+        ),
         Some(&"primary") if sub.kind != DataType::Boolean => wrong(
             "type",
-            "must be boolean: that is what primary is (RFC 7643 §2.4)",
+            "must be boolean, the type of primary in RFC 7643 §2.4",
         ),
         _ => Ok(()),
     }
@@ -514,8 +527,9 @@ mod tests {
         assert!(error.detail().starts_with(detail), "{}", error.detail());
     }
 
+    /// RFC 7643 §7 (D4); RFC 7643 §3.3, §6 (D7).
     #[test]
-    fn d4_d7_every_schema_reads_as_it_is_shown() {
+    fn displayed_schemas_parse_to_the_same_schema() {
         let (user, group) = (ResourceType::user(), ResourceType::group());
         let extensions = user.extensions.iter().map(|extension| &extension.schema);
         for schema in [&user.schema, &group.schema].into_iter().chain(extensions) {
@@ -531,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_what_rfc_7643_says() {
+    fn omitted_characteristics_have_the_defaults_of_rfc_7643() {
         let schema = parse(
             json!([{"NAME": "badge"}, {"name": "photo", "type": "BINARY", "caseExact": false}]),
         )
@@ -570,8 +584,9 @@ mod tests {
         );
     }
 
+    /// RFC 7643 §2.3.8 (C20).
     #[test]
-    fn c20_what_is_no_schema_says_where_and_why() {
+    fn errors_in_a_schema_name_path_and_reason() {
         for (attributes, detail) in [
             (json!([]), "attributes: is required"),
             (json!({}), "attributes: expected a list, got an object"),
@@ -582,11 +597,11 @@ mod tests {
             (json!([{}]), "attributes[0].name: is required"),
             (
                 json!([{"name": "a b"}]),
-                "attributes[0].name: \"a b\" is no name",
+                "attributes[0].name: \"a b\" is not a name",
             ),
             (
                 json!([{"name": "1a"}]),
-                "attributes[0].name: \"1a\" is no name",
+                "attributes[0].name: \"1a\" is not a name",
             ),
             (
                 json!([{"name": "x".repeat(101)}]),
@@ -594,7 +609,7 @@ mod tests {
             ),
             (
                 json!([{"name": "a"}, {"name": "A"}]),
-                "attributes[1].name: \"A\" stands twice",
+                "attributes[1].name: \"A\" appears twice",
             ),
             (
                 json!([{"name": "a", "type": "number"}]),
@@ -602,7 +617,7 @@ mod tests {
             ),
             (
                 json!([{"name": "a", "mutabillity": "immutable"}]),
-                "attributes[0].mutabillity: is no member",
+                "attributes[0].mutabillity: is not a known member",
             ),
             (
                 json!([{"name": "a", "multiValued": "true"}]),
@@ -626,11 +641,11 @@ mod tests {
             ),
             (
                 json!([{"name": "a", "referenceTypes": ["User"]}]),
-                "attributes[0].referenceTypes: only a reference has them",
+                "attributes[0].referenceTypes: only an attribute of type reference can have them",
             ),
             (
                 json!([{"name": "a", "subAttributes": [{"name": "b"}]}]),
-                "attributes[0].subAttributes: only a complex attribute has them",
+                "attributes[0].subAttributes: only an attribute of type complex can have them",
             ),
             (
                 json!([{"name": "a", "type": "complex"}]),
@@ -646,21 +661,21 @@ mod tests {
         refused(Schema::parse(Object::new()), "id: is required");
         refused(
             Schema::parse(object(json!({"id": "urn:a:b", "title": "x"}))),
-            "title: is no member",
+            "title: is not a known member",
         );
     }
 
     #[test]
-    fn what_would_not_be_held_to_is_refused() {
+    fn unsupported_extensions_are_refused() {
         let sub = |sub: Value| json!([{"name": "a"}, {"name": "b", "type": "complex", "multiValued": true, "subAttributes": [{"name": "c"}, sub]}]);
         for (attributes, detail) in [
             (
                 json!([{"name": "a", "mutability": "readOnly"}]),
-                "attributes[0].mutability: nobody could ever set what is readOnly (a)",
+                "attributes[0].mutability: cannot be readOnly, because no client could set it (a)",
             ),
             (
                 json!([{"name": "a", "returned": "never"}]),
-                "attributes[0].returned: can be never only where",
+                "attributes[0].returned: can be never only if",
             ),
             (
                 json!([{"name": "a", "mutability": "writeOnly", "returned": "request"}]),
@@ -684,7 +699,7 @@ mod tests {
             ),
             (
                 sub(json!({"name": "Value"})),
-                "attributes[1].subAttributes[1].name: \"Value\" is spelled value",
+                "attributes[1].subAttributes[1].name: \"Value\" must be spelled value",
             ),
             (
                 sub(json!({"name": "primary"})),
@@ -696,7 +711,7 @@ mod tests {
                         .map(|n| json!({"name": format!("a{n}")}))
                         .collect::<Vec<_>>()
                 ),
-                "attributes: there are 201",
+                "attributes: the schema has 201",
             ),
         ] {
             refused(extend(parse(attributes).unwrap()), detail);
@@ -732,7 +747,9 @@ mod tests {
         ] {
             let error = at(user(), id).unwrap_err();
             assert!(
-                error.detail().ends_with("is a URI of RFC 7643 or RFC 7644"),
+                error
+                    .detail()
+                    .ends_with("is reserved by RFC 7643 or RFC 7644"),
                 "{}",
                 error.detail()
             );
@@ -740,9 +757,9 @@ mod tests {
         let acme = at(user(), "urn:acme:2.0:User").unwrap();
         refused(
             at(acme.clone(), "URN:acme:2.0:user"),
-            "id: \"URN:acme:2.0:user\" is there already",
+            "id: \"URN:acme:2.0:user\" is already in use",
         );
-        let two = "and urn:acme:2.0:user cannot stand side by side";
+        let two = "cannot be used with urn:acme:2.0:user";
         refused(
             at(acme.clone(), "urn:acme:2.0:User:badge"),
             &format!("id: \"urn:acme:2.0:User:badge\" {two}"),

@@ -320,8 +320,9 @@ mod tests {
 
     use super::*;
 
+    /// RFC 7643 §5, RFC 7644 §4 (D1); RFC 7643 §5 (D2).
     #[test]
-    fn d1_d2_every_member_is_there_also_of_what_is_not_supported() {
+    fn unsupported_features_are_listed_in_the_configuration() {
         let nothing = Capabilities {
             patch: false,
             filter: None,
@@ -343,8 +344,9 @@ mod tests {
         );
     }
 
+    /// RFC 7643 §6 (D3); RFC 7643 §7 (D4).
     #[test]
-    fn d3_d4_types_and_schemas_are_those_of_the_engine() {
+    fn discovery_shows_the_types_and_schemas_in_use() {
         let user = ResourceType::user();
         let shown = resource_type(user, "https://example.com");
         assert_eq!(shown["id"], shown["name"]);

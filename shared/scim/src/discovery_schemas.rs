@@ -267,8 +267,9 @@ mod tests {
         }
     }
 
+    /// RFC 7643 §7 (D4).
     #[test]
-    fn d4_what_is_shown_is_as_its_schema_says() {
+    fn discovery_resources_conform_to_their_schemas() {
         let [config, types, schemas] = &*SCHEMAS;
         let everything = Capabilities {
             documentation_uri: Some("https://example.com".to_owned()),

@@ -68,7 +68,7 @@ pub(crate) fn is_primary(element: &Value) -> bool {
 pub(crate) fn two_primaries(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("primary"),
-        "is true for more than one value; one at most can be primary",
+        "is true for more than one value; at most one value can be primary",
     )
 }
 

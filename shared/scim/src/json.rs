@@ -51,7 +51,7 @@ impl Level {
     fn below<E: serde::de::Error>(self) -> Result<Level, E> {
         if self.0 >= MAX_DEPTH {
             return Err(E::custom(format_args!(
-                "objects and lists are nested more than {MAX_DEPTH} deep"
+                "objects and lists are nested more than {MAX_DEPTH} levels deep"
             )));
         }
         Ok(Level(self.0 + 1))
@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for Level {
         while let Some(name) = access.next_key::<String>()? {
             if !names.insert(name.to_ascii_lowercase()) {
                 return Err(A::Error::custom(format_args!(
-                    "{} stands twice in one object (names are compared without case)",
+                    "{} appears twice in one object (names are case-insensitive)",
                     quote(&name)
                 )));
             }
@@ -145,29 +145,31 @@ mod tests {
         assert!(error.detail().contains(because), "{}", error.detail());
     }
 
+    /// RFC 7644 §3.8, RFC 8259 §8.1 (H4).
     #[test]
-    fn h4_bad_utf8_is_refused() {
+    fn invalid_utf8_is_refused() {
         refused(b"{\"userName\":\"\xff\"}", "UTF-8");
     }
 
+    /// RFC 7643 §2.1 (H6).
     #[test]
-    fn h6_a_name_twice_is_refused_also_in_another_case_and_deep_inside() {
-        refused(br#"{"a":1,"a":2}"#, "\"a\" stands twice");
+    fn duplicate_names_are_refused_in_any_case_and_depth() {
+        refused(br#"{"a":1,"a":2}"#, "\"a\" appears twice");
         refused(
             br#"{"userName":"a","username":"b"}"#,
-            "\"username\" stands twice",
+            "\"username\" appears twice",
         );
         refused(
             br#"{"emails":[{"value":"a","Value":"b"}]}"#,
-            "\"Value\" stands twice",
+            "\"Value\" appears twice",
         );
     }
 
     #[test]
-    fn deep_nesting_is_a_clear_error_at_any_depth() {
+    fn nesting_deeper_than_the_maximum_is_an_error() {
         for depth in [33, 100, 127, 200, 100_000] {
             let text = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-            refused(text.as_bytes(), "nested more than 32 deep");
+            refused(text.as_bytes(), "nested more than 32 levels deep");
         }
         let fits = format!("{{\"a\":{}{}}}", "[".repeat(31), "]".repeat(31));
         assert!(parse(fits.as_bytes()).is_ok());
@@ -200,12 +202,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_cause_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);
         }
 
         #[test]
-        fn no_json_like_text_makes_it_panic(text in r#"[\[\]{}":,a0-9.eE\\u-]{0,80}"#) {
+        fn no_json_like_text_causes_a_panic(text in r#"[\[\]{}":,a0-9.eE\\u-]{0,80}"#) {
             let _ = parse(text.as_bytes());
         }
     }

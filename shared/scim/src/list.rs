@@ -70,7 +70,7 @@ impl Paging {
         if start_index.is_some() {
             return Err(Error::invalid_value(
                 "startIndex",
-                "cannot stand beside a cursor; a list is read by one of the two",
+                "cannot be combined with cursor; use one of the two",
             ));
         }
         let count = count.map_err(|error| {
@@ -193,8 +193,9 @@ mod tests {
         }
     }
 
+    /// RFC 7644 §3.4.2.4 (P1, P2).
     #[test]
-    fn p1_p2_numbers_out_of_range_are_moved_into_it() {
+    fn page_numbers_out_of_range_are_clamped() {
         assert_eq!(page(None, None), (1, DEFAULT_COUNT));
         assert_eq!(page(Some("1"), Some("2")), (1, 2));
         assert_eq!(page(Some("0"), Some("0")), (1, 0));
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_integer_is_refused_by_name() {
+    fn errors_name_the_parameter_that_is_not_an_integer() {
         for text in ["", "a", "1.5", "1e3", "-", " 1", "٣"] {
             let error = Paging::parse(Some(text), None, None).unwrap_err();
             assert_eq!(error.scim_type(), Some(ScimType::InvalidValue));
@@ -222,8 +223,9 @@ mod tests {
         }
     }
 
+    /// RFC 9865 (P8).
     #[test]
-    fn p8_a_cursor_may_be_empty_and_stands_alone() {
+    fn a_cursor_may_be_empty_and_excludes_start_index() {
         let by_cursor = |cursor: Option<&str>, count| Paging::Cursor {
             cursor: cursor.map(str::to_owned),
             count,
@@ -235,8 +237,9 @@ mod tests {
         assert!(Paging::parse(Some("1"), None, Some("")).is_err());
     }
 
+    /// RFC 7644 §3.4.2 (P4).
     #[test]
-    fn p4_an_empty_list_has_its_resources() {
+    fn an_empty_list_contains_resources() {
         assert_eq!(
             Value::Object(ListResponse::whole(Vec::new()).to_object()),
             json!({
@@ -249,8 +252,9 @@ mod tests {
         );
     }
 
+    /// RFC 7644 §3.4.2 (P3).
     #[test]
-    fn p3_items_per_page_counts_this_page() {
+    fn items_per_page_counts_the_resources_of_the_page() {
         let list = ListResponse {
             total_results: Some(500),
             start_index: Some(401),
@@ -263,8 +267,9 @@ mod tests {
         assert!(object.get("nextCursor").is_none());
     }
 
+    /// RFC 9865 (P8).
     #[test]
-    fn p8_a_page_by_cursor_has_no_number() {
+    fn a_page_by_cursor_has_no_start_index() {
         let list = ListResponse {
             next_cursor: Some("abc".to_owned()),
             ..ListResponse::default()

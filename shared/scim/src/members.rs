@@ -265,8 +265,9 @@ mod tests {
         );
     }
 
+    /// RFC 7644 §3.5.2.1 (X4); RFC 7644 §3.5.2.3 (X5).
     #[test]
-    fn x4_x5_members_without_a_path() {
+    fn members_in_an_operation_without_path() {
         named(
             json!([{"op": "add", "value": {"members": [{"value": "a"}]}}]),
             &["a"],
@@ -287,8 +288,9 @@ mod tests {
         exactly(json!([{"op": "remove", "path": "members"}]), &[]);
     }
 
+    /// RFC 7644 §3.5.1 (W6).
     #[test]
-    fn w6_a_put_sets_the_members_only_if_it_has_them() {
+    fn put_sets_members_only_if_the_body_has_them() {
         let put = |body: Value| {
             let body = body.as_object().unwrap().clone();
             let resource = ResourceType::group().read(body.clone(), None)?;
@@ -315,7 +317,7 @@ mod tests {
             let error = put(json!({"displayName": "g", "members": nobody})).unwrap_err();
             assert_eq!(
                 error.detail(),
-                "members.value: is missing: a member is named by its id",
+                "members.value: is missing; identify a member by its id",
                 "{nobody}"
             );
         }
@@ -329,8 +331,9 @@ mod tests {
         }
     }
 
+    /// RFC 7644 §3.5.2.2 (X17).
     #[test]
-    fn x17_entra_removes_a_list_of_values() {
+    fn remove_with_a_list_of_values_removes_these_members() {
         named(
             json!([{"op": "Remove", "path": "members", "value": [{"value": "a"}]}]),
             &[],
@@ -383,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_members_themselves_can_tell_depends() {
+    fn operations_that_depend_on_current_members() {
         for operations in [
             json!([{"op": "remove", "path": "members[type eq \"Group\"]"}]),
             json!([{"op": "remove", "path": "members[value eq \"a\" and type eq \"Group\"]"}]),

@@ -56,7 +56,10 @@ impl ResourceType {
         if target.sub.is_some() || !target.attribute.multi_valued {
             return Err(Error::invalid_path(
                 text,
-                format_args!("{} has one value, so [ ] cannot follow it", target.place()),
+                format_args!(
+                    "{} is single-valued, so it cannot be followed by [ ]",
+                    target.place()
+                ),
             ));
         }
         let expression = parser.element_filter(0)?;

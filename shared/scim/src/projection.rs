@@ -100,7 +100,7 @@ impl Projection {
             },
             _ => {
                 return Err(Error::invalid_syntax(
-                    "attributes and excludedAttributes exclude each other",
+                    "attributes and excludedAttributes cannot be combined",
                 ));
             }
         };
@@ -309,8 +309,9 @@ mod tests {
         Value::Object(shown)
     }
 
+    /// RFC 7644 §3.9 (J1).
     #[test]
-    fn j1_attributes_by_name_in_any_form() {
+    fn attributes_are_selected_by_names_in_any_form() {
         for (names, expected) in [
             ("userName", json!({"userName": "ann"})),
             (" USERNAME , nope,, ", json!({"userName": "ann"})),
@@ -348,8 +349,9 @@ mod tests {
         assert_eq!(project(Some(""), None)["userName"], "ann");
     }
 
+    /// RFC 7644 §3.9 (J1); RFC 7643 §7, RFC 7644 §3.9 (J3).
     #[test]
-    fn j1_j3_excluded_attributes() {
+    fn excluded_attributes_are_left_out() {
         let all = Value::Object(ann());
         let without = |names: &str| project(None, Some(names));
         assert_eq!(without("id,schemas,nope")["name"], all["name"]);
@@ -365,8 +367,9 @@ mod tests {
         );
     }
 
+    /// RFC 7644 §3.9 (J2).
     #[test]
-    fn j2_both_at_once_contradict_each_other() {
+    fn attributes_and_excluded_attributes_together_are_refused() {
         let error = Projection::parse(Some("a"), Some("b"), ResourceType::user()).unwrap_err();
         assert_eq!(
             (error.status(), error.scim_type()),
@@ -375,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_costly_is_computed_only_if_it_is_shown() {
+    fn wants_is_true_only_for_attributes_in_the_response() {
         let wants = |attributes, excluded| {
             Projection::parse(attributes, excluded, ResourceType::user())
                 .unwrap()

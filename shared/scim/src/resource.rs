@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_names_what_is_different() {
+    fn changed_lists_the_attributes_that_differ() {
         let before = json!({"userName": "ann", "name": {"givenName": "Ann", "familyName": "Archer"}, "title": "x", "emails": [{"value": "a"}],
             ENTERPRISE: {"department": "d"}});
         assert_eq!(changed(before.clone(), before.clone()), vec![]);
@@ -410,8 +410,9 @@ mod tests {
         );
     }
 
+    /// RFC 7643 §2.4 (C22).
     #[test]
-    fn c22_the_order_of_elements_is_no_change() {
+    fn the_order_of_elements_is_not_a_change() {
         let emails = |values: Value| json!({"userName": "ann", "emails": values});
         let (a, b) = (json!({"value": "a", "type": "work"}), json!({"value": "b"}));
         assert_eq!(
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_comes_back_as_it_was() {
+    fn a_stored_resource_is_read_back_unchanged() {
         let ann = user(
             json!({"userName": "ann \u{1f600}", "name": {"familyName": "\"\\\n"}, "emails": [{"value": "a"}]}),
         );
@@ -434,8 +435,9 @@ mod tests {
         assert!(Resource::from_stored("[]").is_err());
     }
 
+    /// RFC 7643 §3 (C2); RFC 7643 §3.1 (C5).
     #[test]
-    fn c2_c5_a_representation_says_what_the_service_knows() {
+    fn a_representation_contains_schemas_and_meta() {
         let meta = Meta {
             resource_type: "User".to_owned(),
             created: "2026-01-01T00:00:00Z".parse().unwrap(),

@@ -624,8 +624,9 @@ mod tests {
             })
     }
 
+    /// RFC 7643 §2.1 (H6); RFC 7644 §3.5.2 (X8).
     #[test]
-    fn h6_x8_paths_are_found_in_any_case_and_form() {
+    fn paths_are_resolved_in_any_case_and_form() {
         const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
         let found = |path: &str| located(path).unwrap();
         assert_eq!(found("USERNAME"), "userName");
@@ -656,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_schema_names_is_not_found() {
+    fn unknown_paths_are_not_resolved() {
         for path in [
             "",
             "nope",

@@ -169,8 +169,9 @@ mod tests {
     }
 
     /// RFC 7644 §3.4.3, figure 4, and the same as a query.
+    /// RFC 7644 §3.4.3 (Q1).
     #[test]
-    fn q1_a_body_asks_what_a_query_asks() {
+    fn a_search_body_is_read_like_a_query() {
         let filter = r#"displayName sw "smith""#;
         let asked = body(json!({
             "schemas": [SEARCH_REQUEST_SCHEMA], "attributes": ["displayName", "userName"],
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_is_as_if_it_was_not_there_in_both_forms() {
+    fn empty_parameters_are_ignored_in_query_and_body() {
         for nothing in [
             json!({}),
             json!({"cursor": null}),
@@ -228,8 +229,9 @@ mod tests {
         }
     }
 
+    /// RFC 7644 §3.4.3 (Q1).
     #[test]
-    fn q1_numbers_and_cursors_of_a_body() {
+    fn numbers_and_cursors_in_a_search_body() {
         let first = body(json!({"startIndex": -3, "count": "7"})).unwrap();
         let page = Page {
             start_index: 1,
@@ -247,8 +249,9 @@ mod tests {
         }
     }
 
+    /// RFC 7644 §3.4.3 (Q1).
     #[test]
-    fn q1_what_does_not_fit_is_named() {
+    fn errors_name_the_invalid_member_of_a_search_body() {
         for (wrong, scim_type, begins) in [
             (
                 json!({"filter": 7}),
@@ -298,8 +301,9 @@ mod tests {
         }
     }
 
+    /// RFC 7644 §3.4.3 (F17).
     #[test]
-    fn f17_a_body_carries_a_longer_filter() {
+    fn a_search_body_may_contain_a_longer_filter() {
         let long = format!("userName eq \"{}\"", "a".repeat(2 * MAX_FILTER_BYTES));
         assert!(body(json!({"filter": long})).is_ok());
         assert!(SearchRequest::from_query(|name| (name == "filter").then_some(&long)).is_err());
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_is_the_list_and_its_order() {
+    fn a_binding_identifies_filter_and_order() {
         let of = |filter: &str, by: &str| {
             body(json!({"filter": filter, "sortBy": by, "count": 3}))
                 .unwrap()

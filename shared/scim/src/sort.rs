@@ -65,7 +65,9 @@ impl Sort {
         let compared = target.sub.unwrap_or(target.attribute);
         if [target.attribute.returned, compared.returned].contains(&Returned::Never) {
             let place = target.place();
-            return Err(Error::sensitive(format_args!("sortBy: {place} is secret")));
+            return Err(Error::sensitive(format_args!(
+                "sortBy: {place} cannot be used, because it is never returned"
+            )));
         }
         let target = target.with_value().ok_or_else(|| {
             let place = target.place();
@@ -224,16 +226,18 @@ mod tests {
         keys.into_iter().map(|(_, n)| n).collect()
     }
 
+    /// RFC 7644 §3.4.2.3 (S1).
     #[test]
-    fn s1_text_is_sorted_without_case_unless_case_counts() {
+    fn text_is_sorted_case_insensitively_unless_case_exact() {
         let names = json!([{"n": 1, "userName": "bob"}, {"n": 2, "userName": "Ann"}, {"n": 3, "userName": "\u{ff21}NA"}]);
         assert_eq!(sorted("userName", names), [3, 2, 1]);
         let ids = json!([{"n": 1, "externalId": "a"}, {"n": 2, "externalId": "B"}]);
         assert_eq!(sorted("EXTERNALID", ids), [2, 1]);
     }
 
+    /// RFC 7644 §3.4.2.3 (S1).
     #[test]
-    fn s1_times_are_sorted_as_times_and_booleans_false_first() {
+    fn times_are_sorted_as_times_and_false_before_true() {
         let times = json!([
             {"n": 1, "meta": {"created": "2026-01-01T00:30:00.000Z"}}, {"n": 2, "meta": {"created": "2026-01-01T01:00:00.000+01:00"}}]);
         assert_eq!(sorted("meta.created", times), [2, 1]);
@@ -241,8 +245,9 @@ mod tests {
         assert_eq!(sorted("active", active), [2, 1, 3]);
     }
 
+    /// RFC 7644 §3.4.2.3 (S1).
     #[test]
-    fn s1_of_many_values_the_primary_counts_and_none_comes_last() {
+    fn lists_are_sorted_by_primary_value_and_missing_values_are_last() {
         let emails = json!([
             {"n": 1, "emails": [{"value": "a"}, {"value": "z", "primary": true}]}, {"n": 2},
             {"n": 3, "emails": [{"value": "m"}, {"value": "b"}]}, {"n": 4, "emails": []}]);
@@ -250,8 +255,9 @@ mod tests {
         assert_eq!(sorted("emails.value", emails), [3, 1, 2, 4]);
     }
 
+    /// No RFC clause (S2).
     #[test]
-    fn s2_what_nothing_can_be_sorted_by_is_refused() {
+    fn attributes_that_cannot_be_sorted_are_refused() {
         for by in ["shoeSize", "name", "name.nope", "urn:x:y", "addresses"] {
             let error = sort(by).resolve(ResourceType::user()).unwrap_err();
             assert_eq!(error.scim_type(), Some(ScimType::InvalidValue), "{by}");

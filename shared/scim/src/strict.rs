@@ -47,7 +47,7 @@ impl ResourceType {
                 let says = object.values().any(|value| !is_unassigned(value));
                 if says && !named.contains(&schema.id.to_ascii_lowercase()) {
                     return Err(Error::invalid_syntax(format_args!(
-                        "schemas: there are attributes of {}, which it does not name",
+                        "schemas: the body has attributes of {}, so it must contain this URI",
                         schema.id
                     )));
                 }
@@ -92,14 +92,14 @@ impl ResourceType {
         for uri in uris(schemas) {
             if !uri.eq_ignore_ascii_case(&self.schema.id) && self.extension(uri).is_none() {
                 return Err(Error::invalid_syntax(format_args!(
-                    "schemas: {} is no schema of {}",
+                    "schemas: {} is not a schema of {}",
                     quote_name(uri),
                     self.name
                 )));
             }
             if !named.insert(uri.to_ascii_lowercase()) {
                 return Err(Error::invalid_syntax(format_args!(
-                    "schemas: {} stands twice",
+                    "schemas: {} appears twice",
                     quote_name(uri)
                 )));
             }
@@ -107,7 +107,7 @@ impl ResourceType {
         match named.contains(&self.schema.id.to_ascii_lowercase()) {
             true => Ok(named),
             false => Err(Error::invalid_syntax(format_args!(
-                "schemas: a {} has {}",
+                "schemas: a {} must contain {}",
                 self.name, self.schema.id
             ))),
         }
@@ -237,9 +237,10 @@ mod tests {
         );
     }
 
+    /// RFC 7643 §3 (C1, C2).
     #[test]
-    fn c1_c2_schemas_say_what_is_there() {
-        let has = format!("schemas: a User has {USER_SCHEMA}");
+    fn schemas_must_name_every_schema_in_use() {
+        let has = format!("schemas: a User must contain {USER_SCHEMA}");
         refused(json!({"userName": "ann"}), &has);
         refused(json!({"schemas": [], "userName": "ann"}), &has);
         refused(
@@ -248,17 +249,17 @@ mod tests {
         );
         refused(
             json!({"schemas": [USER_SCHEMA, "urn:x"], "userName": "ann"}),
-            "schemas: \"urn:x\" is no schema of User",
+            "schemas: \"urn:x\" is not a schema of User",
         );
         let upper = USER_SCHEMA.to_uppercase();
         refused(
             json!({"schemas": [USER_SCHEMA, upper], "userName": "ann"}),
-            &format!("schemas: \"{upper}\" stands twice"),
+            &format!("schemas: \"{upper}\" appears twice"),
         );
         refused(
             json!({"schemas": [USER_SCHEMA], "userName": "ann", ENTERPRISE_USER_SCHEMA: {"department": "d"}}),
             &format!(
-                "schemas: there are attributes of {ENTERPRISE_USER_SCHEMA}, which it does not name"
+                "schemas: the body has attributes of {ENTERPRISE_USER_SCHEMA}, so it must contain this URI"
             ),
         );
         for fine in [
@@ -270,8 +271,9 @@ mod tests {
         }
     }
 
+    /// No RFC clause (C21).
     #[test]
-    fn c21_what_no_schema_names_is_refused_by_name() {
+    fn unknown_attributes_are_refused_by_name() {
         let user = |more: Value| {
             let mut user = object(
                 json!({"schemas": [USER_SCHEMA, ENTERPRISE_USER_SCHEMA], "userName": "ann"}),
@@ -317,8 +319,9 @@ mod tests {
         }
     }
 
+    /// RFC 7644 §3.3, §3.5.1, §3.5.2 (C10); RFC 7644 §3.5.1 (W2).
     #[test]
-    fn c10_w2_what_is_read_only_may_be_sent_back() {
+    fn read_only_attributes_may_be_resent() {
         let meta = crate::Meta {
             resource_type: "User".to_owned(),
             created: jiff::Timestamp::UNIX_EPOCH,
@@ -331,15 +334,16 @@ mod tests {
         assert_eq!(USER.read(shown, Some(&ann())).unwrap(), ann());
     }
 
+    /// RFC 7644 §3.5.2 (X1); RFC 7644 §3.5.2.3 (X5).
     #[test]
-    fn x1_x5_a_patch_says_what_it_is_and_each_operation_where() {
+    fn a_patch_requires_schemas_and_each_operation_a_path() {
         let body = json!({"Operations": [{"op": "add", "path": "title", "value": "x"}]});
         let error = PatchOp::parse(object(body), &USER).unwrap_err();
         assert_eq!(
             (error.scim_type(), error.detail()),
             (
                 Some(ScimType::InvalidSyntax),
-                "schemas: a PATCH body has urn:ietf:params:scim:api:messages:2.0:PatchOp"
+                "schemas: a PATCH body must contain urn:ietf:params:scim:api:messages:2.0:PatchOp"
             )
         );
         for operation in [
@@ -350,13 +354,14 @@ mod tests {
             patch_refused(
                 json!([operation]),
                 ScimType::InvalidSyntax,
-                "path is missing: each operation of this directory names its attribute",
+                "path is missing; this directory requires a path in each operation",
             );
         }
     }
 
+    /// No RFC clause (C21); RFC 7644 §3.5.2 (X8).
     #[test]
-    fn c21_x8_unknown_names_in_a_patch() {
+    fn unknown_names_in_a_patch_are_refused() {
         let value = |path: &str, value: Value| json!([{"op": "add", "path": path, "value": value}]);
         let syntax = ScimType::InvalidSyntax;
         patch_refused(
@@ -401,8 +406,9 @@ mod tests {
         );
     }
 
+    /// RFC 7643 §2.4 (C17, X20).
     #[test]
-    fn c17_x20_one_primary_and_no_list_for_one_value() {
+    fn two_primaries_and_a_list_for_one_value_are_refused() {
         let user = |more: Value| {
             let mut user = object(json!({"schemas": [USER_SCHEMA], "userName": "ann"}));
             user.extend(object(more));
@@ -412,7 +418,7 @@ mod tests {
         for (error, detail) in [
             (
                 user(json!({"emails": primaries})),
-                "emails.primary: is true for more than one value; one at most can be primary",
+                "emails.primary: is true for more than one value; at most one value can be primary",
             ),
             (
                 user(json!({"title": ["x"]})),
@@ -446,8 +452,9 @@ mod tests {
         );
     }
 
+    /// RFC 7644 §3.5.2.3 (X14).
     #[test]
-    fn x14_replace_means_the_whole_and_add_a_part() {
+    fn replace_sets_the_whole_value_and_add_merges() {
         let name = json!({"givenName": "Anna"});
         let replaced = patch(json!([{"op": "replace", "path": "name", "value": name}])).unwrap();
         assert_eq!(replaced.get("name"), Some(&name));
@@ -461,8 +468,9 @@ mod tests {
         assert_eq!(empty.get("name"), None);
     }
 
+    /// RFC 7643 §7 (C19).
     #[test]
-    fn c19_each_type_in_a_list_suggests_its_values() {
+    fn every_type_sub_attribute_has_canonical_values() {
         let group = ResourceType::group().clone().with_profile(Profile::Strict);
         let lists = USER.attributes().chain(group.attributes());
         for attribute in lists.filter(|attribute| attribute.multi_valued) {

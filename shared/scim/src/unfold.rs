@@ -77,7 +77,7 @@ impl ResourceType {
             Some(name) => Err(Error::invalid_value(
                 &schema.id,
                 format_args!(
-                    "has no attribute {}, and nothing else is there; see /Schemas for the attributes that it has",
+                    "has no attribute {}, and the object contains nothing else; see /Schemas for its attributes",
                     quote_name(name)
                 ),
             )),
@@ -140,7 +140,7 @@ impl<'a> Unfolded<'a> {
         let twice = || {
             Error::invalid_value(
                 target.place(),
-                "is there twice, with different values; send it once",
+                "appears twice with different values; send it once",
             )
         };
         let value = match target.sub {

@@ -234,8 +234,9 @@ fn primary() -> Attribute {
 mod tests {
     use super::*;
 
+    /// RFC 7643 §4.1 (U1); RFC 7643 §4.3 (U5).
     #[test]
-    fn u1_u5_every_attribute_of_rfc_7643_is_there() {
+    fn the_user_schema_has_every_attribute_of_rfc_7643() {
         let user = ResourceType::user();
         for name in [
             "userName",

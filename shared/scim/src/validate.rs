@@ -181,8 +181,13 @@ impl ResourceType {
             false => Err(Error::invalid_value(
                 "schemas",
                 format_args!(
-                    "{} is no schema of {}; send {}",
+                    "{} {} of {}; send {}",
                     unknown.join(", "),
+                    if unknown.len() == 1 {
+                        "is not a schema"
+                    } else {
+                        "are not schemas"
+                    },
                     self.name,
                     self.schema.id
                 ),
@@ -208,7 +213,23 @@ pub(crate) fn check_message(
     match named {
         true => Ok(()),
         false => Err(Error::invalid_syntax(format_args!(
-            "schemas: {what} has {uri}"
+            "schemas: {what} must contain {uri}"
+        ))),
+    }
+}
+
+/// Takes the list `Operations` of a PATCH or a bulk message.
+///
+/// # Errors
+///
+/// 400 `invalidSyntax` if it is missing, null, or not a list.
+pub(crate) fn take_operations(body: &mut Object) -> Result<Vec<Value>, Error> {
+    match take(body, "Operations") {
+        Some(Value::Array(operations)) => Ok(operations),
+        None | Some(Value::Null) => Err(Error::invalid_syntax("Operations is missing")),
+        Some(value) => Err(Error::invalid_syntax(format_args!(
+            "Operations: expected a list, got {}",
+            describe(&value)
         ))),
     }
 }
@@ -319,7 +340,7 @@ fn read_member(
                 return Err(Error::mutability(
                     place,
                     format_args!(
-                        "is {stored}; removing it would mean {default}: replace it instead"
+                        "is {stored}; removing it would set it to {default}; replace it instead"
                     ),
                 ));
             }
@@ -349,7 +370,7 @@ pub(crate) fn stays(place: AttributePath<'_>) -> Error {
 }
 
 pub(crate) fn is_immutable(place: AttributePath<'_>) -> Error {
-    Error::mutability(place, "is immutable and has another value already")
+    Error::mutability(place, "is immutable and already has another value")
 }
 
 /// Reads the value of an attribute: canonical, or nothing.
@@ -402,7 +423,7 @@ pub(crate) fn read_elements(
 pub(crate) fn is_unnamed(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("value"),
-        "is missing: a member is named by its id",
+        "is missing; identify a member by its id",
     )
 }
 
@@ -476,7 +497,7 @@ pub(crate) fn check_known(
     Err(Error::invalid_value(
         place,
         format_args!(
-            "has no sub-attribute {}, and nothing else is there; it has {}",
+            "has no sub-attribute {}, and the value contains nothing else; its sub-attributes are {}",
             quote_name(name),
             known.join(", ")
         ),

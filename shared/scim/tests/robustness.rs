@@ -88,8 +88,9 @@ fn refused<T>(result: Result<T, Error>, scim_type: ScimType) {
     assert!(error.detail().len() < 1_000, "{}", error.detail());
 }
 
+/// RFC 7644 §3.12 (F13); (F18).
 #[test]
-fn f13_f18_filters_that_nest_or_go_on() {
+fn deep_and_long_filters_are_refused_quickly() {
     let filter = |text: String| Filter::parse_within(&text, usize::MAX);
     let n = 10_000;
     refused(Filter::parse(&"(".repeat(n)), ScimType::InvalidFilter);
@@ -289,8 +290,9 @@ fn texts_that_are_costly_to_compare() {
     }
 }
 
+/// No RFC clause (X25).
 #[test]
-fn x25_many_operations_on_many_elements() {
+fn many_operations_on_many_elements() {
     let user = user_with("roles", 1_000);
     let n = 1_000;
     for (operations, roles) in [
@@ -305,8 +307,9 @@ fn x25_many_operations_on_many_elements() {
     }
 }
 
+/// No RFC clause (X25).
 #[test]
-fn x25_more_than_a_request_may_ask_for() {
+fn more_comparisons_than_the_maximum_are_refused() {
     let user = user_with("roles", 5_000);
     let long: Vec<String> = (0..500).map(|n| format!("value eq \"{n}\"")).collect();
     let long = format!("roles[{}].display", long.join(" or "));

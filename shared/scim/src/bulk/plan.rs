@@ -285,8 +285,9 @@ mod tests {
 
     use PlanStep::{Cycle, One, UnresolvableCycle};
 
+    /// RFC 7644 §3.7.1, §3.7.2 (B2).
     #[test]
-    fn b2_who_is_referred_to_comes_first() {
+    fn a_referenced_operation_comes_first() {
         planned(
             json!([user("a", &[]), group("g", &["a"])]),
             &[One(0), One(1)],
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_put_off_and_none_is_brought_forward() {
+    fn an_operation_is_delayed_and_never_advanced() {
         planned(
             json!([
                 user("a", &["b"]),
@@ -319,8 +320,9 @@ mod tests {
         );
     }
 
+    /// RFC 7644 §3.7.1, §3.7.2 (B2).
     #[test]
-    fn b2_a_circle_of_users_is_one_step() {
+    fn a_cycle_of_users_is_one_step() {
         planned(
             json!([user("a", &["b"]), user("c", &["a"]), user("b", &["a"])]),
             &[Cycle(vec![0, 2]), One(1)],
@@ -339,8 +341,9 @@ mod tests {
         planned(json!([user("a", &["a"])]), &[One(0)]);
     }
 
+    /// RFC 7643 §4.2 (G6).
     #[test]
-    fn g6_a_circle_of_groups_is_a_knot() {
+    fn a_cycle_of_groups_is_unresolvable() {
         planned(
             json!([group("g", &["h"]), group("h", &["g"]), group("i", &["h"])]),
             &[UnresolvableCycle(vec![0, 1]), One(2)],
@@ -378,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn planning_is_quick_in_the_worst_cases() {
+    fn planning_the_largest_messages_is_fast() {
         let names: Vec<String> = (0..MAX_BULK_OPERATIONS).map(|n| n.to_string()).collect();
         let name = |n: usize| names[n % names.len()].as_str();
         let all = 0..names.len();
@@ -471,7 +474,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plan_has_everything_once_and_in_order(drawn in prop::collection::vec(operation(), 0..12)) {
+        fn a_plan_contains_each_operation_once_and_in_order(drawn in prop::collection::vec(operation(), 0..12)) {
             let operations = drawn.iter().enumerate().map(|(index, (kind, target, needs))| {
                 let needs: Vec<String> = needs.iter().map(u8::to_string).collect();
                 let needs: Vec<&str> = needs.iter().map(String::as_str).collect();
@@ -493,7 +496,7 @@ mod tests {
         }
 
         #[test]
-        fn no_message_makes_it_panic(text in r#"\{("(schemas|Operations|failOnErrors|method|path|bulkId|data|x)":(\[\{"(method|path|bulkId|data)":("[ -~&&[^"\\]]{0,12}"|null|1)\}\]|\[\]|null|-?[0-9]),?){0,4}\}"#) {
+        fn no_message_causes_a_panic(text in r#"\{("(schemas|Operations|failOnErrors|method|path|bulkId|data|x)":(\[\{"(method|path|bulkId|data)":("[ -~&&[^"\\]]{0,12}"|null|1)\}\]|\[\]|null|-?[0-9]),?){0,4}\}"#) {
             if let Ok(body) = crate::json::parse(text.as_bytes())
                 && let Ok(request) = BulkRequest::parse(body)
             {
@@ -502,7 +505,7 @@ mod tests {
         }
 
         #[test]
-        fn no_operation_makes_it_panic(method in "(POST|put|PATCH|DELETE|.{0,5})", path in ".{0,20}", name in ".{0,5}", data in "(bulkId:)?.{0,5}") {
+        fn no_operation_causes_a_panic(method in "(POST|put|PATCH|DELETE|.{0,5})", path in ".{0,20}", name in ".{0,5}", data in "(bulkId:)?.{0,5}") {
             let operations = json!([{"method": method, "path": path, "bulkId": name, "data": [data]}]);
             if let Ok(request) = parse(json!({"Operations": operations})) {
                 check(&request, &request.plan(groups_wait))?;

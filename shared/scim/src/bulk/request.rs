@@ -9,7 +9,7 @@ use crate::Object;
 use crate::error::{Error, describe, quote};
 use crate::quirks;
 use crate::schema::Profile;
-use crate::validate::{check_message, take};
+use crate::validate::{check_message, take, take_operations};
 
 /// The URI of the bulk message (RFC 7644 §3.7).
 pub const BULK_REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
@@ -116,27 +116,18 @@ impl BulkRequest {
             None => None,
             Some(value) => Some(value.as_u64().ok_or_else(|| {
                 Error::invalid_syntax(format_args!(
-                    "failOnErrors: expected an integer that is not negative, got {}",
+                    "failOnErrors: expected a non-negative integer, got {}",
                     describe(&value)
                 ))
             })?),
         };
-        let operations = match take(&mut body, "Operations").filter(|v| !v.is_null()) {
-            Some(Value::Array(operations)) => operations,
-            Some(value) => {
-                return Err(Error::invalid_syntax(format_args!(
-                    "Operations: expected a list, got {}",
-                    describe(&value)
-                )));
-            }
-            None => return Err(Error::invalid_syntax("Operations is missing")),
-        };
+        let operations = take_operations(&mut body)?;
         if operations.len() > MAX_BULK_OPERATIONS {
             return Err(Error::new(
                 413,
                 None,
                 format!(
-                    "The request has {} operations, and maxOperations is {MAX_BULK_OPERATIONS}. Nothing was done: send fewer at a time.",
+                    "The request has {} operations; at most {MAX_BULK_OPERATIONS} (maxOperations) are accepted. No operation was performed; send fewer at a time.",
                     operations.len()
                 ),
             ));
@@ -152,7 +143,7 @@ impl BulkRequest {
                 && !names.insert(name)
             {
                 return Err(Error::invalid_syntax(format_args!(
-                    "Operations[{index}].bulkId: {} is the name of an earlier operation as well",
+                    "Operations[{index}].bulkId: {} is already used by an earlier operation",
                     quote(name)
                 )));
             }
@@ -228,17 +219,17 @@ impl BulkOperation {
         };
         match (self.method.as_str(), target) {
             ("POST", Target::New { .. }) if self.bulk_id.is_none() => Err(Error::invalid_syntax(
-                "bulkId is missing: an operation that creates a resource needs one",
+                "bulkId is missing; an operation that creates a resource requires it",
             )),
             ("POST", Target::New { .. })
             | ("PUT" | "PATCH" | "DELETE", Target::Resource { .. }) => Ok(target),
             ("POST" | "PUT" | "PATCH" | "DELETE", _) => Err(wrong_method(
                 &self.method,
-                "of such a path: POST is to /Users or /Groups, the others to a resource",
+                "at this path: POST is for /Users and /Groups, the other methods are for one resource",
             )),
             (method, _) => Err(wrong_method(
                 method,
-                "of a bulk operation: POST, PUT, PATCH and DELETE are",
+                "in a bulk operation: use POST, PUT, PATCH or DELETE",
             )),
         }
     }
@@ -290,7 +281,11 @@ impl BulkOperation {
 }
 
 fn wrong_method(method: &str, what: &str) -> Error {
-    Error::new(405, None, format!("{} is no method {what}.", quote(method)))
+    Error::new(
+        405,
+        None,
+        format!("{} is not allowed {what}.", quote(method)),
+    )
 }
 
 fn resolve(value: &mut Value, id_of: &impl Fn(&str) -> Result<String, Error>) -> Result<(), Error> {
@@ -331,7 +326,7 @@ impl Error {
         Error::new(
             409,
             None,
-            format!("{reference} stands for no resource: {why}."),
+            format!("{reference} does not resolve to a resource: {why}."),
         )
     }
 }
@@ -359,8 +354,9 @@ mod tests {
         assert_eq!(target.map_err(|error| error.status()), expected);
     }
 
+    /// RFC 7644 §3.7 (B1).
     #[test]
-    fn b1_paths_and_methods_are_taken_in_every_form() {
+    fn paths_and_methods_are_accepted_in_every_form() {
         let new = |endpoint| Ok(Target::New { endpoint });
         let on = |endpoint, id| Ok(Target::Resource { endpoint, id });
         for path in [
@@ -398,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_in_any_case_and_null_is_missing() {
+    fn member_names_are_case_insensitive_and_null_is_missing() {
         let body = json!({"SCHEMAS": BULK_REQUEST_SCHEMA.to_uppercase(), "failonerrors": 0, "operations": [
             {"Method": "delete", "PATH": "/Users/1", "BulkID": null, "version": "W/\"1\"", "data": null}]});
         let request = parse(body).unwrap();
@@ -419,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bulk_request_is_refused_whole() {
+    fn a_malformed_bulk_request_is_refused() {
         refused(json!({}), 400, "Operations is missing");
         refused(json!({"Operations": {}}), 400, "expected a list");
         refused(
@@ -469,12 +465,13 @@ mod tests {
         refused(
             twice,
             400,
-            "Operations[2].bulkId: \"a\" is the name of an earlier",
+            "Operations[2].bulkId: \"a\" is already used by an earlier",
         );
     }
 
+    /// RFC 7644 §3.7.4 (B5).
     #[test]
-    fn b5_more_operations_than_maximum_are_413() {
+    fn more_than_max_operations_is_413() {
         let of = |count: usize| {
             let operations: Vec<_> = (0..count)
                 .map(|_| json!({"method": "DELETE", "path": "/Users/1"}))
@@ -482,11 +479,16 @@ mod tests {
             json!({"Operations": operations})
         };
         assert!(parse(of(MAX_BULK_OPERATIONS)).is_ok());
-        refused(of(MAX_BULK_OPERATIONS + 1), 413, "maxOperations is 1000");
+        refused(
+            of(MAX_BULK_OPERATIONS + 1),
+            413,
+            "at most 1000 (maxOperations)",
+        );
     }
 
+    /// RFC 7644 §3.7.1, §3.7.2 (B2).
     #[test]
-    fn b2_references_are_whole_strings_anywhere_in_the_data() {
+    fn references_are_whole_strings_anywhere_in_the_data() {
         let data = json!({"a": "bulkId:x", "b": [{"$ref": "bulkId:y"}], "c": "see bulkId:x", "d": "bulkid:x", "bulkId:x": 1});
         let request = request(json!([{"method": "PUT", "path": "/Users/1", "data": data}]));
         let operation = &request.operations[0];
@@ -505,12 +507,12 @@ mod tests {
         assert_eq!((error.status(), error.scim_type()), (409, None));
         assert_eq!(
             error.detail(),
-            "\"bulkId:y\" stands for no resource: it failed."
+            "\"bulkId:y\" does not resolve to a resource: it failed."
         );
     }
 
     #[test]
-    fn a_patch_may_be_the_list_of_the_rfcs_example() {
+    fn patch_data_may_be_a_list_of_operations() {
         let list = json!([{"op": "remove", "path": "nickName"}]);
         let request = request(json!([
             {"method": "PATCH", "path": "/Users/1", "data": list},
@@ -524,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn no_data_is_shown_by_debug() {
+    fn debug_output_contains_no_data() {
         let request =
             request(json!([{"method": "PUT", "path": "/Users/ann", "data": {"password": "x1"}}]));
         let shown = format!("{request:?}");

@@ -83,8 +83,9 @@ mod tests {
     use super::*;
     use crate::Error;
 
+    /// RFC 7644 §3.7 (B4).
     #[test]
-    fn b4_an_answer_has_what_there_is_to_say() {
+    fn a_bulk_response_contains_status_and_error() {
         let answer = BulkResponse {
             operations: vec![BulkOutcome {
                 method: "POST".to_owned(),

@@ -176,8 +176,9 @@ mod tests {
     use super::*;
     use crate::{Filter, ResourceType};
 
+    /// RFC 7644 §3.4.2.2 (G9).
     #[test]
-    fn g9_which_members_a_filter_depends_on() {
+    fn the_members_that_a_filter_depends_on() {
         let elements = |filter: &str| {
             let filter = Filter::parse(filter).unwrap();
             let resolved = filter.resolve(ResourceType::group()).unwrap();
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_demand_is_what_every_match_must_have() {
+    fn a_required_equality_holds_for_every_match() {
         let demands = |filter: &str, path: &str| {
             let parsed = Filter::parse(filter).unwrap();
             let resolved = parsed.resolve(ResourceType::user()).unwrap();
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn alternatives_are_what_every_match_has_one_of() {
+    fn every_match_has_one_of_the_alternatives() {
         const PATHS: [&str; 3] = ["id", "userName", "emails.value"];
         let alternatives = |filter: &str| {
             let parsed = Filter::parse(filter).unwrap();

@@ -41,7 +41,7 @@ impl<'t> Parser<'t> {
     fn expected(&self, what: &str) -> Error {
         let at = self.text.len() - self.rest.len() + 1;
         if self.rest.is_empty() {
-            return Error::invalid_filter(format_args!("expected {what} where it ends"));
+            return Error::invalid_filter(format_args!("expected {what} at the end"));
         }
         Error::invalid_filter(format_args!(
             "expected {what} at byte {at}, found {}",
@@ -123,7 +123,7 @@ impl<'t> Parser<'t> {
     fn term(&mut self, inside: Inside, depth: usize) -> Result<Expression, Error> {
         if depth > MAX_FILTER_DEPTH {
             return Err(Error::invalid_filter(format_args!(
-                "it nests more than {MAX_FILTER_DEPTH} deep"
+                "it is nested more than {MAX_FILTER_DEPTH} levels deep"
             )));
         }
         self.skip_blanks();
@@ -186,7 +186,7 @@ impl<'t> Parser<'t> {
         self.terms += 1;
         if self.terms > MAX_FILTER_TERMS {
             return Err(Error::invalid_filter(format_args!(
-                "it holds more than {MAX_FILTER_TERMS} comparisons"
+                "it contains more than {MAX_FILTER_TERMS} comparisons"
             )));
         }
         self.skip_blanks();
@@ -221,7 +221,8 @@ impl<'t> Parser<'t> {
                 Ok(literal)
             }
             None => {
-                Err(self.expected("a value (a text in double quotes, a number, true, false, null)"))
+                Err(self
+                    .expected("a value (a string in double quotes, a number, true, false, null)"))
             }
         }
     }
@@ -245,7 +246,7 @@ impl<'t> Parser<'t> {
             return Err(self.expected("a closing double quote"));
         };
         let Ok(decoded) = serde_json::from_str(text) else {
-            return Err(self.expected("a text with the escapes of JSON"));
+            return Err(self.expected("a string with the escapes of JSON"));
         };
         self.rest = rest;
         Ok(decoded)

@@ -61,13 +61,13 @@ impl Predicate {
                 Eq => Ok(Predicate::Absent),
                 Ne => Ok(Predicate::Present),
                 _ => Err(Error::invalid_filter(format_args!(
-                    "{place}: null can be compared by eq and ne only"
+                    "{place}: only eq and ne can compare with null"
                 ))),
             };
         }
         let text = || -> Result<Predicate, Error> {
             let Literal::String(written) = value else {
-                return Err(unfit("compare it with a text in double quotes"));
+                return Err(unfit("compare it with a string in double quotes"));
             };
             let case_exact = attribute.case_exact;
             // A part of a name may begin or end with a blank.
@@ -92,9 +92,9 @@ impl Predicate {
         match attribute.kind {
             DataType::String | DataType::Reference => text(),
             DataType::Binary if matches!(operator, Eq | Ne) => text(),
-            DataType::Binary => Err(unfit("it can be compared by eq, ne and pr only")),
+            DataType::Binary => Err(unfit("only eq, ne and pr can compare it")),
             DataType::Boolean if !matches!(operator, Eq | Ne) => {
-                Err(unfit("it can be compared by eq, ne and pr only"))
+                Err(unfit("only eq, ne and pr can compare it"))
             }
             DataType::Boolean => match value {
                 Literal::Boolean(wanted) => Some(*wanted),
@@ -104,7 +104,7 @@ impl Predicate {
             .map(|wanted| Predicate::Boolean(operator, wanted))
             .ok_or_else(|| unfit("compare it with true or false")),
             DataType::Integer | DataType::Decimal if matches!(operator, Co | Sw | Ew) => {
-                Err(unfit("it can be compared as a number only"))
+                Err(unfit("only eq, ne, gt, ge, lt, le and pr can compare it"))
             }
             DataType::Integer | DataType::Decimal => match value {
                 Literal::Number(wanted) => Some(wanted.clone()),

@@ -124,7 +124,7 @@ pub(super) fn resolve<'a>(
             };
             if target.sub.is_some() || !target.attribute.multi_valued {
                 return Err(Error::invalid_filter(format_args!(
-                    "{} has one value, so [ ] cannot follow it",
+                    "{} is single-valued, so it cannot be followed by [ ]",
                     target.place()
                 )));
             }
@@ -155,7 +155,7 @@ fn locate<'a>(path: &str, ty: &'a ResourceType) -> Result<Located<'a>, Error> {
 fn allowed(attribute: &Attribute, place: AttributePath<'_>) -> Result<(), Error> {
     if attribute.returned == Returned::Never {
         return Err(Error::sensitive(format_args!(
-            "filter: {place} cannot be searched for"
+            "filter: {place} cannot be searched, because it is never returned"
         )));
     }
     Ok(())
@@ -223,7 +223,7 @@ fn resolve_element<'a>(
             Ok(ElementNode::Compare(sub, column, predicate))
         }
         Expression::Element { .. } => Err(Error::invalid_filter(format_args!(
-            "{place}: [ ] cannot stand within [ ]"
+            "{place}: [ ] cannot be nested in [ ]"
         ))),
     }
 }

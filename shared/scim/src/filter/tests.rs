@@ -61,8 +61,9 @@ fn refused(filter: &str) -> Error {
     }
 }
 
+/// RFC 7644 §3.4.2.2 (F1).
 #[test]
-fn f1_every_operator_in_any_case() {
+fn operators_are_case_insensitive() {
     all_match(&[
         "userName eq \"ann@example.com\"",
         "userName NE \"bob\"",
@@ -84,8 +85,9 @@ fn f1_every_operator_in_any_case() {
     ]);
 }
 
+/// RFC 7644 §3.4.2.2 (F2).
 #[test]
-fn f2_and_binds_more_than_or_and_parentheses_most() {
+fn and_precedes_or_and_parentheses_precede_both() {
     all_match(&[
         "active eq true or title pr and title pr",
         "title pr and title pr or active eq true",
@@ -97,8 +99,9 @@ fn f2_and_binds_more_than_or_and_parentheses_most() {
     ]);
 }
 
+/// RFC 7644 §3.4.2.2 (F3).
 #[test]
-fn f3_not_with_and_without_a_blank() {
+fn not_with_and_without_a_blank() {
     all_match(&[
         "not (title pr)",
         "not(title pr)",
@@ -108,8 +111,9 @@ fn f3_not_with_and_without_a_blank() {
     none_matches(&["not (active eq true)", "not(title pr) and title pr"]);
 }
 
+/// RFC 7644 §3.4.2.2 (F4).
 #[test]
-fn f4_a_value_path_holds_against_one_element() {
+fn a_value_path_is_evaluated_against_one_element() {
     all_match(&[
         "emails[type eq \"work\" and value co \"@example\"]",
         "emails.type eq \"home\" and emails.value co \"@example\"",
@@ -118,14 +122,16 @@ fn f4_a_value_path_holds_against_one_element() {
     none_matches(&["emails[type eq \"home\" and value co \"@example.com\"]"]);
 }
 
+/// RFC 7644 §3.4.2.2 (F5).
 #[test]
-fn f5_entras_sub_attribute_after_a_value_path() {
+fn a_sub_attribute_may_follow_a_value_path() {
     all_match(&["emails[type eq \"work\"].value eq \"ANN@example.com\""]);
     none_matches(&["emails[type eq \"home\"].value eq \"ann@example.com\""]);
 }
 
+/// RFC 7644 §3.10 (F6).
 #[test]
-fn f6_urns() {
+fn names_may_have_the_uri_of_their_schema() {
     const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
     all_match(&[
         "urn:ietf:params:scim:schemas:core:2.0:User:userName sw \"ann\"",
@@ -138,8 +144,9 @@ fn f6_urns() {
     none_matches(&[&format!("{ENTERPRISE}:costCenter pr")]);
 }
 
+/// RFC 7643 §2.1, RFC 7644 §3.10 (H7); RFC 7644 §3.4.2.2 (F15).
 #[test]
-fn h7_f15_uris_of_schemas_have_no_case() {
+fn uris_of_schemas_are_case_insensitive() {
     assert!(matches(
         "schemas eq \"URN:ietf:params:scim:schemas:CORE:2.0:user\""
     ));
@@ -148,8 +155,9 @@ fn h7_f15_uris_of_schemas_have_no_case() {
     ));
 }
 
+/// RFC 7644 §3.4.2.2 (F7, F8).
 #[test]
-fn f7_f8_lists_match_by_value_and_by_any_element() {
+fn lists_match_by_value_and_by_any_element() {
     all_match(&[
         "emails eq \"ann@home.example\"",
         "emails co \"home\"",
@@ -165,8 +173,9 @@ fn f7_f8_lists_match_by_value_and_by_any_element() {
     ]);
 }
 
+/// RFC 7643 §2.5, RFC 7644 §3.4.2.2 (F9).
 #[test]
-fn f9_null_is_what_is_not_there() {
+fn null_matches_missing_values() {
     all_match(&[
         "title eq null",
         "userName ne null",
@@ -176,8 +185,9 @@ fn f9_null_is_what_is_not_there() {
     none_matches(&["userName eq null", "title ne null", "emails eq null"]);
 }
 
+/// RFC 7643 §4.1.1 (U2).
 #[test]
-fn u2_without_active_a_user_is_found_as_active() {
+fn a_user_without_active_matches_as_active() {
     let mut bob = ann();
     bob.remove("active");
     let matches = |filter: &str| {
@@ -189,8 +199,9 @@ fn u2_without_active_a_user_is_found_as_active() {
     assert!(!matches("active pr") && !matches("active ne null") && matches("active eq null"));
 }
 
+/// RFC 7644 §3.4.2.2, RFC 8259 §7 (F10).
 #[test]
-fn f10_texts_have_the_escapes_of_json() {
+fn strings_have_the_escapes_of_json() {
     all_match(&[
         r#"name.familyName eq "O'Hara \"the\" \\ 50%""#,
         r#"name.familyName sw "\u004f'hara""#,
@@ -198,8 +209,9 @@ fn f10_texts_have_the_escapes_of_json() {
     ]);
 }
 
+/// RFC 7644 §3.4.2.2 (F11).
 #[test]
-fn f11_times_are_compared_as_times() {
+fn times_are_compared_as_times() {
     all_match(&[
         "meta.created eq \"2026-01-01T01:00:00+01:00\"",
         "meta.lastModified gt \"2026-01-01T00:00:00Z\"",
@@ -213,19 +225,21 @@ fn f11_times_are_compared_as_times() {
     );
 }
 
+/// RFC 7643 §2.2 (C14).
 #[test]
-fn c14_case_counts_where_the_schema_says_so() {
+fn comparison_is_case_sensitive_for_case_exact_attributes() {
     all_match(&["externalId eq \"00uA\"", "id eq \"2819c223\""]);
     none_matches(&["externalId eq \"00ua\"", "id eq \"2819C223\""]);
 }
 
+/// RFC 7644 §3.4.2.2 (F12); RFC 7644 §3.12 (F13); RFC 7644 §3.4.2.1 (F14).
 #[test]
-fn f12_f13_f14_what_is_refused_says_why() {
+fn errors_give_the_reason() {
     for (filter, detail) in [
-        ("", "filter: expected an attribute where it ends"),
+        ("", "filter: expected an attribute at the end"),
         (
             "userName",
-            "filter: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr) where it ends",
+            "filter: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr) at the end",
         ),
         (
             "userName is \"x\"",
@@ -233,7 +247,7 @@ fn f12_f13_f14_what_is_refused_says_why() {
         ),
         (
             "userName eq ann",
-            "filter: expected a value (a text in double quotes, a number, true, false, null) at byte 13, found \"ann\"",
+            "filter: expected a value (a string in double quotes, a number, true, false, null) at byte 13, found \"ann\"",
         ),
         (
             "userName eq \"x",
@@ -241,23 +255,17 @@ fn f12_f13_f14_what_is_refused_says_why() {
         ),
         (
             "userName eq \"\\x\"",
-            "filter: expected a text with the escapes of JSON at byte 13, found \"\"\\x\"\"",
+            "filter: expected a string with the escapes of JSON at byte 13, found \"\"\\x\"\"",
         ),
-        (
-            "userName pr or",
-            "filter: expected an attribute where it ends",
-        ),
+        ("userName pr or", "filter: expected an attribute at the end"),
         (
             "userName pr title pr",
             "filter: expected and, or, or the end at byte 13, found \"title pr\"",
         ),
-        (
-            "(userName pr",
-            "filter: expected and, or, or ) where it ends",
-        ),
+        ("(userName pr", "filter: expected and, or, or ) at the end"),
         (
             "emails[type pr",
-            "filter: expected and, or, or ] where it ends",
+            "filter: expected and, or, or ] at the end",
         ),
         ("shoeSize pr", "filter: User has no attribute \"shoeSize\""),
         (
@@ -270,7 +278,7 @@ fn f12_f13_f14_what_is_refused_says_why() {
         ),
         (
             "name[givenName pr]",
-            "filter: name has one value, so [ ] cannot follow it",
+            "filter: name is single-valued, so it cannot be followed by [ ]",
         ),
         (
             "name eq \"x\"",
@@ -278,7 +286,7 @@ fn f12_f13_f14_what_is_refused_says_why() {
         ),
         (
             "active gt true",
-            "filter: active is of type boolean: it can be compared by eq, ne and pr only",
+            "filter: active is of type boolean: only eq, ne and pr can compare it",
         ),
         (
             "active eq \"x\"",
@@ -286,15 +294,15 @@ fn f12_f13_f14_what_is_refused_says_why() {
         ),
         (
             "userName eq 7",
-            "filter: userName is of type string: compare it with a text in double quotes",
+            "filter: userName is of type string: compare it with a string in double quotes",
         ),
         (
             "x509Certificates gt \"YQ==\"",
-            "filter: x509Certificates.value is of type binary: it can be compared by eq, ne and pr only",
+            "filter: x509Certificates.value is of type binary: only eq, ne and pr can compare it",
         ),
         (
             "userName gt null",
-            "filter: userName: null can be compared by eq and ne only",
+            "filter: userName: only eq and ne can compare with null",
         ),
     ] {
         let error = refused(filter);
@@ -307,8 +315,9 @@ fn f12_f13_f14_what_is_refused_says_why() {
     }
 }
 
+/// RFC 7643 §4.1.1, §7, RFC 7644 §7.5.2 (C12).
 #[test]
-fn c12_a_password_cannot_be_found_out() {
+fn passwords_cannot_be_filtered() {
     for filter in [
         "password eq \"x\"",
         "password pr",
@@ -323,23 +332,24 @@ fn c12_a_password_cannot_be_found_out() {
     }
 }
 
+/// No RFC clause (F18).
 #[test]
-fn f18_depth_length_and_terms_are_bounded() {
+fn depth_length_and_terms_are_limited() {
     let nested = |depth: usize| format!("{}userName pr{}", "(".repeat(depth), ")".repeat(depth));
     assert!(Filter::parse(&nested(MAX_FILTER_DEPTH)).is_ok());
     assert_eq!(
         refused(&nested(MAX_FILTER_DEPTH + 1)).detail(),
-        "filter: it nests more than 64 deep"
+        "filter: it is nested more than 64 levels deep"
     );
     assert_eq!(
         refused(&"not(".repeat(2_000)).detail(),
-        "filter: it nests more than 64 deep"
+        "filter: it is nested more than 64 levels deep"
     );
     let terms = |count: usize| vec!["a pr"; count].join(" or ");
     assert!(Filter::parse(&terms(MAX_FILTER_TERMS)).is_ok());
     assert_eq!(
         refused(&terms(MAX_FILTER_TERMS + 1)).detail(),
-        "filter: it holds more than 500 comparisons"
+        "filter: it contains more than 500 comparisons"
     );
     let long = format!("userName eq \"{}\"", "a".repeat(10_240));
     assert_eq!(
@@ -348,8 +358,9 @@ fn f18_depth_length_and_terms_are_bounded() {
     );
 }
 
+/// RFC 7644 §3.4.2.1 (F14).
 #[test]
-fn f14_among_several_types_what_one_lacks_has_no_value() {
+fn attributes_missing_from_a_type_have_no_value() {
     let among = |filter: &str| {
         let parsed = Filter::parse(filter).unwrap();
         let resolved = parsed.resolve_among(ResourceType::group()).unwrap();
@@ -458,14 +469,14 @@ fn any_filter() -> BoxedStrategy<Expression> {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in ".*") {
+    fn no_text_causes_a_panic(text in ".*") {
         if let Ok(filter) = Filter::parse(&text) {
             let _ = filter.resolve(ResourceType::user());
         }
     }
 
     #[test]
-    fn no_filter_like_text_makes_it_panic(
+    fn no_filter_like_text_causes_a_panic(
         words in prop::collection::vec(prop::sample::select(vec![
             "userName", "emails", "active", "eq", "pr", "co", "gt", "and", "or", "not", "(", ")", "[", "]", ".", "\"x\"", "\"", "\\",
             "true", "7", "-1e5", "null", " ", "urn:a:b", "value", "\u{e9}", "\u{0}"]), 0..24),
@@ -479,7 +490,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shown_parses_to_the_same(expression in any_filter()) {
+    fn displayed_filters_parse_to_the_same_tree(expression in any_filter()) {
         let text = expression.to_string();
         let parsed = Filter::parse(&text).unwrap();
         prop_assert_eq!(parsed.to_string(), text);
@@ -487,7 +498,7 @@ proptest! {
     }
 
     #[test]
-    fn not_turns_every_answer(expression in any_filter()) {
+    fn not_inverts_every_result(expression in any_filter()) {
         let filter = Filter::of(expression.clone());
         let other = Filter::of(Expression::Not(Box::new(expression)));
         if let (Ok(filter), Ok(other)) = (filter.resolve(ResourceType::user()), other.resolve(ResourceType::user())) {

@@ -51,8 +51,8 @@ impl PatchOp {
 
 fn too_many(_: BudgetExhausted) -> Error {
     Error::too_many(format_args!(
-        "the operations would compare elements of lists more than {MAX_COMPARISONS} times; \
-         send them in several requests, or many values in one operation"
+        "the operations need more than {MAX_COMPARISONS} comparisons of elements; \
+         send them in several requests, or send many values in one operation"
     ))
 }
 
@@ -425,7 +425,9 @@ impl Operation {
 }
 
 fn no_target(place: AttributePath<'_>) -> Error {
-    Error::no_target(format_args!("{place}: the path's filter selects nothing"))
+    Error::no_target(format_args!(
+        "{place}: the filter of the path matches no element"
+    ))
 }
 
 /// The sub-attributes that the `eq` terms of a filter demand, as validation would

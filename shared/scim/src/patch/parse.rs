@@ -13,6 +13,7 @@ use crate::strict::{check_value, unknown};
 use crate::unfold::no_object;
 use crate::validate::{
     Reading, check_known, check_message, clears, read_elements, read_one, read_value, take,
+    take_operations,
 };
 use crate::value::is_unassigned;
 
@@ -23,19 +24,10 @@ impl PatchOp {
     /// (C12): nothing after this can show a password.
     pub fn parse(mut body: Object, ty: &ResourceType) -> Result<PatchOp, Error> {
         check_message(&mut body, PATCH_OP_SCHEMA, "a PATCH body", ty.profile)?;
-        let operations = match take(&mut body, "Operations") {
-            Some(Value::Array(operations)) => operations,
-            Some(value) => {
-                return Err(Error::invalid_syntax(format_args!(
-                    "Operations: expected a list, got {}",
-                    describe(&value)
-                )));
-            }
-            None => return Err(Error::invalid_syntax("Operations is missing")),
-        };
+        let operations = take_operations(&mut body)?;
         if operations.len() > MAX_OPERATIONS {
             return Err(Error::invalid_syntax(format_args!(
-                "Operations holds {} operations; {MAX_OPERATIONS} at most are accepted (one operation may carry many values)",
+                "Operations has {} operations; at most {MAX_OPERATIONS} are accepted (one operation may have many values)",
                 operations.len()
             )));
         }
@@ -105,7 +97,7 @@ impl<'a> Reader<'a> {
         let value = take(&mut operation, "value");
         match take(&mut operation, "path").filter(|path| !is_unassigned(path)) {
             None if self.ty.is_strict() => Err(Error::invalid_syntax(
-                "path is missing: each operation of this directory names its attribute",
+                "path is missing; this directory requires a path in each operation",
             )),
             None => self.without_path(op, value),
             Some(Value::String(path)) => self.with_path(op, &path, value),
@@ -119,7 +111,7 @@ impl<'a> Reader<'a> {
     /// X4, X5, X7, X16: the value is an object of attributes.
     fn without_path(&mut self, op: Op, value: Option<Value>) -> Result<(), Error> {
         if op == Op::Remove {
-            return Err(Error::no_target("a remove operation needs a path"));
+            return Err(Error::no_target("a remove operation requires a path"));
         }
         match value {
             Some(Value::Object(object)) => {
@@ -129,7 +121,7 @@ impl<'a> Reader<'a> {
             Some(value) => Err(Error::invalid_value(
                 "value",
                 format_args!(
-                    "an operation without path needs an object of attributes, got {}",
+                    "an operation without path requires an object of attributes, got {}",
                     describe(&value)
                 ),
             )),
@@ -207,7 +199,9 @@ impl<'a> Reader<'a> {
     fn remove(&mut self, selected: Selected<'a>, value: Option<Value>) -> Result<(), Error> {
         match selected {
             Selected::Unregistered => Ok(()),
-            Selected::Base => Err(Error::no_target("a remove operation needs an attribute")),
+            Selected::Base => Err(Error::no_target(
+                "the path of a remove operation must name an attribute or an extension",
+            )),
             // The whole extension (X8) is every attribute of it that can go.
             Selected::Extension(schema) => {
                 for attribute in &schema.attributes {
@@ -320,7 +314,7 @@ impl<'a> Reader<'a> {
             if values.is_empty() && says_nothing && op == Op::Replace {
                 return Err(Error::invalid_value(
                     place,
-                    "all elements are empty; send null or [] in place of the list to empty it",
+                    "all elements are empty; to clear the attribute, send null or []",
                 ));
             }
             quirks::several_primaries(attribute, &mut values);
@@ -347,7 +341,7 @@ impl<'a> Reader<'a> {
             if !values.is_empty() {
                 return Err(Error::invalid_value(
                     place,
-                    "expected one value for the selected elements, got a list",
+                    "expected one value for the elements that match, got a list",
                 ));
             }
             match only {

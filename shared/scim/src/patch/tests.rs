@@ -131,14 +131,14 @@ fn any_operation() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn no_message_makes_it_panic(body in any_json()) {
+    fn no_message_causes_a_panic(body in any_json()) {
         if let Value::Object(body) = body {
             let _ = PatchOp::parse(body, ResourceType::user());
         }
     }
 
     #[test]
-    fn what_is_patched_is_valid(operations in prop::collection::vec(any_operation(), 0..4)) {
+    fn a_patched_resource_is_valid(operations in prop::collection::vec(any_operation(), 0..4)) {
         if let Ok(patched) = patched(json!(operations)) {
             let shown = patched.as_object().clone();
             let again = ResourceType::user().read(shown, Some(&patched)).unwrap();
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn no_path_makes_it_panic(path in ".*") {
+    fn no_path_causes_a_panic(path in ".*") {
         let body = object(json!({"Operations": [{"op": "add", "path": path, "value": "x"}]}));
         let _ = PatchOp::parse(body, ResourceType::user());
     }

@@ -37,8 +37,9 @@ fn refused(body: Value, scim_type: ScimType, detail: &str) {
     );
 }
 
+/// RFC 7643 §3 (C1, C2); RFC 7643 §2.1, RFC 7644 §3.10 (H7).
 #[test]
-fn c1_c2_h7_schemas_are_checked_and_may_be_missing() {
+fn schemas_are_validated_and_may_be_missing() {
     let ann = json!({"userName": "ann", "active": true});
     for schemas in [
         json!(["urn:ietf:params:scim:schemas:core:2.0:User"]),
@@ -62,12 +63,12 @@ fn c1_c2_h7_schemas_are_checked_and_may_be_missing() {
     refused(
         json!({"schemas": ["urn:x"], "userName": "ann"}),
         ScimType::InvalidValue,
-        "schemas: \"urn:x\" is no schema of User; send urn:ietf:params:scim:schemas:core:2.0:User",
+        "schemas: \"urn:x\" is not a schema of User; send urn:ietf:params:scim:schemas:core:2.0:User",
     );
     refused(
         json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group", "urn:scim:schemas:core:2.0:Group"], "userName": "ann"}),
         ScimType::InvalidValue,
-        "schemas: \"urn:ietf:params:scim:schemas:core:2.0:Group\", \"urn:scim:schemas:core:2.0:Group\" is no schema of User; \
+        "schemas: \"urn:ietf:params:scim:schemas:core:2.0:Group\", \"urn:scim:schemas:core:2.0:Group\" are not schemas of User; \
          send urn:ietf:params:scim:schemas:core:2.0:User",
     );
     refused(
@@ -77,8 +78,9 @@ fn c1_c2_h7_schemas_are_checked_and_may_be_missing() {
     );
 }
 
+/// RFC 7643 §3.1 (C3, C5); RFC 7644 §3.3, §3.5.1, §3.5.2 (C10).
 #[test]
-fn c3_c5_c10_what_is_read_only_is_ignored() {
+fn read_only_attributes_are_ignored() {
     gives(
         json!({"id": "mine", "meta": {"version": "x"}, "groups": [], "userName": "ann",
             ENTERPRISE: {"manager": {"value": "m", "displayName": "Boss"}}}),
@@ -90,8 +92,9 @@ fn c3_c5_c10_what_is_read_only_is_ignored() {
     );
 }
 
+/// RFC 7643 §2.5 (C6).
 #[test]
-fn c6_null_nothing_and_empty_text_are_the_same() {
+fn null_missing_and_empty_values_are_equal() {
     gives(
         json!({"userName": "ann", "title": null, "nickName": "", "emails": [], "roles": [null, {}, ""], "name": {"givenName": "", "familyName": null},
             "addresses": [{"locality": ""}], ENTERPRISE: {"department": ""}}),
@@ -99,8 +102,9 @@ fn c6_null_nothing_and_empty_text_are_the_same() {
     );
 }
 
+/// RFC 7643 §2.3.2 (C7); RFC 7643 §2.3 (X19); RFC 7643 §2.4 (X20); RFC 7643 §4.3 (U5).
 #[test]
-fn c7_x19_x20_u5_values_are_read_in_the_type_of_their_attribute() {
+fn values_are_converted_to_the_type_of_the_attribute() {
     gives(
         json!({"userName": "ann", "active": "FALSE", "emails": "a@example.com", "roles": ["r", {"value": "s", "primary": "True"}], ENTERPRISE: {"manager": "m"}}),
         json!({"userName": "ann", "active": false, "emails": [{"value": "a@example.com"}], "roles": [{"value": "r"}, {"value": "s", "primary": true}],
@@ -108,8 +112,9 @@ fn c7_x19_x20_u5_values_are_read_in_the_type_of_their_attribute() {
     );
 }
 
+/// RFC 7643 §2.3 (C8); RFC 7643 §2.2, RFC 7644 §3.12 (C9).
 #[test]
-fn c8_c9_what_does_not_fit_is_refused_by_name() {
+fn errors_name_the_invalid_attribute() {
     refused(json!({}), ScimType::InvalidValue, "userName: is required");
     refused(
         json!({"userName": {}}),
@@ -156,8 +161,9 @@ fn c8_c9_what_does_not_fit_is_refused_by_name() {
     );
 }
 
+/// RFC 7643 §4.1.1, §7, RFC 7644 §7.5.2 (C12); RFC 7643 §4.1.1 (U7).
 #[test]
-fn c12_u7_a_password_is_checked_and_dropped() {
+fn a_password_is_validated_and_not_stored() {
     gives(
         json!({"userName": "ann", "password": "t1meMa$heen"}),
         json!({"userName": "ann", "active": true}),
@@ -169,8 +175,9 @@ fn c12_u7_a_password_is_checked_and_dropped() {
     );
 }
 
+/// RFC 7643 §2.4 (C17, C18).
 #[test]
-fn c17_c18_one_primary_and_no_repeats() {
+fn only_one_primary_and_no_duplicates_are_kept() {
     let email =
         |value: &str, primary: bool| json!({"value": value, "type": "work", "primary": primary});
     gives(
@@ -183,8 +190,9 @@ fn c17_c18_one_primary_and_no_repeats() {
     );
 }
 
+/// RFC 7643 §7 (C19), no clause (C21), RFC 7643 §2.1 (H6).
 #[test]
-fn c19_c21_h6_other_types_are_taken_unknown_attributes_ignored_names_in_any_case() {
+fn other_types_unknown_attributes_and_case_of_names() {
     gives(
         json!({"USERNAME": "ann", "shoeSize": 44, "Emails": [{"VALUE": "a", "Type": "boat", "shoe": 1}]}),
         json!({"userName": "ann", "active": true, "emails": [{"value": "a", "type": "boat"}]}),
@@ -193,8 +201,9 @@ fn c19_c21_h6_other_types_are_taken_unknown_attributes_ignored_names_in_any_case
 
 const USER: &str = crate::USER_SCHEMA;
 
+/// RFC 7644 §3.10 (F6).
 #[test]
-fn f6_a_name_has_the_forms_of_a_path() {
+fn attribute_names_have_the_forms_of_paths() {
     let lead = json!({"userName": "ann", "title": "Lead", "active": false, "name": {"givenName": "Ann", "familyName": "Archer"},
         "emails": [{"value": "a", "type": "work"}], ENTERPRISE: {"department": "d", "manager": {"value": "m"}}});
     let name = |of: &str| format!("{USER}:{of}");
@@ -237,7 +246,7 @@ fn f6_a_name_has_the_forms_of_a_path() {
         refused(
             body,
             ScimType::InvalidValue,
-            &format!("{what}: is there twice, with different values; send it once"),
+            &format!("{what}: appears twice with different values; send it once"),
         );
     }
     gives(
@@ -251,32 +260,35 @@ fn f6_a_name_has_the_forms_of_a_path() {
     );
 }
 
+/// RFC 7643 §2.5 (C6).
 #[test]
-fn c6_what_is_unknown_as_a_whole_is_refused_and_not_taken_for_empty() {
+fn a_value_with_unknown_members_only_is_refused() {
     let known = "value, display, type, primary";
     refused(
         json!({"userName": "ann", "emails": [{"mail": "a"}]}),
         ScimType::InvalidValue,
         &format!(
-            "emails: has no sub-attribute \"mail\", and nothing else is there; it has {known}"
+            "emails: has no sub-attribute \"mail\", and the value contains nothing else; its sub-attributes are {known}"
         ),
     );
     refused(
         json!({"userName": "ann", "roles": [{"value": "r"}, {"id": "s", "value": ""}]}),
         ScimType::InvalidValue,
-        &format!("roles: has no sub-attribute \"id\", and nothing else is there; it has {known}"),
+        &format!(
+            "roles: has no sub-attribute \"id\", and the value contains nothing else; its sub-attributes are {known}"
+        ),
     );
     refused(
         json!({"userName": "ann", "name": {"first": "Ann"}}),
         ScimType::InvalidValue,
-        "name: has no sub-attribute \"first\", and nothing else is there; it has formatted, familyName, givenName, middleName, \
+        "name: has no sub-attribute \"first\", and the value contains nothing else; its sub-attributes are formatted, familyName, givenName, middleName, \
          honorificPrefix, honorificSuffix",
     );
     refused(
         json!({"userName": "ann", ENTERPRISE: {"dept": "d", "division": null}}),
         ScimType::InvalidValue,
         &format!(
-            "{ENTERPRISE}: has no attribute \"dept\", and nothing else is there; see /Schemas for the attributes that it has"
+            "{ENTERPRISE}: has no attribute \"dept\", and the object contains nothing else; see /Schemas for its attributes"
         ),
     );
     // What is readOnly is known, and one unknown name beside a known one is ignored.
@@ -297,8 +309,9 @@ fn c6_what_is_unknown_as_a_whole_is_refused_and_not_taken_for_empty() {
     );
 }
 
+/// RFC 7643 §2.1, RFC 7644 §3.10 (H7).
 #[test]
-fn h7_old_uris_and_names_mean_the_new_ones() {
+fn uris_and_names_of_scim_1_1_are_accepted() {
     for old in [
         "urn:scim:schemas:extension:enterprise:1.0",
         "URN:scim:schemas:extension:enterprise:2.0",
@@ -318,8 +331,9 @@ fn h7_old_uris_and_names_mean_the_new_ones() {
     );
 }
 
+/// RFC 7643 §4.1.1 (U2).
 #[test]
-fn u2_active_is_true_for_who_is_new_and_stays_for_who_is_not() {
+fn active_is_true_for_new_users_and_kept_by_put() {
     assert_eq!(
         read(json!({"userName": "ann"})).unwrap().boolean("active"),
         Some(true)
@@ -332,8 +346,9 @@ fn u2_active_is_true_for_who_is_new_and_stays_for_who_is_not() {
     assert_eq!(off.boolean("active"), Some(false));
 }
 
+/// RFC 7644 §3.5.1 (W1).
 #[test]
-fn w1_put_clears_what_it_leaves_out() {
+fn put_clears_omitted_attributes() {
     let result = put(
         json!({"userName": "ann", "title": "x", "externalId": "e", ENTERPRISE: {"department": "d"}}),
         json!({"userName": "ann", "nickName": "n"}),
@@ -344,8 +359,9 @@ fn w1_put_clears_what_it_leaves_out() {
     );
 }
 
+/// RFC 7643 §7, RFC 7644 §3.5.1 (C11).
 #[test]
-fn c11_what_is_immutable_is_set_once() {
+fn an_immutable_attribute_is_set_once() {
     let mut ty = ResourceType::user().clone();
     for attribute in &mut ty.schema.attributes {
         if attribute.name == "title" {
@@ -367,7 +383,7 @@ fn c11_what_is_immutable_is_set_once() {
         (error.scim_type(), error.detail()),
         (
             Some(ScimType::Mutability),
-            "title: is immutable and has another value already"
+            "title: is immutable and already has another value"
         )
     );
 }
@@ -387,8 +403,9 @@ fn patch(ty: &ResourceType, stored: &Resource, operation: Value) -> Result<Resou
     crate::PatchOp::parse(body, ty)?.apply(ty, stored, "2819")
 }
 
+/// RFC 7644 §3.5.2 (X8); RFC 7644 §3.5.2.2 (X15).
 #[test]
-fn x8_x15_an_extension_goes_with_all_that_it_requires_or_stays() {
+fn an_extension_with_required_attributes_is_removed_as_a_whole() {
     let ty = with(
         json!([{"name": "badge", "required": true}, {"name": "hat"}]),
         false,
@@ -418,7 +435,7 @@ fn x8_x15_an_extension_goes_with_all_that_it_requires_or_stays() {
 }
 
 #[test]
-fn a_schema_that_changes_is_no_reason_to_refuse_a_deactivation() {
+fn a_changed_schema_does_not_prevent_a_deactivation() {
     let before = with(json!([{"name": "badge"}, {"name": "hat"}]), false);
     let ann = json!({"userName": "ann", ACME: {"badge": "seven", "hat": "60"}});
     let ann = before.read(object(ann), None).unwrap();
@@ -458,8 +475,9 @@ fn a_schema_that_changes_is_no_reason_to_refuse_a_deactivation() {
     assert_eq!(ResourceType::user().read(shown, Some(&ann)).unwrap(), ann);
 }
 
+/// RFC 7644 §3.14 (E4); RFC 7643 §2.3 (C8).
 #[test]
-fn e4_c8_a_number_in_another_form_is_no_change() {
+fn a_number_in_another_form_is_not_a_change() {
     let ty = with(
         json!([{"name": "score", "type": "decimal"}, {"name": "scores", "type": "decimal", "multiValued": true}]),
         false,
@@ -474,8 +492,9 @@ fn e4_c8_a_number_in_another_form_is_no_change() {
     assert_eq!(patch(&ty, &ann, add).unwrap(), ann);
 }
 
+/// RFC 7643 §7, RFC 7644 §3.5.1 (C11).
 #[test]
-fn c11_what_is_immutable_may_be_sent_again_and_not_taken_away() {
+fn an_immutable_value_may_be_resent_but_not_removed() {
     let ty = with(
         json!([{"name": "serial", "mutability": "immutable"}, {"name": "keys", "multiValued": true, "mutability": "immutable"}]),
         false,
@@ -566,7 +585,7 @@ fn any_user() -> impl Strategy<Value = Object> {
 
 proptest! {
     #[test]
-    fn what_was_validated_is_valid(body in any_user()) {
+    fn a_validated_resource_is_valid_again(body in any_user()) {
         if let Ok(user) = ResourceType::user().read(body, None) {
             let again = ResourceType::user().read(user.as_object().clone(), None).unwrap();
             prop_assert_eq!(&again, &user);

@@ -2,8 +2,9 @@
 
 use super::*;
 
+/// RFC 7644 §3.5.2.1 (X4).
 #[test]
-fn x4_add_without_a_path_merges_and_appends() {
+fn add_without_a_path_merges_and_appends() {
     let add = json!([{"op": "add", "value": {"name": {"middleName": "B"}, "emails": [{"value": "a@other"}], "title": "x"}}]);
     gives(
         add.clone(),
@@ -14,8 +15,9 @@ fn x4_add_without_a_path_merges_and_appends() {
     assert_eq!(patched(add).unwrap().elements("emails").count(), 3);
 }
 
+/// RFC 7644 §3.5.2 (X9).
 #[test]
-fn x9_a_value_path_means_every_element_that_matches() {
+fn a_value_path_selects_every_matching_element() {
     gives(
         json!([{"op": "replace", "path": "emails[value sw \"a\" and not (type eq \"other\")].display", "value": "A"}]),
         "emails",
@@ -28,8 +30,9 @@ fn x9_a_value_path_means_every_element_that_matches() {
     );
 }
 
+/// RFC 7644 §3.5.2.1 (X10).
 #[test]
-fn x10_adding_what_is_there_changes_nothing() {
+fn adding_an_existing_value_changes_nothing() {
     changes_nothing(
         json!([{"op": "add", "path": "emails", "value": [{"type": "HOME", "value": "A@HOME"}]}]),
     );
@@ -48,8 +51,9 @@ fn x10_adding_what_is_there_changes_nothing() {
     );
 }
 
+/// No RFC clause (X11).
 #[test]
-fn x11_add_to_an_unmatched_value_path_makes_the_element() {
+fn add_to_an_unmatched_value_path_creates_the_element() {
     gives(
         json!([{"op": "Add", "path": "phoneNumbers[type eq \"work\"].value", "value": "1"}]),
         "phoneNumbers",
@@ -63,12 +67,13 @@ fn x11_add_to_an_unmatched_value_path_makes_the_element() {
     refused(
         json!([{"op": "add", "path": "phoneNumbers[type eq \"a\" or type eq \"b\"].value", "value": "1"}]),
         ScimType::NoTarget,
-        "phoneNumbers.value: the path's filter selects nothing",
+        "phoneNumbers.value: the filter of the path matches no element",
     );
 }
 
+/// RFC 7644 §3.5.2.3 (X12).
 #[test]
-fn x12_replace_of_an_unmatched_value_path_has_no_target() {
+fn replace_of_an_unmatched_value_path_is_no_target() {
     for path in ["emails[type eq \"fax\"].value", "emails[type eq \"fax\"]"] {
         let error = patched(json!([{"op": "replace", "path": path, "value": "x"}])).unwrap_err();
         assert_eq!(
@@ -79,8 +84,9 @@ fn x12_replace_of_an_unmatched_value_path_has_no_target() {
     }
 }
 
+/// RFC 7644 §3.5.2.3 (X12).
 #[test]
-fn x12_entra_creates_by_a_replace() {
+fn replace_of_an_unmatched_value_path_creates_the_element_for_entra() {
     let entra = ResourceType::user().clone().with_client(Client::Entra);
     let patched = |operations: Value| {
         let body = object(json!({"Operations": operations}));
@@ -119,8 +125,9 @@ fn x12_entra_creates_by_a_replace() {
     );
 }
 
+/// RFC 7643 §2.5 (C6); RFC 7644 §3.5.2.2 (X15).
 #[test]
-fn c6_x15_a_value_that_is_cleared_takes_its_element_with_it() {
+fn clearing_a_value_removes_its_element() {
     let home = json!([{"value": "a@home", "type": "home"}]);
     for operation in [
         json!({"op": "replace", "path": "emails[type eq \"work\"].value", "value": ""}),
@@ -133,8 +140,9 @@ fn c6_x15_a_value_that_is_cleared_takes_its_element_with_it() {
     }
 }
 
+/// RFC 7644 §3.5.2.3 (X13, X14).
 #[test]
-fn x13_x14_replace() {
+fn replace_sets_the_named_sub_attributes() {
     gives(
         json!([{"op": "replace", "path": "title", "value": "x"}]),
         "title",
@@ -162,8 +170,9 @@ fn x13_x14_replace() {
     );
 }
 
+/// RFC 7644 §3.5.2.2 (X15).
 #[test]
-fn x15_remove() {
+fn remove_clears_optional_attributes_only() {
     gives(
         json!([{"op": "remove", "path": "name"}]),
         "name",
@@ -220,8 +229,9 @@ fn x15_remove() {
     );
 }
 
+/// RFC 7644 §3.5.2.2 (X17, X18).
 #[test]
-fn x17_x18_remove_of_named_values() {
+fn remove_of_named_values() {
     let home = json!([{"value": "a@home", "type": "home"}]);
     gives(
         json!([{"op": "Remove", "path": "emails", "value": [{"value": "A@WORK"}]}]),
@@ -249,8 +259,9 @@ fn x17_x18_remove_of_named_values() {
     );
 }
 
+/// RFC 7644 §3.5.2 (X21).
 #[test]
-fn x21_in_order_and_all_or_nothing() {
+fn operations_apply_in_order_and_atomically() {
     gives(
         json!([{"op": "add", "path": "title", "value": "1"}, {"op": "remove", "path": "title"}, {"op": "add", "path": "title", "value": "2"}]),
         "title",
@@ -262,8 +273,9 @@ fn x21_in_order_and_all_or_nothing() {
     assert_eq!(before, ann());
 }
 
+/// RFC 7644 §3.5.2 (X23); RFC 7643 §2.4 (C17).
 #[test]
-fn x23_c17_a_new_primary_takes_the_place_of_the_old_one() {
+fn a_new_primary_replaces_the_old_one() {
     let primaries = |operations: Value| -> Vec<bool> {
         patched(operations)
             .unwrap()
@@ -293,12 +305,13 @@ fn x23_c17_a_new_primary_takes_the_place_of_the_old_one() {
     refused(
         json!([{"op": "replace", "path": "emails[value pr].primary", "value": true}]),
         ScimType::InvalidValue,
-        "emails.primary: is true for more than one value; one at most can be primary",
+        "emails.primary: is true for more than one value; at most one value can be primary",
     );
 }
 
+/// RFC 7643 §4.1.1, §7, RFC 7644 §7.5.2 (C12); RFC 7643 §4.1.1 (U7).
 #[test]
-fn c12_u7_a_password_is_checked_and_gone() {
+fn a_password_in_a_patch_is_validated_and_not_stored() {
     changes_nothing(json!([{"op": "replace", "value": {"password": "t1meMa$heen"}}]));
     changes_nothing(json!([{"op": "replace", "path": "password", "value": "t1meMa$heen"}]));
     changes_nothing(json!([{"op": "remove", "path": "password"}]));
@@ -320,8 +333,9 @@ fn c12_u7_a_password_is_checked_and_gone() {
     );
 }
 
+/// RFC 7644 §3.5.2.2 (X15); RFC 7643 §4.1.1 (U2).
 #[test]
-fn x15_u2_active_can_be_removed_while_nothing_changes_by_it() {
+fn active_can_be_removed_if_nothing_changes() {
     let remove = [
         json!([{"op": "remove", "path": "active"}]),
         json!([{"op": "replace", "path": "active", "value": null}]),
@@ -348,7 +362,7 @@ fn x15_u2_active_can_be_removed_while_nothing_changes_by_it() {
             (
                 400,
                 Some(ScimType::Mutability),
-                "active: is false; removing it would mean true: replace it instead"
+                "active: is false; removing it would set it to true; replace it instead"
             ),
             "{operations}"
         );
@@ -359,8 +373,9 @@ fn x15_u2_active_can_be_removed_while_nothing_changes_by_it() {
     assert_eq!(kept, inactive);
 }
 
+/// No RFC clause (X25).
 #[test]
-fn x25_a_thousand_values_in_one_operation() {
+fn one_operation_may_have_a_thousand_values() {
     let roles: Vec<Value> = (0..1_000)
         .map(|n| json!({"value": n.to_string()}))
         .collect();

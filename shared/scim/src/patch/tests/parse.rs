@@ -2,8 +2,9 @@
 
 use super::*;
 
+/// RFC 7644 §3.5.2 (X1, X2); RFC 7643 §2.1 (X3).
 #[test]
-fn x1_x2_x3_the_message() {
+fn the_message_is_read_in_any_case_and_validated() {
     let operation = json!({"op": "replace", "path": "title", "value": "x"});
     for body in [
         json!({"schemas": [PATCH_OP_SCHEMA], "Operations": [operation]}),
@@ -16,7 +17,7 @@ fn x1_x2_x3_the_message() {
     for (body, detail) in [
         (
             json!({"schemas": ["urn:x"], "Operations": []}),
-            "schemas: a PATCH body has urn:ietf:params:scim:api:messages:2.0:PatchOp",
+            "schemas: a PATCH body must contain urn:ietf:params:scim:api:messages:2.0:PatchOp",
         ),
         (
             json!({"schemas": [PATCH_OP_SCHEMA]}),
@@ -51,12 +52,13 @@ fn x1_x2_x3_the_message() {
         patched(json!(many))
             .unwrap_err()
             .detail()
-            .starts_with("Operations holds 1001 operations; 1000 at most")
+            .starts_with("Operations has 1001 operations; at most 1000")
     );
 }
 
+/// RFC 7644 §3.5.2.3 (X5).
 #[test]
-fn x5_replace_without_a_path() {
+fn replace_without_a_path() {
     gives(
         json!([{"op": "replace", "value": {"active": false}}]),
         "active",
@@ -76,8 +78,9 @@ fn x5_replace_without_a_path() {
     );
 }
 
+/// RFC 7644 §3.10 (X6).
 #[test]
-fn x6_keys_with_dots_urns_filters_and_extensions() {
+fn keys_with_dots_uris_filters_and_extensions() {
     let department = format!("{ENTERPRISE}:department");
     gives(
         json!([{"op": "replace", "value": {"name.givenName": "Anna"}}]),
@@ -104,9 +107,10 @@ fn x6_keys_with_dots_urns_filters_and_extensions() {
     );
 }
 
+/// RFC 7644 §3.5.2 (X7).
 #[test]
-fn x7_without_a_path_the_value_is_an_object() {
-    let needed = "value: an operation without path needs an object of attributes, got ";
+fn an_operation_without_path_requires_an_object() {
+    let needed = "value: an operation without path requires an object of attributes, got ";
     refused(
         json!([{"op": "replace", "value": "x"}]),
         ScimType::InvalidValue,
@@ -124,8 +128,9 @@ fn x7_without_a_path_the_value_is_an_object() {
     );
 }
 
+/// RFC 7644 §3.5.2 (X8).
 #[test]
-fn x8_paths() {
+fn paths_are_accepted_in_any_form() {
     gives(
         json!([{"op": "replace", "path": "NAME.GIVENNAME", "value": "X"}]),
         "name.givenName",
@@ -169,7 +174,7 @@ fn x8_paths() {
     refused(
         json!([{"op": "add", "path": "title[value eq 1]", "value": 1}]),
         ScimType::InvalidPath,
-        "path \"title[value eq 1]\": title has one value, so [ ] cannot follow it",
+        "path \"title[value eq 1]\": title is single-valued, so it cannot be followed by [ ]",
     );
     refused(
         json!([{"op": "add", "path": "emails[shoe eq 1]", "value": 1}]),
@@ -178,9 +183,10 @@ fn x8_paths() {
     );
 }
 
+/// RFC 7643 §2.5 (C6).
 #[test]
-fn c6_what_is_not_understood_empties_nothing() {
-    let emails = "emails: has no sub-attribute \"id\", and nothing else is there; it has value, display, type, primary";
+fn a_value_that_is_not_understood_clears_nothing() {
+    let emails = "emails: has no sub-attribute \"id\", and the value contains nothing else; its sub-attributes are value, display, type, primary";
     for op in ["add", "replace", "remove"] {
         refused(
             json!([{"op": op, "path": "emails", "value": [{"id": "x"}]}]),
@@ -203,7 +209,7 @@ fn c6_what_is_not_understood_empties_nothing() {
         refused(
             json!([{"op": "replace", "path": "emails", "value": empty}]),
             ScimType::InvalidValue,
-            "emails: all elements are empty; send null or [] in place of the list to empty it",
+            "emails: all elements are empty; to clear the attribute, send null or []",
         );
     }
     for path in [
@@ -223,7 +229,7 @@ fn c6_what_is_not_understood_empties_nothing() {
         json!([{"op": "replace", "path": ENTERPRISE, "value": {"dept": "d"}}]),
         ScimType::InvalidValue,
         &format!(
-            "{ENTERPRISE}: has no attribute \"dept\", and nothing else is there; see /Schemas for the attributes that it has"
+            "{ENTERPRISE}: has no attribute \"dept\", and the object contains nothing else; see /Schemas for its attributes"
         ),
     );
     for text in ["{\"value\": \"x\"}", " [\"x\"]"] {
@@ -286,8 +292,9 @@ fn a_value_in_an_object_of_its_own_name_is_that_value() {
     );
 }
 
+/// No RFC clause (C21).
 #[test]
-fn c21_an_attribute_of_an_extension_that_is_not_registered_is_ignored_with_a_path_as_well() {
+fn attributes_of_unregistered_extensions_are_ignored_in_paths() {
     let tag = "urn:ietf:params:scim:schemas:extension:CustomExtensionName:2.0:User";
     for operation in [
         json!({"op": "Add", "path": format!("{tag}:tag"), "value": "7"}),
@@ -321,8 +328,9 @@ fn c21_an_attribute_of_an_extension_that_is_not_registered_is_ignored_with_a_pat
     }
 }
 
+/// RFC 7644 §3.10 (F6).
 #[test]
-fn f6_an_attribute_that_is_there_twice_is_refused_in_every_form() {
+fn duplicate_attributes_are_refused_in_every_form() {
     let department = format!("{ENTERPRISE}:department");
     let title = "urn:ietf:params:scim:schemas:core:2.0:User:title";
     for (operation, place) in [
@@ -346,7 +354,7 @@ fn f6_an_attribute_that_is_there_twice_is_refused_in_every_form() {
         refused(
             json!([operation]),
             ScimType::InvalidValue,
-            &format!("{place}: is there twice, with different values; send it once"),
+            &format!("{place}: appears twice with different values; send it once"),
         );
     }
 }
@@ -380,17 +388,19 @@ fn a_list_of_one_is_one_value() {
     );
 }
 
+/// RFC 7644 §3.5.2.2 (X16).
 #[test]
-fn x16_remove_needs_a_path() {
+fn remove_requires_a_path() {
     refused(
         json!([{"op": "remove", "value": {"title": "x"}}]),
         ScimType::NoTarget,
-        "a remove operation needs a path",
+        "a remove operation requires a path",
     );
 }
 
+/// RFC 7643 §2.3 (X19); RFC 7643 §2.4 (X20).
 #[test]
-fn x19_x20_values_are_coerced_by_the_schema() {
+fn values_are_converted_to_the_type_in_the_schema() {
     gives(
         json!([{"op": "Replace", "path": "active", "value": "False"}]),
         "active",
