@@ -863,7 +863,7 @@ async fn what_there_was_no_time_for_is_429_and_can_be_sent_again() {
     assert!((1..=3).contains(&done), "{done}");
     assert_eq!(statuses(&outcomes[..done]), vec!["201"; done]);
     assert_eq!(statuses(&outcomes[done..]), vec!["429"; 13 - done]);
-    assert!(detail(&outcomes[12]).contains("Send it again"));
+    assert!(detail(&outcomes[12]).contains("Send the operation again"));
     world.cloud.clear_faults();
     assert_eq!(world.events().await.len(), done);
     let outcomes = world.bulk(&operations[done..12]).await;

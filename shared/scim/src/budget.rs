@@ -1,25 +1,23 @@
-//! How much a request may ask for: a budget of work that filters, orders and
-//! PATCH share.
+//! The budget of comparisons that filters, sorting and PATCH share.
 //!
-//! A filter has at most [`MAX_FILTER_TERMS`](crate::MAX_FILTER_TERMS) terms and
-//! a resource has a limited size, but each term looks at each element of a list,
-//! and a search does so for each resource. The product has no limit of its own.
-//! So work is counted while it is done, in units that stand for about 10 ns each:
+//! The number of terms of a filter ([`MAX_FILTER_TERMS`](crate::MAX_FILTER_TERMS)) and the size of
+//! a resource are limited, but each term is compared with each element of a list, for each resource
+//! of a search. The product has no limit. Therefore comparisons are counted while they are made, in
+//! units of about 10 ns each:
 //!
-//! | what | units |
+//! | work | units |
 //! |---|---|
 //! | comparing a value with a term | 1, and 1 for every 64 bytes of its text |
 //! | the same with `co` | 1, and 1 for every 16 bytes of its text |
 //! | reading a value and folding its text, once for each resource | 1, and 1 for every 64 bytes, or for every 4 if it is not ASCII |
 //! | reading a time, once for each resource | 8 |
-//! | an element that is looked at for its `primary` by a sort | 1 |
-//! | an element of a list that a PATCH operation edits without a filter | 4, and 4 for every 64 bytes of its texts |
+//! | an element whose `primary` is read for sorting | 1 |
+//! | an element of a list that a PATCH operation without filter edits | 4, and 4 for every 64 bytes of its texts |
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many units of work are left of a budget. It may be shared by threads,
-/// and by all resources of one request.
+/// The units left for a request. Threads and all resources of one request can share a budget.
 ///
 /// ```
 /// use scim::{Filter, ResourceType, ComparisonBudget, BudgetExhausted};
@@ -29,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// let ann = scim::json::parse(br#"{"emails": [{"value": "x@example.org"}, {"value": "y@example.org"}]}"#)?;
 /// let budget = ComparisonBudget::new(100);
 /// assert_eq!(filter.matches(&ann, &budget), Ok(true));
-/// // Two values were read. The first term was compared with the first of them, and then met by it.
+/// // Two values were read, and the first term matched the first value.
 /// assert_eq!(budget.left(), 97);
 /// assert_eq!(filter.matches(&ann, &ComparisonBudget::new(2)), Err(BudgetExhausted));
 /// # Ok::<(), scim::Error>(())
@@ -37,7 +35,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct ComparisonBudget(AtomicUsize);
 
-/// The budget of a request is used up, so what it asked for was not finished.
+/// The error for a request that needs more units than its budget has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetExhausted;
 
@@ -50,21 +48,21 @@ impl fmt::Display for BudgetExhausted {
 impl std::error::Error for BudgetExhausted {}
 
 impl ComparisonBudget {
-    /// A budget of so many units.
+    /// Creates a budget of this many units.
     pub fn new(units: usize) -> Self {
         ComparisonBudget(AtomicUsize::new(units))
     }
 
-    /// How many units are left.
+    /// Returns the number of units left.
     pub fn left(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Takes units for work that is about to be done.
+    /// Takes units for work that follows.
     ///
     /// # Errors
     ///
-    /// [`BudgetExhausted`] if fewer are left. Then none is left from now on.
+    /// [`BudgetExhausted`] if fewer units are left. Then the budget is empty.
     pub fn spend(&self, units: usize) -> Result<(), BudgetExhausted> {
         let take = |left: usize| Some(left.saturating_sub(units));
         let before = self
@@ -77,11 +75,10 @@ impl ComparisonBudget {
     }
 }
 
-/// How many units a [`Meter`] collects before it takes them from the budget.
+/// Number of units that a [`Meter`] collects before it takes them from the budget.
 const AT_ONCE: usize = 1_024;
 
-/// Takes units from a budget a thousand at a time, as a comparison is quicker
-/// than a number that threads share.
+/// Takes units from a budget in batches, because an atomic operation is slower than a comparison.
 pub(crate) struct Meter<'w> {
     budget: &'w ComparisonBudget,
     owed: usize,
@@ -92,7 +89,7 @@ impl<'w> Meter<'w> {
         Meter { budget, owed: 0 }
     }
 
-    /// As [`ComparisonBudget::spend`], but the error may come a thousand units later.
+    /// See [`ComparisonBudget::spend`]. The error can come up to [`AT_ONCE`] units later.
     pub(crate) fn spend(&mut self, units: usize) -> Result<(), BudgetExhausted> {
         self.owed = self.owed.saturating_add(units);
         match self.owed < AT_ONCE {
@@ -101,7 +98,7 @@ impl<'w> Meter<'w> {
         }
     }
 
-    /// Takes what is owed. It must be called when the work is done.
+    /// Takes the collected units. It must be called at the end of the work.
     pub(crate) fn settle(&mut self) -> Result<(), BudgetExhausted> {
         self.budget.spend(std::mem::take(&mut self.owed))
     }

@@ -1,14 +1,12 @@
-//! Bulk: many operations in one message (RFC 7644 §3.7).
+//! Bulk operations (RFC 7644 §3.7).
 //!
-//! [`BulkRequest::parse`] reads the message, [`BulkRequest::plan`] says in which
-//! order its operations are performed so that what one of them names by a
-//! `bulkId` is there before it, [`BulkOperation::resolve`] puts ids in the place
-//! of those names, and [`BulkResponse`] is the answer. Nothing here performs an
-//! operation.
+//! [`BulkRequest::parse`] reads the message. [`BulkRequest::plan`] orders its operations so that a
+//! resource is created before an operation refers to it by `bulkId`. [`BulkOperation::resolve`]
+//! replaces these references by ids. [`BulkResponse`] is the response. The caller performs the
+//! operations.
 //!
-//! A `bulkId` is the name of a resource that an operation of the same message
-//! creates. It stands as `bulkId:` and the name, as the whole of a string in
-//! `data`, or as the id in a `path`.
+//! A `bulkId` names the resource that an operation of the message creates. A reference is `bulkId:`
+//! and the name, either as a whole string in `data` or as the id in a `path`.
 
 mod plan;
 mod request;

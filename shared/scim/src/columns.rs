@@ -1,10 +1,9 @@
-//! What a filter looks at: each value is read once for each resource, however
-//! many terms compare it.
+//! Columns of a filter: each value of a resource is read once, regardless of the number of terms
+//! that compare it.
 //!
-//! A column is an attribute or sub-attribute in the form in which terms compare
-//! it: text folded or as it is, a time, or the value itself. Terms that compare
-//! the same thing share a column, be they within `[ ]` or not. It is filled when
-//! the first of them asks for it.
+//! A column is an attribute or sub-attribute in one form of comparison: case-folded or exact text,
+//! a time, or the JSON value. Terms with the same attribute and form share a column, inside and
+//! outside of `[ ]`. A column is filled on first use.
 
 use std::borrow::Cow;
 
@@ -17,7 +16,7 @@ use crate::fold::{cost_of_folding, folded};
 use crate::schema::{Attribute, Target};
 use crate::value::{date_time, is_unassigned};
 
-/// The units that it takes to read a time.
+/// Cost of reading a time, in units of [`ComparisonBudget`].
 const COST_OF_A_TIME: usize = 8;
 
 /// The form in which values are compared.
@@ -25,7 +24,7 @@ const COST_OF_A_TIME: usize = 8;
 pub(crate) enum Form {
     /// The JSON value.
     Value,
-    /// Text, folded unless case counts.
+    /// Text, folded unless `case_exact`.
     Text { case_exact: bool },
     /// A point in time.
     Time,
@@ -36,11 +35,11 @@ pub(crate) enum Form {
 pub(crate) struct Column<'a> {
     target: Target<'a>,
     form: Form,
-    /// Whether the attribute has its default if the resource does not have it.
+    /// Whether a missing value is replaced by the default of the attribute.
     or_default: bool,
 }
 
-/// Which of the columns of a filter.
+/// Index of a column of a filter.
 #[derive(Clone, Copy)]
 pub(crate) struct ColumnId(usize);
 
@@ -49,7 +48,7 @@ pub(crate) struct ColumnId(usize);
 pub(crate) struct Columns<'a>(Vec<Column<'a>>);
 
 impl<'a> Columns<'a> {
-    /// The column of this kind, which is added if there is none.
+    /// Returns the column with this target and form, and adds it if it does not exist.
     pub(crate) fn of(&mut self, target: Target<'a>, form: Form, or_default: bool) -> ColumnId {
         let or_default = or_default && target.attribute.default.is_some();
         let is_it = |column: &Column<'a>| {
@@ -73,15 +72,15 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// A value as a term sees it.
+/// A value in the form of its column.
 pub(crate) enum Seen<'v> {
-    /// There is none, or it is unassigned.
+    /// No value, or an unassigned one.
     Nothing,
-    /// A value, which may be one that is not of the column's form.
+    /// A JSON value, which may not have the form of the column.
     Value(&'v Value),
-    /// In a column of texts.
+    /// A text, in a column of texts.
     Text(Cow<'v, str>),
-    /// In a column of times.
+    /// A time, in a column of times.
     Time(Timestamp),
 }
 
@@ -128,7 +127,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// What is looked at: a resource, or the elements of one list.
+/// The source of the values: a resource, or the elements of one list.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'v> {
     Resource(&'v Object),
@@ -136,7 +135,7 @@ pub(crate) enum Source<'v> {
 }
 
 impl<'v> Source<'v> {
-    /// The value of an attribute, which a list without its resource does not know.
+    /// Returns the value of an attribute of a resource; a list has no attributes.
     pub(crate) fn value(self, target: Target<'_>) -> Option<&'v Value> {
         match self {
             Source::Resource(resource) => target.attribute_value(resource),
@@ -145,7 +144,7 @@ impl<'v> Source<'v> {
     }
 }
 
-/// One look at a resource, with what was read of it.
+/// The evaluation of a filter for one source, with the columns read so far.
 pub(crate) struct Look<'v, 'w> {
     pub(crate) source: Source<'v>,
     pub(crate) meter: Meter<'w>,
@@ -168,7 +167,7 @@ impl<'v, 'w> Look<'v, 'w> {
         }
     }
 
-    /// How many elements a multi-valued attribute has.
+    /// Returns the number of elements of a multi-valued attribute.
     pub(crate) fn elements(&self, target: Target<'_>) -> usize {
         match self.source {
             Source::Elements(elements) => elements.len(),
@@ -207,7 +206,8 @@ impl<'v, 'w> Look<'v, 'w> {
         Ok(())
     }
 
-    /// Whether some value of a column passes. `cost` is that of one comparison.
+    /// Returns whether some value of a column satisfies `passes`. `cost` is the cost of one
+    /// comparison.
     pub(crate) fn any(
         &mut self,
         id: ColumnId,
@@ -229,7 +229,7 @@ impl<'v, 'w> Look<'v, 'w> {
         Ok(false)
     }
 
-    /// Whether the value of a column that belongs to one element passes.
+    /// Returns whether the value of a column in one element satisfies `passes`.
     pub(crate) fn at(
         &mut self,
         id: ColumnId,
@@ -246,8 +246,8 @@ impl<'v, 'w> Look<'v, 'w> {
     }
 }
 
-/// What `any` goes over: the elements of a list, or the one value, which may be
-/// missing.
+/// Returns the values that `any` iterates over: the elements of a list, or the single value, which
+/// may be missing.
 fn slots<'v>(
     attribute: &Attribute,
     value: Option<&'v Value>,
@@ -267,7 +267,8 @@ fn sub_value<'v>(sub: Option<&Attribute>, value: Option<&'v Value>) -> Option<&'
     }
 }
 
-/// RFC 7644 §3.4.2.2, `pr`: a value that is not empty, or an object with one.
+/// RFC 7644 §3.4.2.2, `pr`: returns whether the value is not empty, or is an object with such a
+/// value.
 pub(crate) fn has_value(value: &Value) -> bool {
     match value {
         Value::Object(object) => object.values().any(has_value),

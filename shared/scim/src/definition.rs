@@ -1,10 +1,8 @@
-//! Schemas as JSON (RFC 7643 §7): read, written, and held against what a
-//! schema extension can be.
+//! Schema definitions in JSON (RFC 7643 §7) and the rules for schema extensions.
 //!
-//! [`Schema::parse`] and [`Schema::to_definition`] are each other's inverse, so
-//! a schema that one service provider shows under /Schemas can be registered at
-//! another. Reading is about the form; [`ResourceType::extend`] is about what
-//! this crate holds to, and refuses what it would only seem to.
+//! [`Schema::parse`] is the inverse of [`Schema::to_definition`], so a schema from `/Schemas` of
+//! one service provider can be registered with another one. [`Schema::parse`] checks the form of a
+//! definition. [`ResourceType::extend`] refuses characteristics that this crate does not enforce.
 
 use serde_json::Value;
 
@@ -18,24 +16,22 @@ use crate::user::ENTERPRISE_USER_SCHEMA;
 use crate::validate::take;
 use crate::value::is_unassigned;
 
-/// How many attributes and sub-attributes an extension has at most.
+/// Maximum number of attributes and sub-attributes of an extension.
 pub const MAX_EXTENSION_ATTRIBUTES: usize = 200;
 
-/// How many bytes a name has at most, and a URI twice as many.
+/// Maximum length of a name in bytes. The maximum length of a URI is twice as high.
 const MAX_NAME_BYTES: usize = 100;
 
-/// The sub-attributes that RFC 7643 §2.4 gives a meaning. The crate knows them
-/// by this spelling.
+/// The sub-attributes with a meaning in RFC 7643 §2.4. The crate depends on their spelling.
 const USUAL_SUB_ATTRIBUTES: [&str; 5] = ["type", "primary", "display", "value", "$ref"];
 
 impl Schema {
     /// Reads a schema in the form in which /Schemas shows it (RFC 7643 §7).
     ///
-    /// Characteristics that are left out are those of §2.2, and the `type` is
-    /// `string`. `schemas` and `meta`, which say where a schema was read, are
-    /// ignored; any other member that §7 does not have is refused, as it is
-    /// most likely a misspelt one. Binary values and references are compared
-    /// with case whatever `caseExact` says (§2.3.6, §2.3.7).
+    /// Missing characteristics have the defaults of §2.2, and the default of `type` is `string`.
+    /// `schemas` and `meta` are ignored. Any other member that is not in §7 is refused, because it
+    /// is probably misspelt. Binary values and references are case-sensitive regardless of
+    /// `caseExact` (§2.3.6, §2.3.7).
     ///
     /// ```
     /// use scim::{DataType, Schema};
@@ -57,7 +53,7 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue`, with the path of what is wrong.
+    /// 400 `invalidValue` with the path of the invalid member.
     pub fn parse(definition: Object) -> Result<Schema, Error> {
         const MEMBERS: &[&str] = &["schemas", "id", "name", "description", "attributes", "meta"];
         let mut definition = Definition::new(String::new(), Value::Object(definition), MEMBERS)?;
@@ -70,20 +66,20 @@ impl Schema {
         })
     }
 
-    /// The schema in the form of RFC 7643 §7, without `schemas` and `meta`.
+    /// Returns the schema in the form of RFC 7643 §7, without `schemas` and `meta`.
     pub fn to_definition(&self) -> Object {
         definition(self)
     }
 }
 
-/// Attributes may have sub-attributes, and those none (C20).
+/// RFC 7643 §2.3.8 (C20): attributes can have sub-attributes, and sub-attributes cannot.
 #[derive(Clone, Copy, PartialEq)]
 enum Level {
     Attribute,
     SubAttribute,
 }
 
-/// A JSON object that is read member by member, and where it stands.
+/// A JSON object that is read member by member, with its path.
 struct Definition {
     at: String,
     members: Object,
@@ -114,7 +110,7 @@ impl Definition {
         }
     }
 
-    /// The path of a member.
+    /// Returns the path of a member.
     fn path(&self, name: &str) -> String {
         match self.at.as_str() {
             "" => name.to_owned(),
@@ -150,7 +146,7 @@ impl Definition {
             .ok_or_else(|| self.wrong(name, "is required"))
     }
 
-    /// False when it is left out, as every Boolean of §2.2.
+    /// Reads a Boolean. The default is false, as for all Booleans of §2.2.
     fn boolean(&mut self, name: &str) -> Result<bool, Error> {
         match self.take(name) {
             None => Ok(false),
@@ -180,7 +176,7 @@ impl Definition {
         Ok(texts)
     }
 
-    /// One of the words that a characteristic can have.
+    /// Reads a keyword.
     fn word<T: Copy>(
         &mut self,
         name: &str,
@@ -276,7 +272,7 @@ fn attribute(at: String, value: Value, level: Level) -> Result<Attribute, Error>
     if let Some(word) = definition.word("mutability", &mutabilities, Mutability::as_str)? {
         attribute.mutability = word;
     }
-    // What is dropped cannot be returned, so that is what is meant (RFC 7643 §7).
+    // RFC 7643 §7: a writeOnly value is not stored, so it cannot be returned.
     if attribute.mutability == Mutability::WriteOnly {
         attribute.returned = Returned::Never;
     }
@@ -322,7 +318,7 @@ fn attribute(at: String, value: Value, level: Level) -> Result<Attribute, Error>
     Ok(attribute)
 }
 
-/// RFC 7643 §2.1, and `$ref`, which the RFC itself uses against it.
+/// RFC 7643 §2.1: returns whether the text is a name. `$ref` is accepted, because the RFC uses it.
 fn is_name(name: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_$".contains(c);
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -330,7 +326,7 @@ fn is_name(name: &str) -> bool {
 }
 
 impl ResourceType {
-    /// The type with a schema extension of somebody's own.
+    /// Returns the type with a custom schema extension.
     ///
     /// ```
     /// use scim::{Extension, Filter, ResourceType, Schema, ComparisonBudget};
@@ -352,19 +348,19 @@ impl ResourceType {
     ///
     /// | refused | because |
     /// |---|---|
-    /// | a URI that is no `urn:` of letters, digits, `-`, `.`, `_`, `~` and `:` | it stands in paths, filters and addresses |
-    /// | a URI of RFC 7643 or 7644, one that the type has, and one that continues another of the type after a colon | a path must have one meaning |
-    /// | `readOnly` | nobody could ever set it |
-    /// | `returned: never` but for `writeOnly`, and the other way round | nobody could ever read it; what is writeOnly is dropped |
-    /// | `required` with `writeOnly` | what is dropped is missing ever after |
-    /// | `uniqueness` but `none` | it would not be enforced |
-    /// | a list within a list | no filter or path could name its elements |
-    /// | `primary`, `type`, `value`, `display`, `$ref` in other spelling, a `primary` that is no Boolean | RFC 7643 §2.4 says what they are |
+    /// | a URI other than a `urn:` with letters, digits, `-`, `.`, `_`, `~` and `:` | it is part of paths, filters and URLs |
+    /// | a URI of RFC 7643 or RFC 7644, a URI of the type, and a URI that is a prefix of another one of the type, followed by a colon, or begins with it | a path must be unambiguous |
+    /// | `readOnly` | no client could set the value |
+    /// | `returned: never` without `writeOnly`, and the reverse | no client could read the value; writeOnly values are not stored |
+    /// | `required` with `writeOnly` | the value is not stored, so it would be missing |
+    /// | `uniqueness` other than `none` | it would not be enforced |
+    /// | a list within a list | no filter or path can name its elements |
+    /// | `primary`, `type`, `value`, `display`, `$ref` in another spelling, a `primary` that is not Boolean | RFC 7643 §2.4 defines them |
     /// | more than [`MAX_EXTENSION_ATTRIBUTES`] attributes | |
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue`, with the path in the definition of what is wrong.
+    /// 400 `invalidValue` with the path of the invalid member in the definition.
     pub fn extend(mut self, extension: Extension) -> Result<ResourceType, Error> {
         let schema = &extension.schema;
         self.check_uri(&schema.id)?;
@@ -536,7 +532,7 @@ mod tests {
             let shown = crate::discovery::schema(schema, "https://example.com");
             let mut read = Schema::parse(shown).unwrap();
             for (read, attribute) in read.attributes.iter_mut().zip(&schema.attributes) {
-                // A service provider's default is no part of the form, and neither is what is a name to it.
+                // `default` and `is_name` are not part of the definition.
                 read.default.clone_from(&attribute.default);
                 read.is_name = attribute.is_name;
             }
@@ -768,7 +764,7 @@ mod tests {
             at(acme.clone(), "urn:acme:2.0"),
             &format!("id: \"urn:acme:2.0\" {two}"),
         );
-        // Entra ID's form, and Okta's.
+        // The URIs that Entra ID and Okta use.
         let acme = at(acme, "urn:ietf:params:scim:schemas:extension:acme:2.0:User").unwrap();
         assert!(at(acme, "urn:okta:acme_crm:1.0:user:custom").is_ok());
     }

@@ -1,7 +1,8 @@
-//! What a service provider says of itself (RFC 7643 §5 to §7, RFC 7644 §4).
+//! Discovery: service provider configuration, resource types and schemas (RFC 7643 §5 to §7, RFC
+//! 7644 §4).
 //!
-//! Schemas and resource types are rendered from the tables that the engine
-//! works by, so that what is announced is what is done (D4).
+//! Schemas and resource types are created from the tables that validation, filters and PATCH use,
+//! so they always agree (D4).
 //!
 //! ```
 //! use scim::ResourceType;
@@ -36,17 +37,17 @@ pub const RESOURCE_TYPE_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Re
 /// The URI of the Schema schema (RFC 7643 §7).
 pub const SCHEMA_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Schema";
 
-/// What a service provider can do. The default is what this crate does alone:
-/// PATCH, filters and sorting, and entity tags if versions are kept.
+/// Capabilities of a service provider. The default contains the capabilities of this crate: PATCH,
+/// filters, sorting and entity tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Capabilities {
-    /// Where people read on.
+    /// The URL of the documentation.
     pub documentation_uri: Option<String>,
     /// Whether PATCH is supported.
     pub patch: bool,
-    /// The limits of /Bulk, where it is supported.
+    /// The limits of `/Bulk`, if it is supported.
     pub bulk: Option<Bulk>,
-    /// How many resources a filter yields at most, where filters are supported.
+    /// Maximum number of resources in a filtered response, if filters are supported.
     pub filter: Option<u64>,
     /// Whether passwords can be changed.
     pub change_password: bool,
@@ -54,12 +55,12 @@ pub struct Capabilities {
     pub sort: bool,
     /// Whether entity tags are supported.
     pub etag: bool,
-    /// How lists are paged (RFC 9865 §5); left out where there is only `startIndex`.
+    /// Pagination (RFC 9865 §5); `None` leaves the member out.
     pub pagination: Option<Pagination>,
-    /// Whether all of the SCIM interoperability profile is held
-    /// ([`Profile::Strict`](crate::Profile::Strict)); nothing is said where it is not.
+    /// Whether the service provider conforms to the SCIM interoperability profile
+    /// ([`Profile::Strict`](crate::Profile::Strict)); if false, the member is left out.
     pub interop_profile_conformant: bool,
-    /// How clients authenticate; the first is the preferred one.
+    /// The authentication schemes; the first one is preferred.
     pub authentication_schemes: Vec<AuthenticationScheme>,
 }
 
@@ -80,44 +81,44 @@ impl Default for Capabilities {
     }
 }
 
-/// The limits of /Bulk (RFC 7643 §5).
+/// The limits of `/Bulk` (RFC 7643 §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bulk {
-    /// Operations in one request.
+    /// Maximum number of operations in one request.
     pub max_operations: u64,
-    /// Bytes of one request.
+    /// Maximum size of one request in bytes.
     pub max_payload_size: u64,
 }
 
-/// How lists are paged (RFC 9865 §5).
+/// Pagination (RFC 9865 §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pagination {
-    /// Whether there are cursors.
+    /// Whether cursors are supported.
     pub cursor: bool,
-    /// Whether there is `startIndex`.
+    /// Whether `startIndex` is supported.
     pub index: bool,
-    /// `cursor` or `index`: what a request that names neither gets.
+    /// `cursor` or `index`: the method of a request without both parameters.
     pub default_method: Option<String>,
-    /// The page size when `count` is left out.
+    /// Page size of a request without `count`.
     pub default_page_size: Option<u64>,
-    /// The greatest page size.
+    /// Maximum page size.
     pub max_page_size: Option<u64>,
-    /// How many seconds a cursor lives.
+    /// Lifetime of a cursor in seconds.
     pub cursor_timeout: Option<u64>,
 }
 
-/// One way to authenticate (RFC 7643 §5).
+/// An authentication scheme (RFC 7643 §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthenticationScheme {
-    /// `oauthbearertoken`, `httpbasic`, …
+    /// The type, such as `oauthbearertoken` or `httpbasic`.
     pub kind: String,
-    /// A name for people.
+    /// A name for readers.
     pub name: String,
-    /// One sentence for people.
+    /// A description for readers, in one sentence.
     pub description: String,
-    /// The specification.
+    /// The URL of the specification.
     pub spec_uri: Option<String>,
-    /// Where people read on.
+    /// The URL of the documentation.
     pub documentation_uri: Option<String>,
 }
 
@@ -134,7 +135,7 @@ impl AuthenticationScheme {
     }
 }
 
-/// Writes objects member by member.
+/// Builds an object member by member.
 struct Members(Object);
 
 impl Members {
@@ -168,14 +169,14 @@ impl Members {
     }
 }
 
-/// A schema as `/Schemas` shows it (RFC 7643 §7).
+/// Returns a schema in the form of `/Schemas` (RFC 7643 §7).
 pub fn schema(schema: &Schema, base_url: &str) -> Object {
     let mut members = Members::new().with_list("schemas", [SCHEMA_SCHEMA]);
     members.0.extend(definition(schema));
     members.with_meta("Schema", base_url, &format!("/Schemas/{}", schema.id))
 }
 
-/// What defines a schema; see [`Schema::to_definition`].
+/// Returns the definition of a schema; see [`Schema::to_definition`].
 pub(crate) fn definition(schema: &Schema) -> Object {
     Members::new()
         .with("id", schema.id.as_str())
@@ -185,8 +186,7 @@ pub(crate) fn definition(schema: &Schema) -> Object {
         .0
 }
 
-/// An attribute with its characteristics. Those that say nothing of its type
-/// are left out (RFC 7643 §7).
+/// Returns an attribute with the characteristics that apply to its type (RFC 7643 §7).
 fn attribute(attribute: &Attribute) -> Object {
     let compares_text = matches!(
         attribute.kind,
@@ -227,7 +227,7 @@ fn attribute(attribute: &Attribute) -> Object {
     members.0
 }
 
-/// A resource type as `/ResourceTypes` shows it (RFC 7643 §6, D3).
+/// Returns a resource type in the form of `/ResourceTypes` (RFC 7643 §6, D3).
 pub fn resource_type(ty: &ResourceType, base_url: &str) -> Object {
     let extensions = ty.extensions.iter().map(|extension| {
         Members::new()
@@ -250,8 +250,8 @@ pub fn resource_type(ty: &ResourceType, base_url: &str) -> Object {
         )
 }
 
-/// What `/ServiceProviderConfig` answers (RFC 7643 §5). All limits are there as
-/// integers, also of what is not supported (D2).
+/// Returns the response of `/ServiceProviderConfig` (RFC 7643 §5). All limits are present as
+/// integers, even for features that are not supported (D2).
 pub fn service_provider_config(capabilities: &Capabilities, base_url: &str) -> Object {
     let supported = |supported: bool| Members::new().with("supported", supported);
     let bulk = capabilities.bulk.unwrap_or(Bulk {

@@ -1,7 +1,7 @@
-//! The schemas of what a service provider says of itself (RFC 7643 §5 to §7,
-//! listed in §8.7.2), so that `/Schemas` describes these resources, too (D4).
+//! The schemas of the discovery resources (RFC 7643 §5 to §7, §8.7.2), so that `/Schemas` describes
+//! them as well (D4).
 //!
-//! Data only. All of it is readOnly.
+//! This file contains data only. All attributes are readOnly.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,8 @@ static PLAIN_SCHEMAS: LazyLock<[Schema; 3]> = LazyLock::new(|| {
     schemas(config)
 });
 
-/// What later documents added to ServiceProviderConfig: RFC 9865 §5, and the SCIM interoperability profile.
+/// Attributes that later documents added to ServiceProviderConfig: RFC 9865 §5 and the SCIM
+/// interoperability profile.
 const SINCE_RFC_7643: [&str; 2] = ["pagination", "interopProfileConformant"];
 
 fn schemas(service_provider_config: Vec<Attribute>) -> [Schema; 3] {
@@ -42,12 +43,12 @@ fn schemas(service_provider_config: Vec<Attribute>) -> [Schema; 3] {
     ]
 }
 
-/// The schemas of ServiceProviderConfig, ResourceType and Schema.
+/// Returns the schemas of ServiceProviderConfig, ResourceType and Schema.
 pub fn discovery_schemas() -> &'static [Schema] {
     SCHEMAS.as_slice()
 }
 
-/// The same, as RFC 7643 has them: without what later documents added.
+/// Returns these schemas as in RFC 7643, without attributes of later documents.
 pub fn plain_discovery_schemas() -> &'static [Schema] {
     PLAIN_SCHEMAS.as_slice()
 }
@@ -182,7 +183,7 @@ fn schema() -> Vec<Attribute> {
     ]
 }
 
-/// What is said of an attribute, and of a sub-attribute.
+/// The characteristics of an attribute or sub-attribute.
 fn attribute() -> Vec<Attribute> {
     let text = Attribute::text;
     vec![
@@ -228,14 +229,15 @@ mod tests {
     use crate::discovery::{self, Bulk, Capabilities, Pagination};
     use crate::{Mutability, Object, ResourceType};
 
-    /// Every member of a shown resource is in its schema, and every required attribute in the resource.
+    /// Checks that the schema has every member of the resource and the resource every required
+    /// attribute.
     fn check(shown: &Object, attributes: &[Attribute]) {
         for (name, value) in shown {
             if ["schemas", "id", "meta"].contains(&name.as_str()) {
                 continue;
             }
             let attribute = attributes.iter().find(|attribute| attribute.name == *name);
-            // The schema of schemas is deeper than a schema can say (RFC 7643 §8.7.2), by this one step.
+            // RFC 7643 §8.7.2: the schema of schemas has one more level than a schema can describe.
             if attribute.is_none() && name == "subAttributes" {
                 for part in value.as_array().unwrap() {
                     check(part.as_object().unwrap(), attributes);

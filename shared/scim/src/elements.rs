@@ -1,4 +1,5 @@
-//! The elements of a multi-valued attribute: which of them are the same, and which one is primary (RFC 7643 §2.4).
+//! Elements of multi-valued attributes: identity, primary element, addition and removal (RFC 7643
+//! §2.4).
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +10,8 @@ use crate::error::Error;
 use crate::schema::{Attribute, AttributePath, Mutability, Target};
 use crate::value::comparison_key;
 
-/// The text under which two elements are the same value (C18): `(type, value)`
-/// where there is a value, else everything.
+/// RFC 7643 §2.4 (C18): returns a text that is the same for two equal elements. It consists of
+/// `(type, value)` if the element has a value, else of the whole element.
 pub(crate) fn identity(attribute: &Attribute, element: &Value) -> String {
     match element {
         Value::Object(object) => match value_key(attribute, object) {
@@ -24,7 +25,7 @@ pub(crate) fn identity(attribute: &Attribute, element: &Value) -> String {
     }
 }
 
-/// The `value` of an element, as comparisons see it.
+/// Returns the `value` of an element in the form of comparisons.
 pub(crate) fn value_key(attribute: &Attribute, element: &Object) -> Option<String> {
     sub_key(attribute, element, "value")
 }
@@ -34,8 +35,8 @@ fn sub_key(attribute: &Attribute, element: &Object, name: &str) -> Option<String
     Some(comparison_key(sub, element.get(&sub.name)?))
 }
 
-/// C18: of elements with one identity the first stays. It becomes primary if
-/// any of them was.
+/// RFC 7643 §2.4 (C18): keeps the first of equal elements. It becomes primary if one of them was
+/// primary.
 pub(crate) fn without_repeats(attribute: &Attribute, elements: Vec<Value>) -> Vec<Value> {
     let mut kept: Vec<Value> = Vec::with_capacity(elements.len());
     let mut places: HashMap<String, usize> = HashMap::with_capacity(elements.len());
@@ -59,12 +60,12 @@ pub(crate) fn without_repeats(attribute: &Attribute, elements: Vec<Value>) -> Ve
     kept
 }
 
-/// C17: whether an element is the preferred one.
+/// RFC 7643 §2.4 (C17): returns whether an element is primary.
 pub(crate) fn is_primary(element: &Value) -> bool {
     element.get("primary") == Some(&Value::Bool(true))
 }
 
-/// The error for an operation that makes several elements primary.
+/// Returns the error for an operation that makes several elements primary.
 pub(crate) fn two_primaries(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("primary"),
@@ -72,8 +73,7 @@ pub(crate) fn two_primaries(place: AttributePath<'_>) -> Error {
     )
 }
 
-/// Puts the members of a complex value in the order of its schema, the order
-/// in which validation leaves them.
+/// Sorts the members of a complex value in the order of its schema, as validation does.
 pub(crate) fn in_schema_order(attribute: &Attribute, object: &mut Object) {
     let mut ordered = Object::new();
     for sub in &attribute.sub_attributes {
@@ -84,7 +84,8 @@ pub(crate) fn in_schema_order(attribute: &Attribute, object: &mut Object) {
     *object = ordered;
 }
 
-/// X10: appends what is not there yet, merges what is.
+/// RFC 7644 §3.5.2.1 (X10): appends new elements and merges existing ones. Returns the indexes of
+/// both.
 pub(crate) fn add_elements(
     attribute: &Attribute,
     elements: &mut Vec<Value>,
@@ -92,7 +93,7 @@ pub(crate) fn add_elements(
 ) -> HashSet<usize> {
     let mut touched = HashSet::with_capacity(added.len());
     let mut known = ElementIndex::default();
-    // Most elements of a long list have nothing to do with what is added.
+    // Most elements of a long list are not related to the added ones.
     let value = |element: &Value| value_key(attribute, element.as_object()?);
     let wanted: HashSet<Option<String>> = added.iter().map(value).collect();
     for (index, element) in elements.iter().enumerate() {
@@ -107,7 +108,7 @@ pub(crate) fn add_elements(
                 if let (Value::Object(old), Value::Object(new)) = (old, new) {
                     for (name, value) in new {
                         let sub = attribute.sub_attribute(name);
-                        // Equal but for case is equal: the stored form stays.
+                        // If two values differ in case only, the stored value is kept.
                         let same = sub.is_some_and(|sub| {
                             old.get(name).is_some_and(|old| {
                                 comparison_key(sub, old) == comparison_key(sub, value)
@@ -134,7 +135,7 @@ pub(crate) fn add_elements(
     touched
 }
 
-/// Where the elements of an attribute are, by what makes them the same.
+/// Index of the elements of an attribute by identity and by value.
 #[derive(Default)]
 struct ElementIndex {
     identities: HashMap<String, usize>,
@@ -154,7 +155,8 @@ impl ElementIndex {
         }
     }
 
-    /// An element that does not say its type is the one with its value (G3).
+    /// Returns the index of an equal element. An element without type equals the one with the same
+    /// value (G3).
     fn find(&self, attribute: &Attribute, element: &Value) -> Option<usize> {
         if let Some(index) = self.identities.get(&identity(attribute, element)) {
             return Some(*index);
@@ -167,7 +169,7 @@ impl ElementIndex {
     }
 }
 
-/// X17: removes the elements that are named by their value.
+/// RFC 7644 §3.5.2.2 (X17): removes the elements that are named by their value.
 pub(crate) fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, named: &[Value]) {
     let mut identities = HashSet::new();
     let mut values = HashSet::new();
@@ -179,7 +181,7 @@ pub(crate) fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, nam
             values.extend(value_key(attribute, element));
         }
     }
-    // A stored element without type is named by its value alone, too.
+    // A stored element without type is named by its value alone as well.
     let untyped: HashSet<String> = named
         .iter()
         .filter_map(|element| value_key(attribute, element.as_object()?))
@@ -197,7 +199,7 @@ pub(crate) fn remove_named(attribute: &Attribute, elements: &mut Vec<Value>, nam
     });
 }
 
-/// C17, X23: what the operation made primary is the only primary.
+/// RFC 7643 §2.4 (C17, X23): makes an element that the operation made primary the only primary one.
 pub(crate) fn enforce_single_primary(
     target: Target<'_>,
     elements: &mut [Value],

@@ -1,9 +1,9 @@
-//! What a client is told when a request cannot be served (RFC 7644 §3.12).
+//! SCIM errors (RFC 7644 §3.12).
 //!
-//! An [`Error`] is already the answer: a status, a `scimType` and a sentence
-//! for the administrator who reads it in the identity provider's console. It
-//! names the attribute and what is wrong with it, shortens what it quotes, and
-//! never holds a password, because nothing that reads a password quotes it.
+//! An [`Error`] has a status, a `scimType` and a sentence for the administrator who reads it in the
+//! console of the identity provider. The sentence names the attribute and the reason. Quoted values
+//! are shortened. An error never contains a password, because no code that reads a password quotes
+//! it.
 
 use std::fmt;
 
@@ -14,46 +14,46 @@ use crate::Object;
 /// The URI of the error message (RFC 7644 §3.12).
 pub const ERROR_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 
-/// How much of a client's value an error quotes.
+/// Maximum length of a quoted value, in characters.
 const QUOTED_CHARS: usize = 60;
 
-/// How much of a name an error quotes: an administrator has to find it among the mappings of attributes, so it is not
-/// cut off unless it is longer than any of them.
+/// Maximum length of a quoted name, in characters. An administrator searches for the name in the
+/// attribute mappings, so it is longer than any usual name.
 const QUOTED_NAME_CHARS: usize = 512;
 
 /// The detail keyword of an error (RFC 7644 §3.12 table 9, RFC 9865 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScimType {
-    /// The filter is malformed, or compares what cannot be compared.
+    /// The filter is malformed, or a comparison does not suit the type of the attribute.
     InvalidFilter,
-    /// The filter yields more than the service provider is willing to look at.
+    /// The request needs more work than the service provider allows.
     TooMany,
-    /// A value is taken by another resource.
+    /// Another resource already has the value.
     Uniqueness,
     /// The attribute cannot be changed in this way.
     Mutability,
-    /// The body is not the message it should be.
+    /// The body is not a valid message of the expected kind.
     InvalidSyntax,
     /// The `path` of a PATCH operation is malformed or names no attribute.
     InvalidPath,
-    /// The `path` of a PATCH operation selects nothing.
+    /// The `path` of a PATCH operation matches no value.
     NoTarget,
-    /// A required value is missing, or a value does not fit its attribute.
+    /// A required value is missing, or a value is not valid for its attribute.
     InvalidValue,
     /// The protocol version is not supported.
     InvalidVers,
-    /// The request would put personal data into a URI.
+    /// The request filters or sorts by an attribute that is never returned.
     Sensitive,
-    /// The cursor is not one of ours (RFC 9865).
+    /// The cursor was not issued by this service provider for this list (RFC 9865).
     InvalidCursor,
-    /// The cursor was ours and is too old (RFC 9865).
+    /// The cursor has expired (RFC 9865).
     ExpiredCursor,
-    /// The page size does not go with the cursor (RFC 9865).
+    /// The page size is not valid together with a cursor (RFC 9865).
     InvalidCount,
 }
 
 impl ScimType {
-    /// The keyword as it stands in an error body.
+    /// Returns the keyword in error bodies.
     pub fn as_str(self) -> &'static str {
         match self {
             ScimType::InvalidFilter => "invalidFilter",
@@ -79,7 +79,7 @@ impl fmt::Display for ScimType {
     }
 }
 
-/// A SCIM error answer: status, `scimType` and `detail`.
+/// A SCIM error: status, `scimType` and `detail`.
 ///
 /// ```
 /// use scim::{Error, ScimType};
@@ -89,7 +89,7 @@ impl fmt::Display for ScimType {
 /// assert_eq!(error.to_object()["status"], "409");
 /// assert_eq!(error.to_object()["detail"], "userName: \"ann\" is taken");
 ///
-/// // What only the HTTP edge knows has the same form.
+/// // Errors from outside of this crate have the same form.
 /// let error = Error::new(404, None, "there is no such user");
 /// assert!(!error.to_object().contains_key("scimType"));
 /// ```
@@ -101,7 +101,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of any status, for what only the HTTP edge knows (401, 404, 429, …).
+    /// Creates an error with any status, for errors that arise outside of this crate (401, 404,
+    /// 429, …).
     pub fn new(status: u16, scim_type: Option<ScimType>, detail: impl Into<String>) -> Self {
         Error {
             status,
@@ -114,12 +115,12 @@ impl Error {
         Error::new(400, Some(scim_type), detail)
     }
 
-    /// 400 `invalidValue`: the value at `path` does not fit; `what` says why.
+    /// 400 `invalidValue`: the value at `path` is not valid; `what` is the reason.
     pub fn invalid_value(path: impl fmt::Display, what: impl fmt::Display) -> Self {
         Error::bad_request(ScimType::InvalidValue, format!("{path}: {what}"))
     }
 
-    /// 400 `invalidSyntax`: the body is not the message it should be.
+    /// 400 `invalidSyntax`: the body is not a valid message of the expected kind.
     pub fn invalid_syntax(what: impl fmt::Display) -> Self {
         Error::bad_request(ScimType::InvalidSyntax, what.to_string())
     }
@@ -129,7 +130,7 @@ impl Error {
         Error::bad_request(ScimType::InvalidFilter, format!("filter: {what}"))
     }
 
-    /// 400 `invalidPath`: `path` is quoted.
+    /// 400 `invalidPath`; the detail quotes `path`.
     pub fn invalid_path(path: &str, what: impl fmt::Display) -> Self {
         Error::bad_request(
             ScimType::InvalidPath,
@@ -147,7 +148,7 @@ impl Error {
         Error::bad_request(ScimType::Mutability, format!("{path}: {what}"))
     }
 
-    /// 400 `tooMany`: the request asks for more work than one request may cost.
+    /// 400 `tooMany`: the request needs more work than one request may use.
     pub fn too_many(what: impl fmt::Display) -> Self {
         Error::bad_request(ScimType::TooMany, what.to_string())
     }
@@ -172,40 +173,41 @@ impl Error {
         Error::bad_request(ScimType::InvalidCount, what.to_string())
     }
 
-    /// 403 `sensitive`: the request names a value that must not be looked for (RFC 7644 §7.5.2).
+    /// 403 `sensitive`: the request filters or sorts by an attribute that is never returned (RFC
+    /// 7644 §7.5.2).
     pub fn sensitive(what: impl fmt::Display) -> Self {
         Error::new(403, Some(ScimType::Sensitive), what.to_string())
     }
 
-    /// 409 `uniqueness`: RFC 7644 §3.3 says 409 where table 9 lists 400.
+    /// 409 `uniqueness`. RFC 7644 §3.3 requires 409, although table 9 lists 400.
     pub fn uniqueness(path: impl fmt::Display, what: impl fmt::Display) -> Self {
         Error::new(409, Some(ScimType::Uniqueness), format!("{path}: {what}"))
     }
 
-    /// The same error about a part of something larger: what its sentence
-    /// begins with is below `path`.
+    /// Prefixes the attribute path at the start of the detail with `path`, for an error in a nested
+    /// value.
     #[must_use]
     pub fn below(mut self, path: impl fmt::Display) -> Self {
         self.detail.insert_str(0, &format!("{path}."));
         self
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The detail keyword, where one applies.
+    /// Returns the detail keyword, if the error has one.
     pub fn scim_type(&self) -> Option<ScimType> {
         self.scim_type
     }
 
-    /// The sentence for the administrator.
+    /// Returns the sentence for the administrator.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The error body (RFC 7644 §3.12): `status` is a string there.
+    /// Returns the error body (RFC 7644 §3.12), in which `status` is a string.
     pub fn to_object(&self) -> Object {
         let mut object = Object::new();
         object.insert("schemas".into(), Value::from(vec![ERROR_SCHEMA]));
@@ -226,12 +228,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The text in quotation marks, shortened to what an error may quote.
+/// Returns the text in quotation marks, shortened to [`QUOTED_CHARS`].
 pub(crate) fn quote(text: &str) -> String {
     shortened(text, QUOTED_CHARS)
 }
 
-/// The name of an attribute or of a schema in quotation marks.
+/// Returns the name of an attribute or schema in quotation marks, shortened to
+/// [`QUOTED_NAME_CHARS`].
 pub(crate) fn quote_name(name: &str) -> String {
     shortened(name, QUOTED_NAME_CHARS)
 }
@@ -247,7 +250,7 @@ fn shortened(text: &str, most: usize) -> String {
     quoted
 }
 
-/// A client's value in words, for "expected …, got …".
+/// Describes a value for "expected …, got …".
 pub(crate) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),

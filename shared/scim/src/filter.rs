@@ -1,17 +1,15 @@
-//! Filters: the whole grammar of RFC 7644 §3.4.2.2.
+//! Filters (RFC 7644 §3.4.2.2).
 //!
-//! Three steps, kept apart: [`Filter::parse`] knows the grammar and no
-//! attribute; [`Filter::resolve`] binds names to the tables of a resource type
-//! and refuses what cannot be compared; [`ResolvedFilter::matches`] looks at a
-//! representation, within a budget of [`ComparisonBudget`]. The parser reads its input once, left to
-//! right, never goes back, and never recurses deeper than [`MAX_FILTER_DEPTH`]
-//! (F13, F18).
+//! A filter takes three steps. [`Filter::parse`] reads the grammar, which does not depend on
+//! attributes. [`Filter::resolve`] binds names to the attributes of a resource type and refuses
+//! comparisons that do not suit their types. [`ResolvedFilter::matches`] evaluates the filter for a
+//! representation within a [`ComparisonBudget`]. The parser reads its input once, from left to
+//! right, without backtracking, and recurses at most [`MAX_FILTER_DEPTH`] levels (F13, F18).
 //!
-//! What the RFC leaves open: an attribute that is not there is different from
-//! every value, so `title ne "x"` matches without a title, but where it has a
-//! default it is compared as that; on a multi-valued
-//! attribute `ne` matches when some element differs (F8), so not when there is
-//! none; `eq null` is `not (… pr)` (F9).
+//! The RFC leaves these cases open. A missing attribute differs from every value, so `title ne "x"`
+//! matches a user without title; an attribute with a default is compared as the default. For a
+//! multi-valued attribute, `ne` matches if some element differs (F8), so it does not match an empty
+//! list. `eq null` is equivalent to `not (… pr)` (F9).
 
 mod lookup;
 mod parser;
@@ -35,16 +33,16 @@ pub(crate) use resolve::ElementFilter;
 pub use resolve::ResolvedFilter;
 use resolve::{Unknown, resolve};
 
-/// A filter of this many bytes, or more, is refused (F17).
+/// Length of a filter in bytes from which it is refused (F17).
 pub const MAX_FILTER_BYTES: usize = 10_000;
 
-/// How deep parentheses, brackets and `not` may nest.
+/// Maximum nesting depth of parentheses, brackets and `not`.
 pub const MAX_FILTER_DEPTH: usize = 64;
 
-/// How many comparisons one filter may hold.
+/// Maximum number of comparisons in one filter.
 pub const MAX_FILTER_TERMS: usize = 500;
 
-/// A filter that is well-formed; what its names mean is not known yet.
+/// A well-formed filter, whose names are not resolved.
 ///
 /// ```
 /// use scim::{Filter, ResourceType, ComparisonBudget};
@@ -53,7 +51,7 @@ pub const MAX_FILTER_TERMS: usize = 500;
 /// let filter = filter.resolve(ResourceType::user())?;
 /// let ann = scim::json::parse(br#"{"userName": "Ann", "emails": [{"value": "a", "type": "work"}]}"#)?;
 /// assert_eq!(filter.matches(&ann, &ComparisonBudget::new(1_000)), Ok(true));
-/// // A store with an index by name reads one user, not all.
+/// // A store with an index of names reads one user instead of all.
 /// assert_eq!(filter.required_equality("userName"), Some("ANN"));
 ///
 /// let error = Filter::parse("userName is \"ann\"").unwrap_err();
@@ -67,7 +65,7 @@ pub struct Filter {
     expression: Expression,
 }
 
-/// The tree of a filter. Paths are as the client wrote them.
+/// The syntax tree of a filter. Paths are in the spelling of the client.
 #[derive(Clone, PartialEq)]
 pub enum Expression {
     /// `path op value`.
@@ -76,28 +74,27 @@ pub enum Expression {
         path: String,
         /// The operator.
         operator: Operator,
-        /// What it is compared with.
+        /// The value.
         value: Literal,
     },
-    /// `path pr`: there is a value.
+    /// `path pr`: the attribute has a value.
     Present(String),
-    /// `path[filter]`: some element meets all of the filter (F4).
+    /// `path[filter]`: one element matches the whole filter (F4).
     Element {
         /// The multi-valued attribute.
         path: String,
         /// The filter on sub-attributes of one element.
         filter: Box<Expression>,
     },
-    /// All of them.
+    /// All terms match.
     And(Vec<Expression>),
-    /// Any of them.
+    /// At least one term matches.
     Or(Vec<Expression>),
-    /// Not this.
+    /// The term does not match.
     Not(Box<Expression>),
 }
 
-/// A comparison operator (RFC 7644 §3.4.2.2 table 3). `pr` compares nothing
-/// and is [`Expression::Present`].
+/// A comparison operator (RFC 7644 §3.4.2.2 table 3). The operator `pr` is [`Expression::Present`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// Equal.
@@ -110,7 +107,7 @@ pub enum Operator {
     Sw,
     /// Ends with.
     Ew,
-    /// Greater, later, or behind in the alphabet.
+    /// Greater, later, or after in lexicographic order.
     Gt,
     /// Greater or equal.
     Ge,
@@ -121,7 +118,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// The word for it in a filter.
+    /// Returns the keyword in filters.
     pub fn as_str(self) -> &'static str {
         match self {
             Operator::Eq => "eq",
@@ -153,7 +150,7 @@ pub enum Literal {
     Boolean(bool),
     /// A number.
     Number(Number),
-    /// A text.
+    /// A string.
     String(String),
 }
 
@@ -169,13 +166,13 @@ impl Literal {
 }
 
 impl Filter {
-    /// Parses a filter of usual length; see [`Filter::parse_within`].
+    /// Parses a filter of fewer than [`MAX_FILTER_BYTES`] bytes.
     pub fn parse(text: &str) -> Result<Filter, Error> {
         Filter::parse_within(text, MAX_FILTER_BYTES)
     }
 
-    /// Parses a filter of fewer than `max_bytes` bytes: a search body may carry
-    /// a longer one than a URL.
+    /// Parses a filter of fewer than `max_bytes` bytes. A search body may contain a longer filter
+    /// than a URL.
     pub fn parse_within(text: &str, max_bytes: usize) -> Result<Filter, Error> {
         if text.len() >= max_bytes {
             return Err(Error::invalid_filter(format_args!(
@@ -193,26 +190,26 @@ impl Filter {
         Filter { expression }
     }
 
-    /// The tree.
+    /// Returns the syntax tree.
     pub fn expression(&self) -> &Expression {
         &self.expression
     }
 
     /// Binds the filter to the attributes of a resource type.
     ///
-    /// An attribute that the type does not have is 400 `invalidFilter` (F14),
-    /// as is a comparison that its type forbids (F12); one that is never
-    /// returned is 403 `sensitive` (RFC 7644 §7.5.2).
+    /// An unknown attribute is 400 `invalidFilter` (F14), and so is a comparison that the data type
+    /// does not permit (F12). An attribute that is never returned is 403 `sensitive` (RFC 7644
+    /// §7.5.2).
     pub fn resolve<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedFilter<'a>, Error> {
         self.resolve_with(ty, Unknown::Refused)
     }
 
-    /// The same for a search over several types: an attribute that this one
-    /// does not have is taken for one without a value (RFC 7644 §3.4.2.1, F14).
+    /// Binds the filter in a search over several types. An attribute that this type does not have
+    /// is treated as missing (RFC 7644 §3.4.2.1, F14).
     ///
     /// # Errors
     ///
-    /// Those of [`Filter::resolve`] for attributes that the type has.
+    /// The errors of [`Filter::resolve`] for attributes of the type.
     pub fn resolve_among<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedFilter<'a>, Error> {
         self.resolve_with(ty, Unknown::HasNoValue)
     }
@@ -234,7 +231,7 @@ impl fmt::Display for Filter {
     }
 }
 
-/// Parses to the same tree again.
+/// The text parses to the same tree.
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -281,7 +278,7 @@ impl fmt::Display for Literal {
     }
 }
 
-/// Shows the shape without what is looked for, which is personal data.
+/// Shows the structure without the values, which are personal data.
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.expression.fmt(f)

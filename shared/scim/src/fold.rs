@@ -1,14 +1,12 @@
-//! Text prepared for comparing without case.
+//! Case folding for comparisons.
 //!
-//! RFC 7644 §5 wants user names prepared by the PRECIS profile
-//! UsernameCaseMapped (RFC 8265 §3.3) before they are compared. [`fold`] does
-//! its three mappings in their order: width, lower case, NFC. It leaves out the
-//! profile's refusals (blanks, symbols, mixed direction), because a SCIM client
-//! may name a user as it likes and its name must still be found: this prepares
-//! a comparison, it is not a check. Values are stored as they were sent.
+//! RFC 7644 §5 requires that user names are prepared by the PRECIS profile UsernameCaseMapped (RFC
+//! 8265 §3.3) before comparison. [`fold`] applies its three mappings in order: width, lower case,
+//! NFC. It does not apply the restrictions of the profile (blanks, symbols, mixed direction),
+//! because a name that does not satisfy them must be found as well. Values are stored as sent.
 //!
-//! That is also why no PRECIS crate is used: those enforce, and so fail on
-//! "Ann Example" or on an e-mail address with an unusual sign.
+//! PRECIS crates enforce the restrictions, so they fail on "Ann Example" or on an e-mail address
+//! with an unusual character. For this reason none is used.
 
 use std::borrow::Cow;
 
@@ -17,15 +15,15 @@ use unicode_normalization::char::decompose_compatible;
 
 use crate::schema::Attribute;
 
-/// The form in which two texts are equal when they differ in width, case or
-/// composition only. Folding twice is folding once.
+/// Returns a form in which texts are equal if they differ in width, case or composition only. The
+/// function is idempotent.
 pub fn fold(text: &str) -> String {
     folded(text).into_owned()
 }
 
-/// The same; a text that is folded already is not copied if it is ASCII.
+/// See [`fold`]. An ASCII text that is folded already is not copied.
 pub(crate) fn folded(text: &str) -> Cow<'_, str> {
-    // Nearly every value is ASCII, where all three mappings are lower case.
+    // Nearly all values are ASCII, for which the three mappings are lower case.
     if text.is_ascii() {
         return match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             true => Cow::Owned(text.to_ascii_lowercase()),
@@ -35,9 +33,8 @@ pub(crate) fn folded(text: &str) -> Cow<'_, str> {
     let mut mapped = String::with_capacity(text.len());
     for c in text.chars() {
         map_width(c, |c| {
-            // Letter by letter, so that a part of a name folds as it does
-            // within the name: `co` and `sw` compare parts. The one letter
-            // whose lower case depends on its place is sigma; it gets one form.
+            // Each letter is mapped on its own, because `co` and `sw` compare parts of a text.
+            // Sigma, whose lower case depends on its position, gets one form.
             mapped.extend(c.to_lowercase().map(|c| if c == 'ς' { 'σ' } else { c }));
         });
     }
@@ -45,8 +42,9 @@ pub(crate) fn folded(text: &str) -> Cow<'_, str> {
 }
 
 impl Attribute {
-    /// A text of this attribute in the form in which equal ones are the same: folded unless case counts, and of a name
-    /// without blanks at its ends ([`Attribute::is_name`]). Preparing twice is preparing once.
+    /// Returns a value of this attribute in a form in which equal values are the same text: folded
+    /// unless the attribute is caseExact, and without blanks at the ends if it is a name
+    /// ([`Attribute::is_name`]). The function is idempotent.
     pub fn prepare(&self, text: &str) -> String {
         let prepared = match self.case_exact {
             true => Cow::Borrowed(text),
@@ -59,13 +57,13 @@ impl Attribute {
     }
 }
 
-/// The units of [`ComparisonBudget`](crate::ComparisonBudget) that it takes to fold a text.
+/// Returns the cost of folding a text, in units of [`ComparisonBudget`](crate::ComparisonBudget).
 pub(crate) fn cost_of_folding(text: &str) -> usize {
     1 + text.len() / if text.is_ascii() { 64 } else { 4 }
 }
 
-/// Fullwidth and halfwidth forms become the usual ones (RFC 8264 §5.2.1): one
-/// step of decomposition, and only for the `<wide>` and `<narrow>` characters.
+/// Maps fullwidth and halfwidth forms to their usual forms (RFC 8264 §5.2.1): one step of
+/// decomposition for `<wide>` and `<narrow>` characters only.
 fn map_width(c: char, mut emit: impl FnMut(char)) {
     let usual = match u32::from(c) {
         0x3000 => 0x20,

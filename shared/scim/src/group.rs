@@ -1,8 +1,8 @@
 //! The Group resource type (RFC 7643 §4.2).
 //!
-//! Data only. `displayName` is required as the text of §4.2 says (the listing
-//! in §8.7.1 says otherwise), and members have a `display`, which the RFC's
-//! listing lacks and every client sends (G2).
+//! This file contains data only. `displayName` is required according to §4.2, although the listing
+//! in §8.7.1 says otherwise. Members have a `display`, which is missing in that listing and which
+//! every client sends (G2).
 
 use std::sync::LazyLock;
 
@@ -27,7 +27,7 @@ static GROUP: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
 });
 
 impl ResourceType {
-    /// Groups (RFC 7643 §4.2).
+    /// Returns the resource type Group (RFC 7643 §4.2).
     pub fn group() -> &'static ResourceType {
         &GROUP
     }

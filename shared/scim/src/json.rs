@@ -1,11 +1,9 @@
-//! Reads JSON text, in one place.
+//! Reads the JSON bodies of requests.
 //!
-//! Everything a client sends becomes a value here and nowhere else, so that
-//! what is refused is refused everywhere: text that is not UTF-8 (H4), an
-//! attribute named twice, also in another case (H6, RFC 7643 §2.1), nesting
-//! that no SCIM message needs, and anything but an object. Most JSON readers
-//! keep the last of two equal names without a word; a directory must not guess
-//! which of two values was meant.
+//! All bodies are read here, so the same input is refused everywhere: text that is not UTF-8 (RFC
+//! 8259 §8.1, H4), duplicate names in any case (RFC 7643 §2.1, H6), nesting deeper than any SCIM
+//! message needs, and values other than an object. Most JSON readers silently keep the last of two
+//! equal names, but the service must not guess which value was meant.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,14 +14,14 @@ use serde_json::{Number, Value};
 use crate::Object;
 use crate::error::{Error, quote};
 
-/// How deep objects and lists may nest. SCIM itself needs five levels.
+/// Maximum nesting depth of objects and lists. SCIM messages need five levels.
 pub const MAX_DEPTH: usize = 32;
 
-/// Reads a request body: one JSON object.
+/// Reads a request body, which must be one JSON object.
 pub fn parse(bytes: &[u8]) -> Result<Object, Error> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Error::invalid_syntax("the body is not valid UTF-8"))?;
-    // RFC 8259 §8.1 lets a reader skip a byte order mark, which some clients write.
+    // RFC 8259 §8.1 allows to ignore a byte order mark, which some clients send.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim_ascii().is_empty() {
         return Err(Error::invalid_syntax(
@@ -43,7 +41,7 @@ pub fn parse(bytes: &[u8]) -> Result<Object, Error> {
     }
 }
 
-/// Reads one value and knows how many objects and lists surround it.
+/// Reads one value. The field is the number of objects and lists around it.
 #[derive(Clone, Copy)]
 struct Level(usize);
 

@@ -1,12 +1,11 @@
-//! SCIM 2.0 as values: what RFC 7643 and RFC 7644 say about resources and
-//! messages, without a server around it. Nothing here waits, logs, reads a
-//! clock or knows of HTTP, so it goes with any web framework and any store.
+//! SCIM 2.0 (RFC 7643, RFC 7644) without a server: schemas, resources and messages as values. The
+//! crate does no IO, reads no clock, writes no log and does not depend on HTTP, so it works with
+//! any web framework and any store.
 //!
-//! A client's object is validated in one place, [`ResourceType::read`], and comes
-//! out as a [`Resource`]: checked, canonical, without what only the service
-//! provider may write. Everything else works on that. Attributes are data
-//! ([`ResourceType`], [`Schema`], [`Attribute`]): filters, PATCH, projection and
-//! discovery read the same tables and know no attribute of their own.
+//! [`ResourceType::read`] validates an object from a client and returns a [`Resource`]: checked, in
+//! canonical form, without readOnly attributes. All other functions work on that type. Attributes
+//! are data ([`ResourceType`], [`Schema`], [`Attribute`]): filters, PATCH, projection and discovery
+//! read the same tables and contain no attribute names of their own.
 //!
 //! ```
 //! use scim::{Filter, PatchOp, ResourceType, ComparisonBudget};
@@ -27,8 +26,8 @@
 //! # Ok::<(), scim::Error>(())
 //! ```
 //!
-//! An answer is a representation: what is kept, with what the service provider
-//! knows, without what the client does not want to see.
+//! A response contains a representation: the stored attributes and those of the service provider,
+//! without the attributes that the client excluded.
 //!
 //! ```
 //! use scim::{ListResponse, Meta, Object, ResourceType, SearchRequest, ComparisonBudget};
@@ -48,7 +47,7 @@
 //!     _ => None,
 //! })?;
 //! let ann = ann.represent(user, "2819c223", &meta, Object::new());
-//! // Whoever has more than one sorts them by these.
+//! // Several resources are sorted by these keys.
 //! let _key = asked.sort.as_ref().unwrap().resolve(user)?.key(&ann, &ComparisonBudget::new(1_000)).unwrap();
 //! let list = ListResponse::whole(vec![asked.projection(user)?.apply(ann, user)]);
 //! let shown = &list.to_object()["Resources"][0];
@@ -58,51 +57,51 @@
 //! # Ok::<(), scim::Error>(())
 //! ```
 //!
-//! # What it covers
+//! # Coverage
 //!
-//! | RFC | section | here | the caller's |
+//! | RFC | section | in this crate | left to the caller |
 //! |---|---|---|---|
 //! | 7643 | §2 attributes and their characteristics | [`Attribute`], [`DataType`], [`Mutability`], [`Returned`], [`Uniqueness`] | to enforce uniqueness |
 //! | 7643 | §2.3 data types | [`ResourceType::read`] | |
 //! | 7643 | §2.4 multi-valued attributes, `primary` | [`ResourceType::read`], [`PatchOp::apply`] | |
 //! | 7643 | §2.5 null, empty and missing | [`ResourceType::read`] | |
 //! | 7643 | §3, §3.1 resources, common attributes | [`Resource`], [`Meta`], [`common_attributes`] | ids, versions and times |
-//! | 7643 | §3.3 schema extensions | [`Schema::parse`], [`ResourceType::extend`] | to keep them |
-//! | 7643 | §4.1, §4.3 User and its enterprise extension | [`ResourceType::user`] | `groups`, `manager.displayName`; passwords are checked and dropped |
+//! | 7643 | §3.3 schema extensions | [`Schema::parse`], [`ResourceType::extend`] | to store them |
+//! | 7643 | §4.1, §4.3 User and its enterprise extension | [`ResourceType::user`] | `groups`, `manager.displayName`; passwords are validated and not stored |
 //! | 7643 | §4.2 Group | [`ResourceType::group`], [`MemberChange`] | whether a member exists |
 //! | 7643 | §5 to §7 service provider configuration, resource types, schemas | [`discovery`] | |
-//! | 7644 | §2 authentication, §7 security | | all of it |
-//! | 7644 | §3.1, §3.8 HTTP, media types | [`json::parse`] for bodies | all else |
+//! | 7644 | §2 authentication, §7 security | | everything |
+//! | 7644 | §3.1, §3.8 HTTP, media types | [`json::parse`] for bodies | everything else |
 //! | 7644 | §3.3 create, §3.5.1 replace | [`ResourceType::read`] | |
-//! | 7644 | §3.4.2, §3.4.3 what a list is asked for, by query or body | [`SearchRequest`] | |
+//! | 7644 | §3.4.2, §3.4.3 parameters of a list, in query or body | [`SearchRequest`] | |
 //! | 7644 | §3.4.2 lists, §3.4.2.4 pages | [`ListResponse`], [`Paging`] | a stable order |
-//! | 7644 | §3.4.2.1 searches over several types | [`Filter::resolve_among`], [`Sort::resolve_among`] | to put the lists together |
-//! | 7644 | §3.4.2.2 filters | [`Filter`], [`ResolvedFilter`] | to find without reading all: [`ResolvedFilter::alternatives`] |
+//! | 7644 | §3.4.2.1 searches over several types | [`Filter::resolve_among`], [`Sort::resolve_among`] | to merge the lists |
+//! | 7644 | §3.4.2.2 filters | [`Filter`], [`ResolvedFilter`] | to use an index: [`ResolvedFilter::alternatives`] |
 //! | 7644 | §3.4.2.3 sorting | [`Sort`], [`SortKey`] | |
 //! | 7644 | §3.4.2.5, §3.9 `attributes`, `excludedAttributes` | [`Projection`] | |
-//! | 7644 | §3.5.2 PATCH | [`PatchOp`], [`MemberChange`] | to write it as a whole |
-//! | 7644 | §3.7 bulk messages, their order, their answer | [`bulk`] | to perform them |
-//! | 7644 | §3.6 delete, §3.11 /Me, §3.13 versions of the protocol | | all of it |
+//! | 7644 | §3.5.2 PATCH | [`PatchOp`], [`MemberChange`] | to write the result atomically |
+//! | 7644 | §3.7 bulk messages, execution order, response | [`bulk`] | to perform them |
+//! | 7644 | §3.6 delete, §3.11 /Me, §3.13 versions of the protocol | | everything |
 //! | 7644 | §3.10 names with URIs | [`ResourceType::read`], [`Filter`], [`PatchOp`], [`Projection`] | |
-//! | 7644 | §3.12 errors | [`Error`], [`ScimType`] | 401, 404, 412 and other statuses of HTTP |
+//! | 7644 | §3.12 errors | [`Error`], [`ScimType`] | 401, 404, 412 and other HTTP statuses |
 //! | 7644 | §3.14 versions | [`Meta::etag`] | `If-Match`, `If-None-Match` |
 //! | 7644 | §4 discovery | [`discovery`] | the endpoints |
 //! | 7644 | §5 comparison of user names (RFC 8265) | [`Attribute::prepare`], [`fold`](fold()) | |
-//! | 9865 | pages by cursor, errors, configuration | [`Paging`], [`ListResponse`], [`ScimType`], [`discovery::Pagination`] | to make cursors |
+//! | 9865 | cursor-based pagination, errors, configuration | [`Paging`], [`ListResponse`], [`ScimType`], [`discovery::Pagination`] | to create cursors |
 //!
-//! What identity providers send that the RFCs do not have is in one module,
-//! `quirks`, and understood unless a resource type is read as
-//! [`Profile::Strict`]; what the RFCs leave open is decided in the tables of
-//! [`ResourceType::read`] and [`PatchOp::apply`].
+//! The module `quirks` accepts messages of identity providers that deviate from the RFCs, unless
+//! the resource type has [`Profile::Strict`]. The tables of [`ResourceType::read`] and
+//! [`PatchOp::apply`] list decisions that the RFCs leave open. The codes, such as C12, are rows of
+//! `docs/scim-decisions.md`.
 //!
-//! # What it never does
+//! # Guarantees
 //!
-//! It does not panic, whatever a client sends, and it does not recurse deeper
-//! than [`json::MAX_DEPTH`] and [`MAX_FILTER_DEPTH`]. What takes long is bounded
-//! ([`MAX_FILTER_TERMS`], [`MAX_OPERATIONS`], [`MAX_COMPARISONS`]) or counted
-//! against a budget of the caller's ([`ComparisonBudget`]), the rest is done in time that
-//! grows with the size of the message. `Debug` shows names of attributes
-//! and no values, and an [`Error`] quotes nothing that is never returned.
+//! No input causes a panic, and recursion is limited by [`json::MAX_DEPTH`] and
+//! [`MAX_FILTER_DEPTH`]. Expensive work is limited ([`MAX_FILTER_TERMS`], [`MAX_OPERATIONS`],
+//! [`MAX_COMPARISONS`]) or counted against a budget of the caller ([`ComparisonBudget`]);
+//! everything else takes time proportional to the size of the message. `Debug` output contains
+//! names of attributes and no values, and an [`Error`] quotes no value of an attribute that is
+//! never returned.
 
 mod budget;
 mod columns;
@@ -156,5 +155,5 @@ pub use search::{SEARCH_REQUEST_SCHEMA, SearchRequest};
 pub use sort::{ResolvedSort, Sort, SortKey};
 pub use user::{ENTERPRISE_USER_SCHEMA, USER_SCHEMA};
 
-/// A JSON object, with its members in order.
+/// A JSON object that keeps the order of its members.
 pub type Object = serde_json::Map<String, serde_json::Value>;

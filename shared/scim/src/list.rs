@@ -8,22 +8,22 @@ use crate::error::{Error, ScimType, quote};
 /// The URI of the list message (RFC 7644 §3.4.2).
 pub const LIST_RESPONSE_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 
-/// How many resources a page holds when the client does not say (P6).
+/// Number of resources on a page if the client does not send `count` (P6).
 pub const DEFAULT_COUNT: u64 = 100;
 
-/// How many resources a page holds at most; a higher `count` means this (P2).
+/// Maximum number of resources on a page. A higher `count` is reduced to it (P2).
 pub const MAX_COUNT: u64 = 200;
 
-/// Which part of a list is asked for, and how.
+/// The requested page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Paging {
-    /// By number (RFC 7644 §3.4.2.4).
+    /// A page by `startIndex` (RFC 7644 §3.4.2.4).
     Index(Page),
-    /// By cursor (RFC 9865, P8).
+    /// A page by cursor (RFC 9865, P8).
     Cursor {
-        /// Where the page before ended; `None` asks for the first one.
+        /// The cursor of the page; `None` requests the first page.
         cursor: Option<String>,
-        /// The number of resources at most.
+        /// Maximum number of resources.
         count: u64,
     },
 }
@@ -35,14 +35,14 @@ impl Default for Paging {
 }
 
 impl Paging {
-    /// Reads the query parameters (P1, P2): a `startIndex` below 1 is 1, a
-    /// negative `count` is 0, one above the maximum is the maximum. `cursor`,
-    /// be it empty, asks for pages by cursor.
+    /// Reads the query parameters (P1, P2). A `startIndex` below 1 is 1, a negative `count` is 0,
+    /// and a `count` above [`MAX_COUNT`] is [`MAX_COUNT`]. A `cursor`, even an empty one, requests
+    /// a page by cursor.
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue` for what is no integer, or `invalidCount` where there
-    /// is a cursor (RFC 9865 §4); 400 `invalidValue` for both ways at once.
+    /// 400 `invalidValue` for a value that is not an integer, or `invalidCount` if it is a `count`
+    /// beside a cursor (RFC 9865 §4); 400 `invalidValue` for `startIndex` together with `cursor`.
     pub fn parse(
         start_index: Option<&str>,
         count: Option<&str>,
@@ -82,7 +82,7 @@ impl Paging {
         })
     }
 
-    /// The number of resources at most.
+    /// Maximum number of resources.
     pub fn count(&self) -> u64 {
         match self {
             Paging::Index(page) => page.count,
@@ -91,12 +91,12 @@ impl Paging {
     }
 }
 
-/// A page by its number.
+/// A page by `startIndex`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The number of the first resource, from 1.
+    /// Number of the first resource, from 1.
     pub start_index: u64,
-    /// The number of resources at most; 0 asks for the total only.
+    /// Maximum number of resources; 0 requests the total only.
     pub count: u64,
 }
 
@@ -109,8 +109,8 @@ impl Default for Page {
     }
 }
 
-/// An integer with every negative number as 0 and every number beyond 64 bits
-/// as the greatest: to a page they are all the same.
+/// Reads an integer. A negative number is 0, and a number beyond 64 bits is the greatest: the
+/// difference does not matter to a page.
 pub(crate) fn integer(name: &str, text: &str) -> Result<u64, Error> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', digits @ ..] => (true, digits),
@@ -133,23 +133,23 @@ pub(crate) fn integer(name: &str, text: &str) -> Result<u64, Error> {
     }))
 }
 
-/// The answer to a list request or a search.
+/// The response to a list request or a search.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ListResponse {
-    /// How many resources match, on all pages; pages by cursor may leave it out.
+    /// Number of matching resources on all pages. It is optional for pages by cursor.
     pub total_results: Option<u64>,
-    /// The number of the first resource of this page, from 1; `None` for a page by cursor.
+    /// Number of the first resource on this page, from 1; `None` for a page by cursor.
     pub start_index: Option<u64>,
-    /// What leads to the next page; `None` on the last one, and for pages by number.
+    /// Cursor of the next page; `None` on the last page and for pages by `startIndex`.
     pub next_cursor: Option<String>,
-    /// What leads to the page before, where that is to be had; never on the first one.
+    /// Cursor of the previous page, if it is available; `None` on the first page.
     pub previous_cursor: Option<String>,
     /// The representations on this page.
     pub resources: Vec<Object>,
 }
 
 impl ListResponse {
-    /// A list that is given whole.
+    /// Creates a list with all resources on one page.
     pub fn whole(resources: Vec<Object>) -> Self {
         ListResponse {
             total_results: Some(resources.len() as u64),
@@ -159,8 +159,8 @@ impl ListResponse {
         }
     }
 
-    /// The message. `itemsPerPage` counts what is in this page (P3), and
-    /// `Resources` is there when it is empty too (P4). All numbers are integers.
+    /// Returns the message. `itemsPerPage` is the number of resources on this page (P3), and
+    /// `Resources` is present even if it is empty (P4).
     pub fn to_object(self) -> Object {
         let mut object = Object::new();
         let mut put = |name: &str, value: Option<Value>| {

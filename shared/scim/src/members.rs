@@ -1,8 +1,8 @@
-//! What a PATCH does to the members of a group, found out without reading them.
+//! Changes of the members of a group, determined without reading the members.
 //!
-//! A group may have a hundred thousand members, and a client adds one. Nearly
-//! every PATCH names the members it means (X4, X5, X17, X18, G9 in
-//! docs/scim-decisions.md), so what it does follows from the message alone.
+//! A group can have a hundred thousand members, and a client adds one. Nearly every PATCH names the
+//! members that it adds or removes (X4, X5, X17, X18, G9 in docs/scim-decisions.md), so the change
+//! follows from the message alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,29 +16,28 @@ use crate::resource::Resource;
 use crate::schema::{AttributePath, ResourceType};
 use crate::validate::is_unnamed;
 
-/// The attribute that holds the members.
+/// The attribute with the members.
 const MEMBERS: &str = "members";
 
-/// What a PATCH does to the members of a group. Members are by their ids, with
-/// the element that the client wrote.
+/// The change of the members of a group. Members are identified by id; the object is the element of
+/// the client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MemberChange {
-    /// These become members, and those stop being members, whoever else is one.
-    /// No id is in both.
+    /// Members are added and removed, and all other members stay. No id is in both sets.
     Named {
-        /// Who is added.
+        /// The members to add.
         added: BTreeMap<String, Object>,
-        /// Who is removed.
+        /// The ids of the members to remove.
         removed: BTreeSet<String>,
     },
-    /// These are the members afterwards, and nobody else is.
+    /// The group has exactly these members afterwards.
     Exactly(BTreeMap<String, Object>),
-    /// It depends on who is a member: [`PatchOp::apply`] it to the whole group.
+    /// The change depends on the current members: call [`PatchOp::apply`] with the whole group.
     Depends,
 }
 
 impl MemberChange {
-    /// Whether nothing is done to any member.
+    /// Returns whether no member is changed.
     pub fn is_empty(&self) -> bool {
         matches!(self, MemberChange::Named { added, removed } if added.is_empty() && removed.is_empty())
     }
@@ -81,8 +80,8 @@ fn id(element: &Object) -> Option<&str> {
 }
 
 impl Resource {
-    /// Takes the members of a group out of it, by their ids, with the element
-    /// that the client wrote.
+    /// Returns the group without its members, and the members by id with the elements of the
+    /// client.
     ///
     /// # Errors
     ///
@@ -106,13 +105,13 @@ impl Resource {
 }
 
 impl MemberChange {
-    /// What a PUT does: it sets the members exactly when it has them, be it as
-    /// null or as an empty list (W6). `resource` is what was read from `body` as
-    /// a resource of this type.
+    /// Returns the change of a PUT. It replaces the members if the body has the attribute, even as
+    /// null or as an empty list (RFC 7644 §3.5.1, W6). `resource` is the resource that was read
+    /// from `body`.
     ///
     /// # Errors
     ///
-    /// Those of [`Resource::split_members`].
+    /// The errors of [`Resource::split_members`].
     pub fn of_replacement(
         ty: &ResourceType,
         body: &Object,
@@ -131,9 +130,8 @@ impl MemberChange {
 }
 
 impl PatchOp {
-    /// Splits a PATCH of a group into what it does to the members and the rest,
-    /// which can be applied to a group without members. The two do not meet: no
-    /// operation on one reads the other.
+    /// Splits a PATCH of a group into the change of the members and the other operations, which can
+    /// be applied to a group without its members. The two are independent of each other.
     pub fn split_members(&self) -> (MemberChange, PatchOp) {
         let (members, rest): (Vec<_>, Vec<_>) =
             self.operations.iter().cloned().partition(|operation| {
@@ -153,7 +151,7 @@ impl PatchOp {
     }
 }
 
-/// Whether the operation says enough by itself.
+/// Applies an operation to the change. Returns false if the result depends on the current members.
 fn fold(change: &mut MemberChange, operation: &Operation) -> bool {
     let Operation { op, path, values } = operation;
     if path.sub_attribute.is_some() {
@@ -165,8 +163,8 @@ fn fold(change: &mut MemberChange, operation: &Operation) -> bool {
             *change = MemberChange::Exactly(BTreeMap::new());
             change.add(values);
         }
-        // No values: all of them go. Named ones go by their ids, if nothing else
-        // is said of them that they would have to match.
+        // Without values, all members are removed. Named members are removed by id, unless the
+        // value has a `type` that they must match.
         (Op::Remove, None) if values.is_empty() => *change = MemberChange::Exactly(BTreeMap::new()),
         (Op::Remove, None)
             if identified(values) && values.iter().all(|value| value.get("type").is_none()) =>
@@ -186,14 +184,14 @@ fn fold(change: &mut MemberChange, operation: &Operation) -> bool {
     true
 }
 
-/// Whether every element says whose it is.
+/// Returns whether every element has an id.
 fn identified(values: &[Value]) -> bool {
     values
         .iter()
         .all(|value| value.as_object().and_then(id).is_some())
 }
 
-/// The ids of `value eq "a" or value eq "b"` (X18).
+/// Returns the ids of `value eq "a" or value eq "b"` (RFC 7644 §3.5.2.2, X18).
 fn ids_of(filter: &Filter) -> Option<Vec<&str>> {
     fn collect<'f>(expression: &'f Expression, ids: &mut Vec<&'f str>) -> bool {
         match expression {
@@ -321,7 +319,7 @@ mod tests {
                 "{nobody}"
             );
         }
-        // F6: the names of a PUT have the forms that those of a PATCH have.
+        // RFC 7644 §3.10 (F6): names in a PUT have the same forms as in a PATCH.
         let qualified = format!("{}:members", crate::GROUP_SCHEMA);
         for body in [
             json!({"displayName": "g", qualified: []}),
@@ -403,7 +401,8 @@ mod tests {
     }
 
     proptest! {
-        /// What follows from the message alone is what applying it to all members gives.
+        /// The change that follows from the message is equal to the result of applying it to all
+        /// members.
         #[test]
         fn the_short_way_and_the_long_way_agree(
             before in prop::collection::btree_set("[a-e]", 0..5),

@@ -1,14 +1,12 @@
-//! PATCH: a message becomes operations, operations become a new resource
-//! (RFC 7644 §3.5.2).
+//! PATCH (RFC 7644 §3.5.2).
 //!
-//! [`PatchOp::parse`] reduces every form a client may send to few: an object
-//! without path becomes one [`Operation`] per attribute, a complex value one
-//! per sub-attribute, an extension one per attribute of it, and all values are
-//! canonical. [`PatchOp::apply`] edits a copy of the document, operation by
-//! operation, and validates the result; if any of it fails,
-//! nothing has happened (X21).
+//! [`PatchOp::parse`] reduces the forms of a message to operations on one attribute each: an object
+//! without path becomes one [`Operation`] per attribute, a complex value one per sub-attribute, and
+//! an extension one per attribute. All values are in canonical form. [`PatchOp::apply`] applies the
+//! operations in order to a copy of the resource and validates the result. If an operation fails,
+//! the resource is unchanged (X21).
 //!
-//! What the RFC leaves open is decided in the table of [`PatchOp::apply`].
+//! The table of [`PatchOp::apply`] lists the decisions that the RFC leaves open.
 
 mod apply;
 mod parse;
@@ -25,17 +23,15 @@ use crate::schema::AttributePath;
 /// The URI of the PATCH message (RFC 7644 §3.5.2).
 pub const PATCH_OP_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
-/// How many operations one message may hold. One operation may carry any
-/// number of values (X25).
+/// Maximum number of operations in one message. One operation may have any number of values (X25).
 pub const MAX_OPERATIONS: usize = 1_000;
 
-/// How many comparisons of elements of lists the operations of one message may
-/// make in all, in units of [`ComparisonBudget`](crate::ComparisonBudget). A thousand operations on a list of a
-/// thousand elements need no more than that; without a limit, a body of 5 MB
-/// could ask for an hour.
+/// Maximum number of comparisons of elements in one message, in units of
+/// [`ComparisonBudget`](crate::ComparisonBudget). It is sufficient for a thousand operations on a
+/// list of a thousand elements. Without it, a body of 5 MB could take an hour.
 pub const MAX_COMPARISONS: usize = 8_000_000;
 
-/// A PATCH message, reduced to operations on one attribute each.
+/// A PATCH message as operations on one attribute each.
 ///
 /// ```
 /// use scim::{PatchOp, ResourceType};
@@ -57,23 +53,23 @@ pub const MAX_COMPARISONS: usize = 8_000_000;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PatchOp {
-    /// The operations, in their order.
+    /// The operations in their order.
     pub operations: Vec<Operation>,
 }
 
-/// What is done to the attribute.
+/// The type of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Sets, merges or appends (§3.5.2.1).
+    /// Sets, merges or appends the value (§3.5.2.1).
     Add,
-    /// Takes away (§3.5.2.2).
+    /// Removes the value (§3.5.2.2).
     Remove,
-    /// Sets (§3.5.2.3).
+    /// Sets the value (§3.5.2.3).
     Replace,
 }
 
 impl Op {
-    /// The word for it in a message.
+    /// Returns the keyword in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Op::Add => "add",
@@ -83,32 +79,30 @@ impl Op {
     }
 }
 
-/// One change of one attribute.
+/// One operation on one attribute.
 #[derive(Clone, PartialEq)]
 pub struct Operation {
-    /// What is done.
+    /// The type of the operation.
     pub op: Op,
-    /// To what.
+    /// The target.
     pub path: Path,
-    /// With what: the elements for a multi-valued attribute, one value for any
-    /// other, in canonical form.
+    /// The values in canonical form: the elements of a multi-valued attribute, or one value.
     ///
-    /// None at all means: of a `replace`, that the target becomes empty (C6);
-    /// of a `remove`, that all of the target goes. A `remove` with values takes
-    /// away only these (X17). There is no `add` without values.
+    /// Without values, a `replace` clears the target (C6) and a `remove` removes the whole target.
+    /// A `remove` with values removes only these (X17). An `add` always has values.
     pub values: Vec<Value>,
 }
 
-/// What an operation is done to, in canonical spelling.
+/// The target of an operation, in canonical spelling.
 #[derive(Clone, PartialEq)]
 pub struct Path {
-    /// The URI of the extension, for an attribute of one.
+    /// The URI of the extension, for an attribute of an extension.
     pub extension: Option<String>,
     /// The attribute.
     pub attribute: String,
-    /// Which elements of a multi-valued attribute.
+    /// The filter of the elements of a multi-valued attribute.
     pub filter: Option<Filter>,
-    /// The part of a complex attribute.
+    /// The sub-attribute of a complex attribute.
     pub sub_attribute: Option<String>,
 }
 
@@ -128,7 +122,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// Shows names, not what is looked for.
+/// Shows names without the values of the filter.
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let filter = self.filter.as_ref().map(|_| "[…]").unwrap_or_default();
@@ -143,7 +137,7 @@ impl fmt::Debug for Path {
     }
 }
 
-/// Shows the target and how many values there are, not the values.
+/// Shows the target and the number of values without the values.
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -1,31 +1,32 @@
-//! What a path of a PATCH operation, or a name in a client's object, means (RFC 7644 §3.5.2 figure 7, §3.10).
+//! Resolves paths of PATCH operations and names in objects (RFC 7644 §3.5.2 figure 7, §3.10).
 
 use crate::error::Error;
 use crate::filter::{ElementFilter, Filter, MAX_FILTER_BYTES, Parser};
 use crate::schema::{Located, ResourceType, Schema, Target};
 
-/// The URIs of RFC 7643 §10.3 for the base schemas of resource types begin like this. No extension has one.
+/// Prefix of the URIs of base schemas (RFC 7643 §10.3). URIs of extensions do not begin with it.
 const CORE: &str = "urn:ietf:params:scim:schemas:core:";
 
-/// What a path names.
+/// What a path refers to.
 pub(crate) enum Selected<'a> {
     /// The resource itself, by the URI of its base schema.
     Base,
     /// All attributes of an extension.
     Extension(&'a Schema),
-    /// An attribute or sub-attribute, of all elements or of those that a filter selects.
+    /// An attribute or sub-attribute, of all elements or of the elements that match a filter.
     Attribute(Target<'a>, Option<Filter>),
     /// An attribute of an extension that the resource type does not have.
     Unregistered,
 }
 
 impl ResourceType {
-    /// Reads `attr`, `attr.sub`, `attr[filter]` or `attr[filter].sub`, each with or without a URI, or a URI alone.
+    /// Resolves `attr`, `attr.sub`, `attr[filter]` or `attr[filter].sub`, each with or without a
+    /// URI, or a URI alone.
     ///
     /// # Errors
     ///
-    /// 400 `invalidPath` for what is malformed and for an attribute that the type does not have, `invalidFilter` for
-    /// what is wrong within the brackets: RFC 7644 table 9 names the filter of a PATCH path there.
+    /// 400 `invalidPath` for a malformed path and for an attribute that the type does not have; 400
+    /// `invalidFilter` for an error within the brackets, as RFC 7644 §3.12 table 9 lists it.
     pub(crate) fn select(&self, text: &str) -> Result<Selected<'_>, Error> {
         let unknown =
             || Error::invalid_path(text, format_args!("{} has no such attribute", self.name));
@@ -76,8 +77,8 @@ impl ResourceType {
         Ok(Selected::Attribute(target, Some(Filter::of(expression))))
     }
 
-    /// The same for a name in an object of attributes of `within`, or of the resource itself. A name with a URI of its
-    /// own stands for itself.
+    /// Resolves a name in an object with the attributes of the schema `within`, or of the resource
+    /// itself if it is `None`. A name with a URI is resolved independently of `within`.
     pub(crate) fn select_within(
         &self,
         within: Option<&Schema>,
@@ -93,7 +94,7 @@ impl ResourceType {
     }
 }
 
-/// Whether a name has the URI of an extension that the type does not have, or is one.
+/// Returns whether a name is, or begins with, the URI of an extension that the type does not have.
 fn is_of_unregistered(ty: &ResourceType, name: &str) -> bool {
     let is_core = name
         .get(..CORE.len())

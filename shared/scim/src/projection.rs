@@ -1,8 +1,8 @@
-//! Which attributes an answer shows (RFC 7644 §3.9 and §3.4.2.5).
+//! Attributes of a response (RFC 7644 §3.9 and §3.4.2.5).
 //!
-//! A [`Projection`] is what `attributes` or `excludedAttributes` ask for, bound
-//! to a resource type. It is applied last, to a full representation, and also
-//! tells beforehand whether an attribute that is costly to compute is wanted.
+//! A [`Projection`] is the parameter `attributes` or `excludedAttributes`, bound to a resource
+//! type. It is applied to a complete representation. [`Projection::wants`] returns whether an
+//! attribute that is costly to compute is needed.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::Object;
 use crate::error::Error;
 use crate::schema::{Attribute, Located, ResourceType, Returned};
 
-/// The attributes an answer shows.
+/// The attributes of a response.
 ///
 /// ```
 /// use scim::{Projection, ResourceType};
@@ -33,16 +33,16 @@ pub struct Projection {
 #[derive(Clone, Debug, PartialEq)]
 enum Choice {
     Everything,
-    /// These, and what is always returned.
+    /// These attributes, and those that are always returned.
     Only {
         named: HashSet<Named>,
         always: HashSet<String>,
     },
-    /// All but these, except what is always returned.
+    /// All attributes except these, and those that are always returned.
     Except(HashSet<Named>),
 }
 
-/// A named attribute, in canonical spelling.
+/// An attribute in canonical spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Named {
     Extension(String),
@@ -51,15 +51,15 @@ enum Named {
 }
 
 impl Projection {
-    /// Everything that is returned by default.
+    /// All attributes that are returned by default.
     pub fn everything() -> Projection {
         Projection {
             choice: Choice::Everything,
         }
     }
 
-    /// Reads the query parameters: names separated by commas (J1). Both at once
-    /// are 400 `invalidSyntax` (J2); names that mean nothing are ignored.
+    /// Reads the query parameters: names separated by commas (J1). Both parameters together are 400
+    /// `invalidSyntax` (J2). Unknown names are ignored.
     pub fn parse(
         attributes: Option<&str>,
         excluded: Option<&str>,
@@ -72,7 +72,7 @@ impl Projection {
         )
     }
 
-    /// The names in a query parameter.
+    /// Returns the names in a query parameter.
     pub(crate) fn names(parameter: Option<&str>) -> Vec<String> {
         let names = parameter.unwrap_or_default().split(',').map(str::trim);
         names
@@ -81,7 +81,7 @@ impl Projection {
             .collect()
     }
 
-    /// Reads the lists of a search request (RFC 7644 §3.4.3); an empty list is none.
+    /// Reads the lists of a search request (RFC 7644 §3.4.3). An empty list is treated as missing.
     pub fn from_lists(
         attributes: &[String],
         excluded: &[String],
@@ -107,8 +107,8 @@ impl Projection {
         Ok(Projection { choice })
     }
 
-    /// Whether the answer shows any of this attribute, given in canonical
-    /// spelling (`groups`), so that a caller can do without computing it.
+    /// Returns whether the response contains any part of this attribute. The name is in canonical
+    /// spelling, such as `groups`. If it returns false, the caller need not compute the attribute.
     pub fn wants(&self, attribute: &str) -> bool {
         match &self.choice {
             Choice::Everything => true,
@@ -129,8 +129,8 @@ impl Projection {
         }
     }
 
-    /// Takes out of a representation what the answer does not show. `schemas`
-    /// names an extension exactly when something of it is left (C2).
+    /// Removes the attributes that the response does not contain. `schemas` contains the URI of an
+    /// extension if and only if one of its attributes remains (C2).
     pub fn apply(&self, mut representation: Object, ty: &ResourceType) -> Object {
         let mut shown = Object::new();
         for (name, value) in std::mem::take(&mut representation) {
@@ -207,7 +207,7 @@ impl Projection {
         }
     }
 
-    /// One complex value; `shown` says whether the attribute itself is.
+    /// Projects one complex value; `shown` is whether the attribute itself is shown.
     fn project_parts(
         &self,
         uri: Option<&str>,
@@ -241,8 +241,8 @@ impl Projection {
                 (Returned::Default, Choice::Except(named)) => shown && !is_named(named, sub),
             };
             if part {
-                // A part that is always returned comes along; it does not bring
-                // an attribute into the answer that nobody asked for.
+                // A sub-attribute that is always returned is added to a shown attribute, but does
+                // not show an attribute that the client did not name.
                 chosen |= shown || sub.returned != Returned::Always;
                 parts.insert(sub.name.clone(), value.clone());
             }
@@ -256,7 +256,7 @@ fn resolve(names: &[String], ty: &ResourceType) -> HashSet<Named> {
     for name in names {
         match ty.locate(name) {
             None => {}
-            // The base URI alone means all of the base schema.
+            // The URI of the base schema stands for all of its attributes.
             Some(Located::Base) => named.extend(
                 ty.schema
                     .attributes
@@ -299,7 +299,7 @@ mod tests {
     fn project(attributes: Option<&str>, excluded: Option<&str>) -> Value {
         let projection = Projection::parse(attributes, excluded, ResourceType::user()).unwrap();
         let mut shown = projection.apply(ann(), ResourceType::user());
-        // J3: these are always returned.
+        // RFC 7643 §7 (J3): these are always returned.
         assert_eq!(shown.remove("id"), Some(json!("1")));
         let schemas = shown.remove("schemas").unwrap();
         assert_eq!(

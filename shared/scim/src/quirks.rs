@@ -1,9 +1,9 @@
-//! What identity providers send that the RFCs do not have.
+//! Messages of identity providers that deviate from the RFCs.
 //!
-//! The only file that knows a vendor. Each oddity is one function: who sends
-//! it, what it looks like, and the legal form it stands for. Everything behind
-//! this file works on legal forms, and nothing here ever changes the meaning of
-//! a legal message.
+//! Each deviation is one function, whose documentation names the client, an example and the legal
+//! form. The functions convert messages to legal forms before other code reads them, and never
+//! change the meaning of a legal message. Deviations that depend on the client of a directory use
+//! [`Client`](crate::Client).
 
 use serde_json::{Number, Value};
 
@@ -14,8 +14,8 @@ use crate::schema::{Attribute, AttributePath, Mutability};
 use crate::user::ENTERPRISE_USER_SCHEMA;
 use crate::value::is_unassigned;
 
-/// Entra ID, its default PATCH client, and scripts: `"active": "False"`, also
-/// in filters, `roles[primary eq "True"]` (C7, X19). Legal: `false`, `true`.
+/// Entra ID with its default PATCH client, and scripts: `"active": "False"`, also in filters,
+/// `roles[primary eq "True"]` (C7, X19). Legal: `false`, `true`.
 pub(crate) fn boolean_in_a_string(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         Some(true)
@@ -39,7 +39,8 @@ pub(crate) fn number_in_a_string(text: &str) -> Option<Number> {
 /// Entra ID: `"path": "urn:…:User:manager", "value": "26118915"` (U5), and
 /// `"emails": ["ann@example.com"]` from scripts. Legal: `{"value": "26118915"}`.
 ///
-/// A text that is JSON is none: a client that means an object and sends its text would have the text as an address.
+/// A string that contains JSON is not converted: a client that sends an object as a string would
+/// otherwise store the JSON text as the value.
 pub(crate) fn bare_string_for_complex(attribute: &Attribute, value: Value) -> Value {
     let is_bare = |text: &str| {
         let json = text.trim_start().starts_with(['{', '['])
@@ -63,8 +64,9 @@ pub(crate) fn single_value_for_list(value: Value) -> Vec<Value> {
     }
 }
 
-/// An old client of Microsoft's: `"path": "displayName", "value": [{"$ref": null, "value": "Sales"}]`. Legal: the one
-/// value. This is the list around it, [`object_for_simple`] the object.
+/// An old client of Microsoft: `"path": "displayName", "value": [{"$ref": null, "value":
+/// "Sales"}]`. Legal: the single value. This function removes the list, and [`object_for_simple`]
+/// removes the object.
 pub(crate) fn list_of_one(value: Value) -> Value {
     match value {
         Value::Array(mut values) if values.len() == 1 => values.pop().unwrap_or_default(),
@@ -72,7 +74,7 @@ pub(crate) fn list_of_one(value: Value) -> Value {
     }
 }
 
-/// See [`list_of_one`]. An object that says more than its value stays what it is.
+/// See [`list_of_one`]. An object with other members is not converted.
 pub(crate) fn object_for_simple(value: Value) -> Value {
     match value {
         Value::Object(mut object) => {
@@ -88,8 +90,8 @@ pub(crate) fn object_for_simple(value: Value) -> Value {
     }
 }
 
-/// Salesforce and others: `"path": "members", "value": {"members": [{"value": "2819c223"}]}`, an attribute within an
-/// object of its own name. Legal: what stands in it.
+/// Salesforce and others: `"path": "members", "value": {"members": [{"value": "2819c223"}]}`, a
+/// value in an object with the name of its attribute. Legal: the value alone.
 pub(crate) fn wrapped_in_its_own_name(
     attribute: &Attribute,
     place: AttributePath<'_>,
@@ -145,7 +147,7 @@ pub(crate) fn old_uri<'u>(uri: &'u str, base: &'u str) -> &'u str {
     }
 }
 
-/// The same clients: `manager.managerId`, as SCIM 1.1 named it. Legal: `manager.value`.
+/// Clients that were written for SCIM 1.1: `manager.managerId`. Legal: `manager.value`.
 pub(crate) fn old_sub_attribute<'n>(attribute: &Attribute, name: &'n str) -> &'n str {
     let is_old = name.eq_ignore_ascii_case("managerId")
         && attribute.name == "manager"
@@ -156,7 +158,7 @@ pub(crate) fn old_sub_attribute<'n>(attribute: &Attribute, name: &'n str) -> &'n
     }
 }
 
-/// See [`old_sub_attribute`]. A `value` beside it is what counts.
+/// See [`old_sub_attribute`]. If the object has a `value` as well, `managerId` is ignored.
 pub(crate) fn manager_id(attribute: &Attribute, given: &mut Object) {
     let old = given
         .keys()
@@ -172,8 +174,8 @@ pub(crate) fn manager_id(attribute: &Attribute, given: &mut Object) {
     }
 }
 
-/// PingOne, whose manual prints two e-mail addresses with `"primary": true`. Legal (RFC 7643 §2.4): one at most. The
-/// first one stays primary.
+/// PingOne: two e-mail addresses with `"primary": true`, as in its manual. Legal (RFC 7643 §2.4):
+/// at most one. The first one stays primary.
 pub(crate) fn several_primaries(attribute: &Attribute, elements: &mut [Value]) {
     if attribute.sub_attribute("primary").is_none() {
         return;
@@ -190,30 +192,29 @@ pub(crate) fn capitalised_op(op: &str) -> String {
     op.to_ascii_lowercase()
 }
 
-/// Entra ID's old client: `{"op": "Remove", "path": "members", "value":
-/// [{"value": "2819c223"}]}` removes that one member (X17). Legal:
-/// `members[value eq "2819c223"]`. Without a value the whole attribute goes; an
-/// empty list names nobody, so nothing goes.
+/// The old PATCH client of Entra ID: `{"op": "Remove", "path": "members", "value": [{"value":
+/// "2819c223"}]}` removes that one member (X17). Legal: `members[value eq "2819c223"]`. Without a
+/// value the whole attribute is removed. An empty list removes nothing.
 pub(crate) enum RemovedValues {
-    /// No value: the attribute itself is meant.
+    /// The operation has no value and removes the whole attribute.
     All,
-    /// These elements.
+    /// The operation removes these elements.
     Named(Vec<Value>),
 }
 
 /// Reads the `value` of a `remove` as [`RemovedValues`].
 pub(crate) fn remove_with_value_list(attribute: &Attribute, value: Option<Value>) -> RemovedValues {
     match value {
-        // Of a single-valued attribute there is one value to remove, whatever
-        // the client says it is.
+        // A single-valued attribute has only one value to remove, so the value of the operation is
+        // ignored.
         None | Some(Value::Null) => RemovedValues::All,
         Some(_) if !attribute.multi_valued => RemovedValues::All,
         Some(value) => RemovedValues::Named(single_value_for_list(value)),
     }
 }
 
-/// Clients written after the example of RFC 7644 §3.7.3, which is no JSON:
-/// `"data": {[{"op": "remove", …}]}`. They send the list. Legal: `{"Operations": [{"op": "remove", …}]}`.
+/// Clients that follow the example of RFC 7644 §3.7.3, which is not valid JSON (`"data": {[{"op":
+/// "remove", …}]}`), send the list alone. Legal: `{"Operations": [{"op": "remove", …}]}`.
 pub(crate) fn operations_for_patch_message(data: Value) -> Value {
     match data {
         Value::Array(operations) => {
@@ -225,13 +226,11 @@ pub(crate) fn operations_for_patch_message(data: Value) -> Value {
     }
 }
 
-/// Okta renames a group by `{"op": "replace", "value": {"id": "…",
-/// "displayName": "New"}}`, and other clients send back in the same way all
-/// that they have read: `schemas`, `meta`, `groups` (X5). Legal: leave out what
-/// is readOnly. `id` is not left out here: it must be the resource's own.
+/// Okta renames a group by `{"op": "replace", "value": {"id": "…", "displayName": "New"}}`, and
+/// other clients send `schemas`, `meta` and `groups` back in the same way (X5). Legal: no readOnly
+/// attributes. `id` is not ignored here, because it must be the id of the resource.
 ///
-/// An `add` of readOnly values is no echo and is refused, but for `schemas`,
-/// which describes the object it stands in.
+/// An `add` of readOnly attributes is refused, except for `schemas`, which describes the object.
 pub(crate) fn echo_in_object_without_path(attribute: &Attribute, replaces: bool) -> bool {
     attribute.mutability == Mutability::ReadOnly
         && attribute.name != "id"
@@ -259,9 +258,9 @@ pub(crate) fn sub_attribute_after_value_filter(
     }
 }
 
-/// Scripts and some connectors write operators and literals of filters with
-/// capitals: `active EQ True` (F1). Operators have no case in the RFC; the
-/// literals do, and are taken in any case. Legal: `active eq true`.
+/// Scripts and some connectors write operators and literals of filters with capitals: `active EQ
+/// True` (F1). In the RFC, operators are case-insensitive and literals are not; both are accepted
+/// in any case. Legal: `active eq true`.
 pub(crate) fn literal_in_any_case(word: &str) -> Option<crate::filter::Literal> {
     use crate::filter::Literal;
     if word.eq_ignore_ascii_case("null") {
@@ -270,11 +269,10 @@ pub(crate) fn literal_in_any_case(word: &str) -> Option<crate::filter::Literal> 
     boolean_in_a_string(word).map(Literal::Boolean)
 }
 
-/// Entra ID adds a value that is selected by its type before it exists:
-/// `{"op": "Add", "path": "emails[type eq \"work\"].value", "value": "a@b"}`
-/// on a user without e-mail address (X11). Legal: add `{"type": "work",
-/// "value": "a@b"}`. Gives the sub-attributes that the filter's `eq` terms
-/// demand, or nothing when the filter is more than a conjunction.
+/// Entra ID selects an element by its type before the element exists: `{"op": "Add", "path":
+/// "emails[type eq \"work\"].value", "value": "a@b"}` on a user without e-mail address (X11).
+/// Legal: add `{"type": "work", "value": "a@b"}`. Returns the sub-attributes that the `eq` terms of
+/// the filter require, or `None` if the filter contains `or`.
 pub(crate) fn element_from_filter(filter: &Expression) -> Option<Object> {
     let mut element = Object::new();
     let terms = match filter {

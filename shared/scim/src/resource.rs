@@ -1,10 +1,10 @@
-//! A validated resource, and how it is shown.
+//! Validated resources and their representation.
 //!
-//! A [`Resource`] holds what its client may write: canonical names in schema
-//! order, nothing that is readOnly, nothing empty, no password. What the
-//! service provider adds (`id`, `meta`, `groups`) joins in
-//! [`Resource::represent`], so that a stored document never holds a stale copy
-//! of it. `Debug` shows names of attributes only: resources are personal data.
+//! A [`Resource`] contains the attributes that its client may write, with canonical names in schema
+//! order, without readOnly attributes, empty values and passwords. [`Resource::represent`] adds the
+//! attributes of the service provider (`id`, `meta`, `groups`), so a stored document never contains
+//! an outdated copy of them. `Debug` shows names of attributes only, because resources are personal
+//! data.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::Object;
 use crate::schema::{Attribute, ResourceType, Returned};
 
-/// A resource as its client wrote it, checked by [`ResourceType::read`].
+/// A resource, validated by [`ResourceType::read`].
 #[derive(Clone, PartialEq)]
 pub struct Resource(Object);
 
@@ -23,24 +23,24 @@ impl Resource {
         Resource(object)
     }
 
-    /// Reads what [`Resource::to_stored`] wrote. The text is trusted: it comes
-    /// from our own table, and was validated when it was written.
+    /// Reads the text that [`Resource::to_stored`] returned. The text is not validated again, so it
+    /// must come from the store.
     pub fn from_stored(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text).map(Resource)
     }
 
-    /// The document as JSON text, for storage.
+    /// Returns the document as JSON text for the store.
     pub fn to_stored(&self) -> String {
         Value::Object(self.0.clone()).to_string()
     }
 
-    /// The whole document.
+    /// Returns the whole document.
     pub fn as_object(&self) -> &Object {
         &self.0
     }
 
-    /// The value at a path in canonical spelling: `userName`,
-    /// `name.familyName`, `urn:…:User:manager.value`.
+    /// Returns the value at a path in canonical spelling: `userName`, `name.familyName`,
+    /// `urn:…:User:manager.value`.
     pub fn get(&self, path: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(path) {
             return Some(value);
@@ -49,7 +49,7 @@ impl Resource {
             None => (&self.0, path),
             Some((uri, name)) => match self.0.get(uri) {
                 Some(Value::Object(extension)) => (extension, name),
-                // The URI of the base schema qualifies what stands at the top.
+                // The URI of the base schema is the prefix of attributes at the top level.
                 Some(_) => return None,
                 None if self.0.contains_key(name) => (&self.0, name),
                 None => return None,
@@ -61,17 +61,17 @@ impl Resource {
         }
     }
 
-    /// The text at a path.
+    /// Returns the string at a path.
     pub fn string(&self, path: &str) -> Option<&str> {
         self.get(path)?.as_str()
     }
 
-    /// The Boolean at a path.
+    /// Returns the Boolean at a path.
     pub fn boolean(&self, path: &str) -> Option<bool> {
         self.get(path)?.as_bool()
     }
 
-    /// The elements of a multi-valued complex attribute.
+    /// Returns the elements of a multi-valued complex attribute.
     pub fn elements(&self, attribute: &str) -> impl Iterator<Item = &Object> {
         self.get(attribute)
             .and_then(Value::as_array)
@@ -80,15 +80,15 @@ impl Resource {
             .filter_map(Value::as_object)
     }
 
-    /// The resource without an attribute of its base schema.
+    /// Returns the resource without an attribute of its base schema.
     pub(crate) fn without(&self, attribute: &str) -> Resource {
         let mut object = self.0.clone();
         object.shift_remove(attribute);
         Resource(object)
     }
 
-    /// The resource with these elements as a multi-valued attribute, for the
-    /// result of [`Resource::split_members`] to be put together again.
+    /// Returns the resource with these elements of a multi-valued attribute, for example to reverse
+    /// [`Resource::split_members`].
     #[must_use]
     pub fn with_elements(&self, attribute: &str, elements: Vec<Value>) -> Resource {
         let mut object = self.0.clone();
@@ -98,8 +98,8 @@ impl Resource {
         Resource(object)
     }
 
-    /// The preferred element of a multi-valued attribute: of those with a `value`
-    /// the one marked primary, else the first of type `work`, else the first.
+    /// Returns the preferred element of a multi-valued attribute: among the elements with a `value`
+    /// the primary one, else the first one of type `work`, else the first one.
     pub fn primary(&self, attribute: &str) -> Option<&Object> {
         let valued = || {
             self.elements(attribute)
@@ -115,11 +115,11 @@ impl Resource {
             .or_else(|| valued().next())
     }
 
-    /// What is different in `other`, sorted by path, with the values of `self`.
+    /// Returns the attributes that differ in `other`, sorted by path, with the values of `self`.
     ///
-    /// A single-valued complex attribute is compared by sub-attribute
-    /// (`name.familyName`), an extension by attribute
-    /// (`urn:…:User:department`), a multi-valued attribute as a whole.
+    /// The path of a single-valued complex attribute is the one of the sub-attribute
+    /// (`name.familyName`), and the path in an extension has its URI (`urn:…:User:department`). A
+    /// multi-valued attribute is compared as a whole.
     pub fn changed(&self, other: &Resource) -> Vec<ChangedAttribute> {
         let mut changes = Vec::new();
         compare("", &self.0, &other.0, &mut changes);
@@ -127,12 +127,12 @@ impl Resource {
         changes
     }
 
-    /// The representation that answers show (RFC 7643 §3): `schemas` first,
-    /// then `id`, then the attributes in schema order, `meta` last.
+    /// Returns the representation for a response (RFC 7643 §3): `schemas`, `id`, the attributes in
+    /// schema order, and `meta`.
     ///
-    /// `schemas` names the base schema, and an extension exactly when there are
-    /// values of it (C2). `read_only` holds what the service provider computed,
-    /// such as `groups`; an extension's object in it is merged.
+    /// `schemas` contains the base schema, and the URI of an extension if and only if the extension
+    /// has a value (C2). `read_only` contains attributes that the service provider computes, such
+    /// as `groups`, and can contain objects of extensions.
     pub fn represent(
         &self,
         ty: &ResourceType,
@@ -196,7 +196,7 @@ impl fmt::Debug for Resource {
     }
 }
 
-/// Adds what was computed; an object within both becomes one.
+/// Adds computed attributes and merges objects that are in both.
 fn merge(object: &mut Object, computed: Object) {
     for (name, value) in computed {
         match (object.get_mut(&name), value) {
@@ -208,12 +208,12 @@ fn merge(object: &mut Object, computed: Object) {
     }
 }
 
-/// One difference between two resources.
+/// An attribute that differs between two resources.
 #[derive(Clone, PartialEq)]
 pub struct ChangedAttribute {
-    /// The path of the attribute, in canonical spelling.
+    /// The path of the attribute in canonical spelling.
     pub path: String,
-    /// The value before the change, if there was one.
+    /// The value before the change, or `None`.
     pub before: Option<Value>,
 }
 
@@ -231,8 +231,8 @@ fn compare(prefix: &str, before: &Object, after: &Object, changes: &mut Vec<Chan
         if same(old, new) {
             continue;
         }
-        // Only extensions have a colon in their name, and only they and
-        // single-valued complex attributes are objects.
+        // Extensions are the only members with a colon in their name. Extensions and single-valued
+        // complex attributes are the only objects.
         let separator = if name.contains(':') { ':' } else { '.' };
         match (old, new) {
             (Some(Value::Object(old)), Some(Value::Object(new))) => {
@@ -252,8 +252,8 @@ fn compare(prefix: &str, before: &Object, after: &Object, changes: &mut Vec<Chan
     }
 }
 
-/// Whether nothing changed. The order of elements is not significant (C22): a
-/// client that sends them in another one has changed nothing.
+/// Returns whether two values are equal. The order of elements is not significant (RFC 7643 §2.4,
+/// C22).
 fn same(old: Option<&Value>, new: Option<&Value>) -> bool {
     match (old, new) {
         (Some(Value::Array(old)), Some(Value::Array(new))) if old.len() == new.len() => {
@@ -268,28 +268,29 @@ fn same(old: Option<&Value>, new: Option<&Value>) -> bool {
     }
 }
 
-/// What the service provider knows of a resource (RFC 7643 §3.1).
+/// Metadata of a resource (RFC 7643 §3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// The name of the resource type.
     pub resource_type: String,
-    /// When the resource was created.
+    /// Time at which the resource was created.
     pub created: Timestamp,
-    /// When its content last changed.
+    /// Time at which its content last changed.
     pub last_modified: Timestamp,
-    /// Counts the changes of its content; `None` where versions are not shown (RFC 7643 §3.1).
+    /// Number of changes of its content; `None` if versions are not shown.
     pub version: Option<u64>,
-    /// Where it can be read.
+    /// URL of the resource.
     pub location: String,
 }
 
 impl Meta {
-    /// The version as a weak entity tag, `W/"7"` (RFC 7644 §3.14), where versions are shown.
+    /// Returns the version as a weak entity tag, such as `W/"7"` (RFC 7644 §3.14), if versions are
+    /// shown.
     pub fn etag(&self) -> Option<String> {
         self.version.map(|version| format!("W/\"{version}\""))
     }
 
-    /// The `meta` attribute; times are RFC 3339 in UTC, with milliseconds.
+    /// Returns the attribute `meta`. Times are in UTC with milliseconds (RFC 3339).
     pub fn to_object(&self) -> Object {
         let mut object = Object::new();
         object.insert(

@@ -1,10 +1,9 @@
-//! What attributes there are and how each behaves (RFC 7643 §2 and §7), as data.
+//! Schemas, attributes and their characteristics as data (RFC 7643 §2 and §7).
 //!
-//! Everything else in this crate (validation, filters, PATCH, projection,
-//! discovery) reads these tables and knows no attribute of its own. A resource
-//! type is therefore a value: one with further extensions, or an entirely new
-//! one, can be built at run time. The tables of RFC 7643 §4 stand in `user.rs`
-//! and `group.rs`; the attributes every resource has (§3.1) stand here.
+//! Validation, filters, PATCH, projection and discovery read these tables and contain no attribute
+//! names of their own. A resource type is a value, so a type with more extensions, or a new type,
+//! can be created at run time. The tables of RFC 7643 §4 are in `user.rs` and `group.rs`; the
+//! common attributes (§3.1) are in this file.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -17,26 +16,26 @@ use crate::quirks;
 /// The data type of an attribute (RFC 7643 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataType {
-    /// Text (§2.3.1).
+    /// A string (§2.3.1).
     String,
     /// `true` or `false` (§2.3.2).
     Boolean,
-    /// A number (§2.3.3).
+    /// A real number (§2.3.3).
     Decimal,
-    /// A number without fraction (§2.3.4).
+    /// A whole number (§2.3.4).
     Integer,
-    /// A point in time with its offset (§2.3.5).
+    /// A date and time (§2.3.5).
     DateTime,
-    /// Base64 (§2.3.6).
+    /// Binary data in base64 (§2.3.6).
     Binary,
     /// A URI (§2.3.7).
     Reference,
-    /// An object of sub-attributes (§2.3.8).
+    /// An object with sub-attributes (§2.3.8).
     Complex,
 }
 
 impl DataType {
-    /// The word for it in a schema (RFC 7643 §7).
+    /// Returns the keyword in schemas (RFC 7643 §7).
     pub fn as_str(self) -> &'static str {
         match self {
             DataType::String => "string",
@@ -60,12 +59,13 @@ pub enum Mutability {
     ReadWrite,
     /// The client, once.
     Immutable,
-    /// The client; nobody can read it. Values pass the checks and are dropped.
+    /// The client can write the value but not read it. The crate validates the value and does not
+    /// store it.
     WriteOnly,
 }
 
 impl Mutability {
-    /// The word for it in a schema.
+    /// Returns the keyword in schemas.
     pub fn as_str(self) -> &'static str {
         match self {
             Mutability::ReadOnly => "readOnly",
@@ -76,21 +76,21 @@ impl Mutability {
     }
 }
 
-/// When an attribute is part of an answer (RFC 7643 §7).
+/// When an attribute is part of a response (RFC 7643 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Returned {
-    /// In every answer, also when the client excludes it.
+    /// In every response, even if the client excludes the attribute.
     Always,
-    /// In no answer, and in no filter.
+    /// In no response. Filters and orders cannot use the attribute.
     Never,
-    /// Unless the client chooses otherwise.
+    /// In a response unless the client excludes the attribute or names others.
     Default,
-    /// When the client names it.
+    /// In a response only if the client names the attribute.
     Request,
 }
 
 impl Returned {
-    /// The word for it in a schema.
+    /// Returns the keyword in schemas.
     pub fn as_str(self) -> &'static str {
         match self {
             Returned::Always => "always",
@@ -101,19 +101,19 @@ impl Returned {
     }
 }
 
-/// How widely a value must be unique (RFC 7643 §7). Whoever stores resources enforces it.
+/// The scope in which a value must be unique (RFC 7643 §7). The caller enforces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Uniqueness {
     /// Not at all.
     None,
-    /// Among the resources of one type.
+    /// Among the resources of one type of the service provider.
     Server,
-    /// Everywhere.
+    /// Globally.
     Global,
 }
 
 impl Uniqueness {
-    /// The word for it in a schema.
+    /// Returns the keyword in schemas.
     pub fn as_str(self) -> &'static str {
         match self {
             Uniqueness::None => "none",
@@ -125,50 +125,49 @@ impl Uniqueness {
 
 /// One attribute or sub-attribute and its characteristics (RFC 7643 §7).
 ///
-/// Starts as an optional, single-valued, readWrite text that ignores case
-/// (RFC 7643 §2.2); the methods change one characteristic each.
+/// The defaults are those of RFC 7643 §2.2: an optional, single-valued, case-insensitive readWrite
+/// string. Each method changes one characteristic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
-    /// Its name as it is written in answers; names are compared without case.
+    /// The name in canonical spelling; names are case-insensitive.
     pub name: String,
-    /// Its data type.
+    /// The data type.
     pub kind: DataType,
-    /// Whether it holds a list.
+    /// Whether the value is a list.
     pub multi_valued: bool,
-    /// One sentence for people.
+    /// A description for readers, in one sentence.
     pub description: String,
-    /// Whether a resource must have it.
+    /// Whether every resource must have a value.
     pub required: bool,
-    /// Suggested values; others are accepted too (C19).
+    /// Suggested values; other values are accepted as well (C19).
     pub canonical_values: Vec<String>,
-    /// Whether case counts when values are compared.
+    /// Whether comparison is case-sensitive.
     pub case_exact: bool,
-    /// Who may change it.
+    /// Who may change the value.
     pub mutability: Mutability,
-    /// When it is part of an answer.
+    /// When the attribute is part of a response.
     pub returned: Returned,
-    /// How widely it must be unique.
+    /// The scope in which a value must be unique.
     pub uniqueness: Uniqueness,
-    /// What a reference may point at: resource types, `external`, `uri`.
+    /// Permitted targets of a reference: resource types, `external` or `uri`.
     pub reference_types: Vec<String>,
-    /// The parts of a complex attribute.
+    /// The sub-attributes of a complex attribute.
     pub sub_attributes: Vec<Attribute>,
-    /// The value it gets when a created resource comes without (RFC 7643 §2.2
-    /// lets a service provider choose), and that counts while it has none. A
-    /// replacement or PATCH that leaves it out keeps the stored value: whoever
-    /// forgets it must not change it (U2). It can be removed while it has this
-    /// value, and else only be replaced (X15).
+    /// The value for a new resource without one (RFC 7643 §2.2 leaves the choice to the service
+    /// provider). Filters treat a missing value as this one. A PUT or PATCH without the attribute
+    /// keeps the stored value (U2). A PATCH can remove this value, but it can only replace another
+    /// one (X15).
     pub default: Option<Value>,
-    /// Whether it is a name by which a resource is found. Blanks at the ends of a
-    /// name are kept, and left out when it is compared (RFC 8265 §3.3).
+    /// Whether the attribute is a name by which clients find a resource. Comparison ignores blanks
+    /// at the ends (RFC 8265 §3.3); the stored value keeps them.
     pub is_name: bool,
 }
 
 impl Attribute {
-    /// An attribute with the default characteristics of RFC 7643 §2.2.
+    /// Creates an attribute with the default characteristics of RFC 7643 §2.2.
     ///
-    /// Binary values and references are caseExact by their definition
-    /// (§2.3.6, §2.3.7), whatever the listing in §8.7.1 says of some of them.
+    /// Binary values and references are caseExact by definition (§2.3.6, §2.3.7), although the
+    /// listing in §8.7.1 differs for some attributes.
     pub fn new(name: &str, kind: DataType, description: &str) -> Self {
         Attribute {
             name: name.to_owned(),
@@ -188,12 +187,12 @@ impl Attribute {
         }
     }
 
-    /// A text attribute.
+    /// Creates an attribute of type string.
     pub fn text(name: &str, description: &str) -> Self {
         Attribute::new(name, DataType::String, description)
     }
 
-    /// A complex attribute.
+    /// Creates a complex attribute.
     pub fn complex(name: &str, description: &str, sub_attributes: Vec<Attribute>) -> Self {
         Attribute {
             sub_attributes,
@@ -201,7 +200,7 @@ impl Attribute {
         }
     }
 
-    /// A reference to resources of these types.
+    /// Creates a reference to resources of these types.
     pub fn reference(name: &str, description: &str, types: &[&str]) -> Self {
         Attribute {
             reference_types: types.iter().map(|&word| word.to_owned()).collect(),
@@ -209,71 +208,72 @@ impl Attribute {
         }
     }
 
-    /// Holds a list.
+    /// Makes the attribute multi-valued.
     pub fn multi_valued(mut self) -> Self {
         self.multi_valued = true;
         self
     }
 
-    /// Must be there.
+    /// Makes the attribute required.
     pub fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// Compared with case.
+    /// Makes comparison case-sensitive.
     pub fn case_exact(mut self) -> Self {
         self.case_exact = true;
         self
     }
 
-    /// Suggests values.
+    /// Sets the suggested values.
     pub fn canonical(mut self, values: &[&str]) -> Self {
         self.canonical_values = values.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// Sets who may change it.
+    /// Sets the mutability.
     pub fn mutability(mut self, mutability: Mutability) -> Self {
         self.mutability = mutability;
         self
     }
 
-    /// Can be read, never written.
+    /// Makes the attribute readOnly.
     pub fn read_only(self) -> Self {
         self.mutability(Mutability::ReadOnly)
     }
 
-    /// Sets when it is part of an answer.
+    /// Sets when the attribute is part of a response.
     pub fn returned(mut self, returned: Returned) -> Self {
         self.returned = returned;
         self
     }
 
-    /// Sets how widely it must be unique.
+    /// Sets the scope in which a value must be unique.
     pub fn unique(mut self, uniqueness: Uniqueness) -> Self {
         self.uniqueness = uniqueness;
         self
     }
 
-    /// Is a name by which a resource is found.
+    /// Marks the attribute as a name ([`Attribute::is_name`]).
     pub fn as_name(mut self) -> Self {
         self.is_name = true;
         self
     }
 
-    /// Sets the value of a resource created without one.
+    /// Sets the default value ([`Attribute::default`]).
     pub fn default_value(mut self, value: Value) -> Self {
         self.default = Some(value);
         self
     }
 
-    /// The sub-attribute of this name, in any case (H6).
+    /// Returns the sub-attribute with this name, in any case (H6).
     pub fn sub_attribute(&self, name: &str) -> Option<&Attribute> {
         named(&self.sub_attributes, name)
     }
 
-    /// Whether each element stands for the resource whose id is its `value`, as the members of a group do.
+    /// Returns whether each element identifies a resource by the id in its `value`, as the members
+    /// of a group do.
     pub(crate) fn names_resources(&self) -> bool {
         let is_there = |name| self.sub_attribute(name).is_some();
         self.multi_valued
@@ -283,7 +283,7 @@ impl Attribute {
                 .is_some_and(|value| value.mutability == Mutability::Immutable)
     }
 
-    /// Whether values are objects.
+    /// Returns whether the data type is complex.
     pub fn is_complex(&self) -> bool {
         self.kind == DataType::Complex
     }
@@ -295,72 +295,72 @@ fn named<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Attribute> {
         .find(|attribute| attribute.name.eq_ignore_ascii_case(name))
 }
 
-/// A set of attributes under one URI (RFC 7643 §7).
+/// A set of attributes with a URI (RFC 7643 §7).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schema {
-    /// The URI; compared without case (H7).
+    /// The URI; it is case-insensitive (H7).
     pub id: String,
-    /// A name for people.
+    /// A name for readers.
     pub name: String,
-    /// One sentence for people.
+    /// A description for readers, in one sentence.
     pub description: String,
-    /// The attributes, in the order in which answers show them.
+    /// The attributes, in the order of responses.
     pub attributes: Vec<Attribute>,
 }
 
 impl Schema {
-    /// The attribute of this name, in any case (H6).
+    /// Returns the attribute with this name, in any case (H6).
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         named(&self.attributes, name)
     }
 }
 
-/// A schema that may stand beside the base schema of a resource type.
+/// An extension of the base schema of a resource type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Extension {
-    /// What it adds.
+    /// The schema of the extension.
     pub schema: Schema,
     /// Whether every resource of the type must have it.
     pub required: bool,
 }
 
-/// A kind of resource: its endpoint and its schemas (RFC 7643 §6).
+/// A resource type: its endpoint and its schemas (RFC 7643 §6).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResourceType {
-    /// The name; also its id and the `meta.resourceType` of its resources.
+    /// The name, which is also the id of the type and the `meta.resourceType` of its resources.
     pub name: String,
-    /// The path below the base URL, as in `/Users`.
+    /// The path below the base URL, such as `/Users`.
     pub endpoint: String,
-    /// One sentence for people.
+    /// A description for readers, in one sentence.
     pub description: String,
     /// The base schema.
     pub schema: Schema,
-    /// The extensions, in the order in which answers show them.
+    /// The extensions, in the order of responses.
     pub extensions: Vec<Extension>,
-    /// How narrowly requests are read.
+    /// How strictly requests are read.
     pub profile: Profile,
-    /// Which client sends them.
+    /// The client that sends the requests.
     pub client: Client,
 }
 
-/// A client whose messages mean something else than RFC 7644 says.
+/// The client of a directory, if its messages deviate from RFC 7644 in meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Client {
-    /// Any other one.
+    /// Any other client.
     #[default]
     Other,
-    /// Microsoft Entra ID. It sends `replace` with a filter also for an element that does not exist yet, and means that
-    /// it is created; RFC 7644 §3.5.2.3 has 400 `noTarget`.
+    /// Microsoft Entra ID. It sends `replace` with a filter to create an element that does not
+    /// exist. RFC 7644 §3.5.2.3 requires 400 `noTarget` for it.
     Entra,
 }
 
-/// How a service provider reads what the RFCs leave open.
+/// How strictly a service provider reads requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// What known clients send is understood wherever it has one meaning.
+    /// Deviations of known clients are accepted if they have one meaning.
     #[default]
     Tolerant,
-    /// As the SCIM interoperability profile narrows it (draft-zollner-scim-interop-profile).
+    /// Requests must follow the SCIM interoperability profile (draft-zollner-scim-interop-profile).
     Strict,
 }
 
@@ -369,7 +369,7 @@ static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
     let reference = |name, description| Attribute::reference(name, description, &["uri"]);
     vec![
         Attribute {
-            // Unlike other references: URIs of schemas have no case (H7).
+            // Unlike other references, URIs of schemas are case-insensitive (H7).
             case_exact: false,
             ..reference(
                 "schemas",
@@ -415,13 +415,13 @@ static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
     ]
 });
 
-/// The attributes that every resource has, whatever its type: `schemas`, `id`,
-/// `externalId` and `meta` (RFC 7643 §3 and §3.1). No schema lists them.
+/// Returns the attributes of all resources: `schemas`, `id`, `externalId` and `meta` (RFC 7643 §3
+/// and §3.1). No schema lists them.
 pub fn common_attributes() -> &'static [Attribute] {
     &COMMON
 }
 
-/// What a path without filter names within a resource type.
+/// What a path without filter refers to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Located<'a> {
     /// The URI of the base schema alone: the resource itself.
@@ -449,7 +449,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The value of the attribute in a resource, without regard to the sub-attribute.
+    /// Returns the value of the attribute in a resource, ignoring the sub-attribute.
     pub(crate) fn attribute_value(self, resource: &Object) -> Option<&Value> {
         match self.extension {
             None => resource.get(&self.attribute.name),
@@ -457,8 +457,9 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The sub-attribute `value` for a complex attribute without sub-attribute (F7), else the target itself. `None` for
-    /// a complex attribute that has no `value`.
+    /// RFC 7644 §3.4.2.2 (F7): returns the sub-attribute `value` of a complex attribute without
+    /// sub-attribute, else the target itself. Returns `None` for a complex attribute that has no
+    /// `value`.
     pub(crate) fn with_value(self) -> Option<Target<'a>> {
         if self.sub.is_some() || !self.attribute.is_complex() {
             return Some(self);
@@ -471,8 +472,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// How errors and change lists name an attribute: `name.familyName`,
-/// `urn:…:User:department`.
+/// The path of an attribute in errors and change lists: `name.familyName`, `urn:…:User:department`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttributePath<'a> {
     pub(crate) extension: Option<&'a str>,
@@ -503,10 +503,10 @@ impl fmt::Display for AttributePath<'_> {
 }
 
 impl ResourceType {
-    /// The type, read as `profile` has it.
+    /// Returns the type with this profile.
     ///
-    /// The interoperability profile wants each `type` in a list to suggest its
-    /// values, as clients use no others. One that has none gets the usual ones.
+    /// The interoperability profile requires canonical values for each `type` in a list. A `type`
+    /// without canonical values gets `work`, `home` and `other`.
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> ResourceType {
         self.profile = profile;
@@ -525,14 +525,14 @@ impl ResourceType {
         self
     }
 
-    /// The type, for requests of this client.
+    /// Returns the type for requests of this client.
     #[must_use]
     pub fn with_client(mut self, client: Client) -> ResourceType {
         self.client = client;
         self
     }
 
-    /// The extension with this URI, in any case (H7).
+    /// Returns the extension with this URI, in any case (H7).
     pub fn extension(&self, uri: &str) -> Option<&Schema> {
         self.extensions
             .iter()
@@ -540,17 +540,18 @@ impl ResourceType {
             .find(|schema| schema.id.eq_ignore_ascii_case(uri))
     }
 
-    /// The attribute of the base schema, or the common attribute, of this name.
+    /// Returns the common attribute or the attribute of the base schema with this name, in any
+    /// case.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
         named(common_attributes(), name).or_else(|| self.schema.attribute(name))
     }
 
-    /// Every attribute outside the extensions, in the order in which answers show them.
+    /// Returns all attributes outside of extensions, in the order of responses.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = &Attribute> {
         common_attributes().iter().chain(&self.schema.attributes)
     }
 
-    /// The schema that a URI stands for: `Some(None)` is the base schema.
+    /// Returns the schema with this URI; `Some(None)` is the base schema.
     pub(crate) fn schema_of(&self, uri: &str) -> Option<Option<&Schema>> {
         let uri = match self.profile {
             Profile::Strict => uri,
@@ -564,8 +565,8 @@ impl ResourceType {
 
     /// Resolves `[URI ":"] name ["." sub]` or a URI alone (RFC 7644 §3.10, F6, X8).
     ///
-    /// The last colon ends the URI. The dot of a version stands before it, so
-    /// the first dot after it separates the sub-attribute.
+    /// The last colon ends the URI. The dot of a version is before it, so the first dot after it
+    /// separates the sub-attribute.
     pub(crate) fn locate(&self, path: &str) -> Option<Located<'_>> {
         let (extension, name) = match path.rsplit_once(':') {
             None => (None, path),
@@ -596,7 +597,7 @@ impl ResourceType {
 }
 
 impl ResourceType {
-    /// The sub-attribute of this name, or of the name that it had in SCIM 1.1 (U5).
+    /// Returns the sub-attribute with this name, or with its name in SCIM 1.1 (U5).
     pub(crate) fn sub_attribute<'a>(
         &self,
         attribute: &'a Attribute,

@@ -1,5 +1,4 @@
-//! What a list is asked for: by query parameters, or in the body of a search
-//! request (RFC 7644 §3.4.2, §3.4.3).
+//! Parameters of a list, in the query or in the body of a search request (RFC 7644 §3.4.2, §3.4.3).
 
 use serde_json::Value;
 
@@ -17,40 +16,40 @@ use crate::value::is_unassigned;
 /// The URI of the search message (RFC 7644 §3.4.3).
 pub const SEARCH_REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
 
-/// A filter in a body may be this many times as long as one in a URL (F17).
+/// Maximum length of a filter in a body, as a multiple of the maximum in a URL (F17).
 const LONGER: usize = 8;
 
-/// What a list is asked for.
+/// Parameters of a list.
 ///
-/// A parameter of a query that is empty is as if it was not there, and so is a
-/// member of a body that is `null`, `[]` or an empty text. A text of blanks
-/// alone is empty. An empty `cursor` is none of this: it asks for the first page
-/// by cursor (RFC 9865), and in a body only `null` and `[]` are no cursor.
+/// An empty query parameter is treated as missing, and so is a member of a body that is `null`,
+/// `[]` or an empty string. A string of blanks is empty. An empty `cursor` is an exception: it
+/// requests the first page by cursor (RFC 9865). In a body, only `null` and `[]` are a missing
+/// cursor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SearchRequest {
-    /// Which resources.
+    /// Filter of the resources.
     pub filter: Option<Filter>,
-    /// In which order.
+    /// Order of the resources.
     pub sort: Option<Sort>,
-    /// Which part of the list.
+    /// Page of the list.
     pub paging: Paging,
-    /// Which attributes.
+    /// `attributes`: attributes to return.
     pub attributes: Vec<String>,
-    /// Which attributes not.
+    /// `excludedAttributes`: attributes that are left out.
     pub excluded_attributes: Vec<String>,
 }
 
 impl SearchRequest {
-    /// Whether a parameter with this value is as if it was not there.
+    /// Returns whether a parameter with this value is treated as missing.
     pub fn is_empty_value(value: &str) -> bool {
         value.trim().is_empty()
     }
 
-    /// Reads query parameters; `get` gives the value of one.
+    /// Reads query parameters; `get` returns the value of one parameter.
     ///
     /// # Errors
     ///
-    /// 400, which names the parameter.
+    /// 400 with the name of the invalid parameter.
     pub fn from_query<'q>(get: impl Fn(&str) -> Option<&'q str>) -> Result<Self, Error> {
         let given = |name| get(name).filter(|value| !Self::is_empty_value(value));
         Ok(SearchRequest {
@@ -67,7 +66,7 @@ impl SearchRequest {
     ///
     /// # Errors
     ///
-    /// 400, which names the member.
+    /// 400 with the name of the invalid member.
     pub fn from_body(mut body: Object) -> Result<Self, Error> {
         let profile = Profile::Tolerant;
         check_message(&mut body, SEARCH_REQUEST_SCHEMA, "a search body", profile)?;
@@ -96,12 +95,13 @@ impl SearchRequest {
     ///
     /// # Errors
     ///
-    /// 400 `invalidSyntax` when both lists are given (J2).
+    /// 400 `invalidSyntax` if both lists are present (J2).
     pub fn projection(&self, ty: &ResourceType) -> Result<Projection, Error> {
         Projection::from_lists(&self.attributes, &self.excluded_attributes, ty)
     }
 
-    /// What a cursor is bound to: the same list in the same order (RFC 9865).
+    /// Returns a text that identifies filter and order. A cursor is valid only for the same binding
+    /// (RFC 9865).
     pub fn binding(&self) -> String {
         let filter = self.filter.as_ref().map(Filter::to_string);
         let sort = self.sort.as_ref();
@@ -132,7 +132,7 @@ fn text(body: &mut Object, name: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// A number, also as text; a negative one is 0.
+/// Reads a number or a string with a number; a negative number is 0.
 fn number(body: &mut Object, name: &str) -> Result<Option<u64>, Error> {
     match member(body, name) {
         None => Ok(None),
@@ -142,7 +142,7 @@ fn number(body: &mut Object, name: &str) -> Result<Option<u64>, Error> {
     }
 }
 
-/// A list of names, or one text with commas as in a query.
+/// Reads a list of names, or one string with commas as in a query.
 fn names(body: &mut Object, name: &str) -> Result<Vec<String>, Error> {
     let mut names = vec![];
     for value in member(body, name)
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(first.paging, Paging::Index(page));
         for asked in [
             body(json!({"cursor": ""})),
-            // What is not there cannot stand beside it.
+            // Missing parameters do not conflict with a cursor.
             body(json!({"cursor": "", "startIndex": "", "count": []})),
             SearchRequest::from_query(|_| Some("")),
         ] {

@@ -1,9 +1,8 @@
 //! Sorted lists (RFC 7644 §3.4.2.3).
 //!
-//! A value is compared as its attribute is compared in a filter: time as time,
-//! numbers as numbers, text with or without case. Of a multi-valued attribute
-//! the primary value counts, else the first. What is not there comes last, and
-//! first when the order is descending: the one is the other turned round (S1).
+//! Values are compared as in filters: times as times, numbers as numbers, text with or without
+//! case. A multi-valued attribute is sorted by its primary value, or by the first one. Missing
+//! values are last in ascending order and first in descending order (S1).
 
 use std::cmp::Ordering;
 
@@ -18,21 +17,21 @@ use crate::fold::cost_of_folding;
 use crate::schema::{DataType, Located, ResourceType, Returned, Target};
 use crate::value::{compare_numbers, date_time, is_unassigned};
 
-/// What a list is sorted by.
+/// The order of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// The attribute, as the client wrote it.
+    /// The attribute, in the spelling of the client.
     pub by: String,
-    /// Whether the last comes first.
+    /// Whether the order is descending.
     pub descending: bool,
 }
 
 impl Sort {
-    /// Reads `sortBy` and `sortOrder`; without `sortBy` there is no order to speak of.
+    /// Reads `sortBy` and `sortOrder`. Returns `None` without `sortBy`.
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue` for an order that is neither `ascending` nor `descending`.
+    /// 400 `invalidValue` for an order other than `ascending` and `descending`.
     pub fn parse(by: Option<&str>, order: Option<&str>) -> Result<Option<Sort>, Error> {
         let descending = match order.unwrap_or("ascending") {
             order if order.eq_ignore_ascii_case("ascending") => false,
@@ -55,8 +54,8 @@ impl Sort {
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue` for what is no attribute of the type, or has parts and
-    /// no `value` (S2); 403 `sensitive` for what is never returned.
+    /// 400 `invalidValue` for an unknown attribute and for a complex attribute without `value`
+    /// (S2); 403 `sensitive` for an attribute that is never returned.
     pub fn resolve<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedSort<'a>, Error> {
         let Some(Located::Attribute(target)) = ty.locate(&self.by) else {
             let what = format_args!("{} has no attribute {}", ty.name, quote_name(&self.by));
@@ -80,8 +79,8 @@ impl Sort {
         })
     }
 
-    /// The same for a search over several types: a type without the attribute
-    /// has no value to sort by (RFC 7644 §3.4.2.1).
+    /// Binds the order in a search over several types. Resources of a type without the attribute
+    /// have no value to sort by (RFC 7644 §3.4.2.1).
     pub fn resolve_among<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedSort<'a>, Error> {
         match ty.locate(&self.by) {
             Some(_) => self.resolve(ty),
@@ -93,20 +92,20 @@ impl Sort {
     }
 }
 
-/// An order of resources of one type.
+/// The order of resources of one type.
 #[derive(Clone, Copy, Debug)]
 pub struct ResolvedSort<'a> {
     target: Option<Target<'a>>,
-    /// Whether the last comes first.
+    /// Whether the order is descending.
     pub descending: bool,
 }
 
 impl ResolvedSort<'_> {
-    /// What a representation is sorted by.
+    /// Returns the sort key of a representation.
     ///
     /// # Errors
     ///
-    /// [`BudgetExhausted`] if finding it takes more of `budget` than is left.
+    /// [`BudgetExhausted`] if the key needs more units than are left in `budget`.
     pub fn key(
         &self,
         representation: &Object,
@@ -114,7 +113,7 @@ impl ResolvedSort<'_> {
     ) -> Result<SortKey, BudgetExhausted> {
         let mut looked_at = 0;
         let value = self.target.and_then(|target| {
-            // What has a default and is not there means the default.
+            // A missing attribute is sorted as its default.
             let value = target.attribute_value(representation);
             let value = value.or(target.attribute.default.as_ref())?;
             let value = match value {
@@ -148,14 +147,14 @@ impl ResolvedSort<'_> {
         }))
     }
 
-    /// Whether this is the order of ids, in which resources may stand already.
+    /// Returns whether the order is by id, which can be the order of the store.
     pub fn is_by_id(&self) -> bool {
         self.target
             .is_some_and(|target| target.extension.is_none() && target.attribute.name == "id")
     }
 }
 
-/// What one resource is sorted by. Keys of one attribute are of one kind.
+/// The sort key of one resource. All keys of an attribute have the same type or are missing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SortKey(Key);
 

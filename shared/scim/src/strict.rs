@@ -1,23 +1,21 @@
-//! What [`Profile::Strict`] refuses and [`Profile::Tolerant`] lets pass.
+//! Checks of [`Profile::Strict`].
 //!
-//! The SCIM 2.0 interoperability profile (draft-zollner-scim-interop-profile)
-//! takes away what the RFCs leave to each side. Here is all of it that is about
-//! bodies, as checks that come before anything is read; the rest of the crate
-//! asks for the profile in two places: the PATCH reader, for operations without
-//! a path, and for a complex value that is replaced.
+//! The SCIM 2.0 interoperability profile (draft-zollner-scim-interop-profile) restricts options of
+//! the RFCs. This file contains its checks of bodies, which are made before a body is read. The
+//! PATCH reader also checks the profile for operations without a path and for a complex value that
+//! is replaced.
 //!
-//! | row | what is 400 `invalidSyntax` |
+//! | row | 400 `invalidSyntax` for |
 //! |---|---|
 //! | C1 | a resource without `schemas`, without its base schema in it, with a URI twice or of another type |
-//! | C2 | data of an extension that `schemas` does not name: RFC 7643 §3 says it names what is present |
-//! | C21 | an attribute, sub-attribute or extension that no schema has, in a resource and in the value of a PATCH; a name in another form than the short one in a resource |
+//! | C2 | attributes of an extension whose URI is not in `schemas` (RFC 7643 §3) |
+//! | C21 | an unknown attribute, sub-attribute or extension in a resource and in the value of a PATCH; a name with a URI or a dot in a resource |
 //! | X1 | a PATCH without `schemas` |
 //! | X5 | a PATCH operation without `path` |
 //!
-//! Two primary values and a list in place of one value are 400 `invalidValue`.
-//! A `path` that names no attribute stays 400 `invalidPath`, and a filter that
-//! does stays `invalidFilter`: the RFC has words for them. What is readOnly is
-//! ignored with all that is in it, as RFC 7644 §3.5.1 wants it.
+//! Two primary values and a list instead of a single value are 400 `invalidValue`. A `path` with an
+//! unknown attribute is 400 `invalidPath`, and a filter with one is 400 `invalidFilter` (RFC 7644
+//! §3.12). readOnly attributes and their contents are ignored (RFC 7644 §3.5.1).
 
 use std::collections::HashSet;
 
@@ -31,12 +29,12 @@ use crate::schema::{Attribute, AttributePath, Mutability, Profile, ResourceType,
 use crate::value::{is_unassigned, unexpected};
 
 impl ResourceType {
-    /// Whether it is read as [`Profile::Strict`] has it.
+    /// Returns whether the type has [`Profile::Strict`].
     pub(crate) fn is_strict(&self) -> bool {
         self.profile == Profile::Strict
     }
 
-    /// Refuses a whole resource that the profile does not let pass.
+    /// Checks a whole resource.
     pub(crate) fn check_resource(&self, body: &Object) -> Result<(), Error> {
         let named = self.check_named_schemas(body)?;
         for (name, value) in body {
@@ -66,7 +64,7 @@ impl ResourceType {
         Ok(())
     }
 
-    /// Refuses an object of attributes of an extension.
+    /// Checks an object with the attributes of an extension.
     pub(crate) fn check_extension(&self, schema: &Schema, object: &Object) -> Result<(), Error> {
         for (name, value) in object {
             let Some(attribute) = schema.attribute(name) else {
@@ -82,7 +80,7 @@ impl ResourceType {
         Ok(())
     }
 
-    /// C1. Gives the URIs that it names, in lower case.
+    /// RFC 7643 §3 (C1): checks `schemas` and returns its URIs in lower case.
     fn check_named_schemas(&self, body: &Object) -> Result<HashSet<String>, Error> {
         let schemas = body
             .iter()
@@ -114,7 +112,7 @@ impl ResourceType {
     }
 }
 
-/// The error for a name that a schema or a resource type does not have.
+/// Returns the error for an unknown attribute.
 pub(crate) fn unknown(owner: &str, name: &str) -> Error {
     Error::invalid_syntax(format_args!(
         "{owner} has no attribute {}",
@@ -122,7 +120,7 @@ pub(crate) fn unknown(owner: &str, name: &str) -> Error {
     ))
 }
 
-/// The texts in `schemas`; what is none is refused where it is read.
+/// Returns the strings in `schemas`. Other values are refused when the attribute is read.
 fn uris(schemas: Option<&Value>) -> impl Iterator<Item = &str> {
     let (list, single) = match schemas {
         Some(Value::Array(uris)) => (uris.as_slice(), None),
@@ -131,8 +129,7 @@ fn uris(schemas: Option<&Value>) -> impl Iterator<Item = &str> {
     list.iter().chain(single).filter_map(Value::as_str)
 }
 
-/// Refuses a value with sub-attributes that its attribute does not have, a list in place of one value, and two primary
-/// values.
+/// Refuses unknown sub-attributes, a list instead of a single value, and two primary values.
 pub(crate) fn check_value(
     attribute: &Attribute,
     place: AttributePath<'_>,
@@ -202,7 +199,8 @@ mod tests {
         value.as_object().unwrap().clone()
     }
 
-    /// Refused under the profile with this sentence, and taken without it.
+    /// Asserts that the strict profile refuses the body with this detail and the tolerant one
+    /// accepts it.
     #[track_caller]
     fn refused(body: Value, detail: &str) {
         let error = USER.read(object(body.clone()), None).unwrap_err();

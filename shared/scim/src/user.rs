@@ -1,9 +1,8 @@
 //! The User resource type: RFC 7643 §4.1 and the enterprise extension §4.3.
 //!
-//! Data only. Characteristics are those of §8.7.1, with three additions that
-//! clients need: `active` is true unless the client says otherwise (U2),
-//! `addresses` have a `primary` as every multi-valued attribute has (§2.4), and
-//! binary values and references compare with case, as §2.3 defines them.
+//! This file contains data only. The characteristics are those of §8.7.1, with three additions that
+//! clients need: `active` defaults to true (U2), `addresses` have a `primary` as every multi-valued
+//! attribute (§2.4), and binary values and references are case-sensitive, as §2.3 defines them.
 
 use std::sync::LazyLock;
 
@@ -45,7 +44,7 @@ static USER: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
 });
 
 impl ResourceType {
-    /// Users, with the enterprise extension (RFC 7643 §4.1 and §4.3).
+    /// Returns the resource type User with the enterprise extension (RFC 7643 §4.1 and §4.3).
     pub fn user() -> &'static ResourceType {
         &USER
     }
@@ -207,7 +206,7 @@ fn enterprise_attributes() -> Vec<Attribute> {
     ]
 }
 
-/// A multi-valued attribute with the usual sub-attributes (RFC 7643 §2.4, C23).
+/// Creates a multi-valued attribute with the sub-attributes of RFC 7643 §2.4 (C23).
 fn plural(name: &str, description: &str, value: Attribute, types: &[&str]) -> Attribute {
     Attribute::complex(
         name,

@@ -1,10 +1,9 @@
-//! Validation: the only way to a [`Resource`].
+//! Validates objects from clients.
 //!
-//! [`ResourceType::read`] is the only way from a client's object to a value the
-//! rest of the system trusts. It walks the tables of the resource type, not the
-//! object, so what no table names is not seen at all (C21). POST, PUT and the
-//! result of a PATCH pass through the same code, so that a patched resource can
-//! never be something that a created one could not be.
+//! [`ResourceType::read`] is the only way to create a [`Resource`] from an object of a client. It
+//! iterates over the attributes of the resource type, not over the object, so unknown attributes
+//! are ignored (C21). POST, PUT and the result of a PATCH use the same code, so a patched resource
+//! satisfies the same rules as a created one.
 
 use serde_json::Value;
 
@@ -19,27 +18,26 @@ use crate::unfold::{Unfolded, only_unknown};
 use crate::value::{comparison_key, is_unassigned, read_simple, unexpected};
 
 impl ResourceType {
-    /// Reads a client's object: for POST (`keep` is `None`), for PUT and for the
-    /// result of a PATCH (`keep` is what is stored).
+    /// Validates an object from a client. `keep` is `None` for POST and the stored resource for
+    /// PUT.
     ///
     /// | row | rule |
     /// |---|---|
-    /// | C1, C2 | `schemas` may be missing; one URI of this type is enough, and others are ignored; extension data counts without its URI |
-    /// | C6 | null, `[]` and `""` mean: not there; an element or a complex value that holds only what no schema names is refused |
-    /// | C7, C8, X19 | values are read in the type of their attribute, or refused |
+    /// | C1, C2 | `schemas` may be missing; one URI of this type is sufficient, and others are ignored; attributes of an extension are accepted without its URI in `schemas` |
+    /// | C6 | null, `[]` and `""` are treated as missing; an element or a complex value that contains only unknown attributes is refused |
+    /// | C7, C8, X19 | values are converted to the type of their attribute, or refused |
     /// | C9 | a required attribute that is missing is refused |
-    /// | C10 | what is readOnly is ignored |
+    /// | C10 | readOnly attributes are ignored |
     /// | C11 | an immutable attribute keeps its stored value; a different one is refused |
-    /// | C12, U7 | what is writeOnly is checked and dropped |
-    /// | C17 | of several primary values in one attribute the first stays primary |
-    /// | C18 | a repeated `(type, value)` is dropped |
-    /// | C21 | what no schema names is ignored |
-    /// | H6, F6 | a name may be short, have the URI of its schema, stand in an object under that URI, or have a sub-attribute after a dot |
-    /// | U2 | an attribute with a default has it after POST, and stays as it is stored when a PUT leaves it out |
-    /// | X20 | one value for a list is a list of one, and a list of one is one value |
+    /// | C12, U7 | writeOnly attributes are validated and not stored |
+    /// | C17 | if several values of an attribute are primary, only the first stays primary |
+    /// | C18 | an element that repeats `(type, value)` is dropped |
+    /// | C21 | unknown attributes are ignored |
+    /// | H6, F6 | a name may be short, have the URI of its schema, be in an object under that URI, or have a sub-attribute after a dot |
+    /// | U2 | POST sets an attribute with a default to it, and PUT keeps the stored value if the attribute is missing |
+    /// | X20 | a single value is accepted for a list, and a list of one element for a single value |
     ///
-    /// What [`Profile::Strict`](crate::Profile::Strict) refuses beyond that, it
-    /// refuses first.
+    /// [`Profile::Strict`](crate::Profile::Strict) refuses more, before these rules apply.
     ///
     /// ```
     /// use scim::ResourceType;
@@ -59,7 +57,7 @@ impl ResourceType {
     /// # Ok::<(), scim::Error>(())
     /// ```
     ///
-    /// The result of reading a representation of a resource is that resource.
+    /// The representation of a resource is read as the same resource.
     pub fn read(&self, mut body: Object, keep: Option<&Resource>) -> Result<Resource, Error> {
         if self.is_strict() {
             self.check_resource(&body)?;
@@ -84,7 +82,7 @@ impl ResourceType {
         }
     }
 
-    /// Reads the document that a PATCH made of a stored one.
+    /// Validates the result of a PATCH.
     pub(crate) fn read_patched(
         &self,
         document: Object,
@@ -116,13 +114,13 @@ impl ResourceType {
         for extension in &self.extensions {
             let schema = &extension.schema;
             let stored = stored.and_then(|stored| stored.get(&schema.id)?.as_object());
-            // A PATCH is not about what has been missing since before it was required.
+            // An extension that was missing before it became required does not make a PATCH fail.
             let required = extension.required && (origin != Origin::Patch || stored.is_some());
             let mut given = match take(&mut body, &schema.id) {
                 Some(Value::Object(given)) => given,
                 _ => Object::new(),
             };
-            // What an absent extension requires is not missing.
+            // The required attributes of an absent extension are not missing.
             let absent = given.values().all(is_unassigned) && !required;
             let mut object = Object::new();
             for attribute in &schema.attributes {
@@ -156,8 +154,9 @@ impl ResourceType {
         Ok(Resource::validated(resource))
     }
 
-    /// C1, H7: a known URI in any case, or nothing at all. Attributes of other schemas are ignored, so their URIs are as
-    /// well: an administrator who adds one attribute in the identity provider adds its URI to every request.
+    /// RFC 7643 §3 (C1, H7): `schemas` is empty or contains a URI of the type, in any case. Other
+    /// URIs are ignored, as attributes of other schemas are: when an administrator maps one more
+    /// attribute, the identity provider adds its URI to every request.
     fn check_schemas(&self, schemas: Option<Value>) -> Result<(), Error> {
         let Some(schemas) = schemas.filter(|schemas| !is_unassigned(schemas)) else {
             return Ok(());
@@ -196,8 +195,8 @@ impl ResourceType {
     }
 }
 
-/// X1: a message without `schemas` is taken for what it is sent as, but under
-/// the strict profile; one that says it is something else than `what` is refused.
+/// RFC 7644 §3.5.2 (X1): checks `schemas` of a message. It may be missing, except with the strict
+/// profile; a message with another URI is refused.
 pub(crate) fn check_message(
     body: &mut Object,
     uri: &str,
@@ -234,7 +233,7 @@ pub(crate) fn take_operations(body: &mut Object) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// The member of this name, in any case (H6), taken out of the object.
+/// Takes the member with this name, in any case (RFC 7643 §2.1, H6), out of the object.
 pub(crate) fn take(object: &mut Object, name: &str) -> Option<Value> {
     if let Some(value) = object.get_mut(name) {
         return Some(value.take());
@@ -245,18 +244,18 @@ pub(crate) fn take(object: &mut Object, name: &str) -> Option<Value> {
         .map(|(_, value)| value.take())
 }
 
-/// How an object came to be that is read.
+/// Origin of an object.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Origin {
-    /// There was nothing before.
+    /// The resource is new.
     New,
-    /// A client wrote all of it, in place of what is stored.
+    /// A PUT replaces the stored resource.
     Replacement,
-    /// Some of what is stored was edited.
+    /// A PATCH edited the stored resource.
     Patch,
 }
 
-/// What a value is read beside.
+/// Context of a value: the origin of the object and the stored value.
 #[derive(Clone, Copy)]
 pub(crate) struct Reading<'a> {
     origin: Origin,
@@ -264,13 +263,13 @@ pub(crate) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Of a value that nothing is known of.
+    /// The context of a new value.
     pub(crate) const NEW: Reading<'static> = Reading {
         origin: Origin::New,
         stored: None,
     };
 
-    /// Of a member of an object; what has no stored form is new.
+    /// Returns the context of a member of an object. A member without stored object is new.
     fn beside(stored: Option<&'a Object>, name: &str, origin: Origin) -> Self {
         match stored {
             None => Reading::NEW,
@@ -282,8 +281,8 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Values of a schema that the resource type does not have any more stay, and
-/// nobody sees them: who cannot see a value has not cleared it.
+/// Keeps stored values of schemas that the resource type no longer has. A client cannot see them,
+/// so it has not cleared them.
 fn keep_unseen(object: &mut Object, stored: Option<&Object>, is_known: impl Fn(&str) -> bool) {
     for (name, value) in stored.into_iter().flatten() {
         if !is_known(name) {
@@ -292,8 +291,8 @@ fn keep_unseen(object: &mut Object, stored: Option<&Object>, is_known: impl Fn(&
     }
 }
 
-/// Reads an attribute of a resource, an extension or a complex value, and
-/// applies what depends on what is stored.
+/// Reads an attribute of a resource, an extension or a complex value, and applies the rules that
+/// depend on the stored value.
 fn read_member(
     attribute: &Attribute,
     place: AttributePath<'_>,
@@ -304,8 +303,8 @@ fn read_member(
         return Ok(None);
     }
     let Reading { origin, stored } = reading;
-    // What a PATCH left alone was validated when it was written. A schema that
-    // has changed since must not be a reason to refuse a deactivation.
+    // A value that a PATCH does not change was validated when it was written. A schema that changed
+    // since then must not make a deactivation fail.
     if origin == Origin::Patch && given.as_ref() == stored {
         return Ok(given);
     }
@@ -325,7 +324,7 @@ fn read_member(
         },
         _ => {}
     }
-    // E4: 1 and 1.0 are one value, which stays as it was written first.
+    // RFC 7644 §3.14 (E4): 1 and 1.0 are equal, and the stored form is kept.
     if let (Some(Value::Number(_)), Some(stored)) = (&value, stored)
         && is_same(attribute, value.as_ref(), stored)
     {
@@ -335,7 +334,8 @@ fn read_member(
         value = match (origin, stored) {
             (Origin::New, _) => Some(default.clone()),
             (Origin::Replacement, stored) => stored.cloned(),
-            // Removed. Without it the default counts, so nothing else may go.
+            // The attribute was removed. Its default applies from now on, so only the default may
+            // be removed.
             (Origin::Patch, Some(stored)) if stored != default => {
                 return Err(Error::mutability(
                     place,
@@ -357,14 +357,14 @@ fn read_member(
     Ok(value)
 }
 
-/// Whether a value means the same as the stored one.
+/// Returns whether a value is equal to the stored value.
 pub(crate) fn is_same(attribute: &Attribute, value: Option<&Value>, stored: &Value) -> bool {
     value.is_some_and(|value| {
         value == stored || comparison_key(attribute, value) == comparison_key(attribute, stored)
     })
 }
 
-/// The error for a required value that a PATCH removes (X15).
+/// Returns the error for a PATCH that removes a required value (RFC 7644 §3.5.2.2, X15).
 pub(crate) fn stays(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is required and cannot be removed")
 }
@@ -373,7 +373,7 @@ pub(crate) fn is_immutable(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is immutable and already has another value")
 }
 
-/// Reads the value of an attribute: canonical, or nothing.
+/// Reads the value of an attribute and returns it in canonical form, or `None` for an empty value.
 pub(crate) fn read_value(
     attribute: &Attribute,
     place: AttributePath<'_>,
@@ -393,7 +393,8 @@ pub(crate) fn read_value(
     read_one(attribute, place, value, reading)
 }
 
-/// Whether a value stands for none. An empty text in place of members names no member, and does not empty a group.
+/// Returns whether a value clears the attribute. An empty string does not clear a list of
+/// resources, such as the members of a group.
 pub(crate) fn clears(attribute: &Attribute, value: &Value) -> bool {
     is_unassigned(value) && !(value.is_string() && attribute.names_resources())
 }
@@ -419,7 +420,8 @@ pub(crate) fn read_elements(
     Ok(elements)
 }
 
-/// The error for an element that names no resource. To leave it out would be to remove what it was meant to name.
+/// Returns the error for an element without the id of a resource. To ignore the element could
+/// remove a member.
 pub(crate) fn is_unnamed(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("value"),
@@ -467,7 +469,7 @@ pub(crate) fn read_one(
             object.insert(sub.name.clone(), value);
         }
     }
-    // An element whose value is cleared is removed, with what described the value.
+    // An element whose `value` is cleared is removed, together with its `type` and `primary`.
     if without_value
         && object
             .keys()
@@ -478,8 +480,8 @@ pub(crate) fn read_one(
     Ok((!object.is_empty()).then_some(Value::Object(object)))
 }
 
-/// Refuses a complex value that is not empty, but has none of the sub-attributes: without what is unknown it would be
-/// taken for an empty one.
+/// Refuses a complex value that contains unknown sub-attributes only. If they were ignored, the
+/// value would be treated as empty.
 pub(crate) fn check_known(
     attribute: &Attribute,
     place: AttributePath<'_>,
@@ -504,7 +506,7 @@ pub(crate) fn check_known(
     ))
 }
 
-/// Whether an element has a `value` that is empty.
+/// Returns whether an element has an empty `value`.
 fn says_no_value(attribute: &Attribute, given: &Object) -> bool {
     attribute.sub_attribute("value").is_some()
         && given

@@ -1,9 +1,8 @@
-//! Values of the simple data types (RFC 7643 §2.3): read, checked, compared.
+//! Values of the simple data types (RFC 7643 §2.3): reading, validation and comparison.
 //!
-//! A value is stored as the client wrote it, in the JSON type its attribute
-//! has. What two values mean when they are compared (time as time, numbers as
-//! numbers, text with or without case) is decided here for filters, for
-//! duplicates and for PATCH alike.
+//! A value is stored as the client sent it, in the JSON type of its attribute. The rules of
+//! comparison (times as times, numbers as numbers, text with or without case) are the same for
+//! filters, duplicates and PATCH.
 
 use std::cmp::Ordering;
 
@@ -14,8 +13,8 @@ use crate::error::{Error, describe};
 use crate::quirks;
 use crate::schema::{Attribute, AttributePath, DataType, Returned};
 
-/// Whether a value says nothing: null, `[]` (RFC 7643 §2.5) and, because Okta
-/// clears attributes with it, `""` (C6).
+/// Returns whether a value is unassigned: null, `[]` (RFC 7643 §2.5) or `""`, with which Okta
+/// clears attributes (C6).
 pub(crate) fn is_unassigned(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -25,7 +24,8 @@ pub(crate) fn is_unassigned(value: &Value) -> bool {
     }
 }
 
-/// Reads one value of a simple attribute, in the type the attribute has (C7, C8, X19).
+/// Reads one value of a simple attribute and converts it to the type of the attribute (RFC 7643
+/// §2.3, C7, C8, X19).
 pub(crate) fn read_simple(
     attribute: &Attribute,
     place: AttributePath<'_>,
@@ -61,7 +61,8 @@ pub(crate) fn read_simple(
     Err(unexpected(attribute, place, &value))
 }
 
-/// The error for a value of the wrong type. Never quotes what is never returned.
+/// Returns the error for a value of the wrong type. It does not quote values that are never
+/// returned.
 pub(crate) fn unexpected(attribute: &Attribute, place: AttributePath<'_>, value: &Value) -> Error {
     let expected = match attribute.kind {
         DataType::String => "a string",
@@ -82,17 +83,20 @@ pub(crate) fn unexpected(attribute: &Attribute, place: AttributePath<'_>, value:
     )
 }
 
-/// An integer that this crate keeps exactly. One beyond 64 bits has become a
-/// float in the JSON reader, and is refused rather than rounded.
+/// Returns whether a number is an integer of at most 64 bits. The JSON reader converts larger
+/// integers to floats, so they are refused rather than rounded.
 pub(crate) fn is_integer(number: &Number) -> bool {
     number.is_i64() || number.is_u64()
 }
 
-/// A point in time in the form of RFC 7643 §2.3.5, an xsd:dateTime ("XML Schema Part 2: Datatypes", §3.2.7) (C8).
+/// Parses a time in the form of RFC 7643 §2.3.5 (C8), an xsd:dateTime ("XML Schema Part 2:
+/// Datatypes", §3.2.7).
 ///
-/// A time without offset is in UTC. `24:00:00` is the beginning of the next day. Of a fraction nanoseconds count.
+/// A time without offset is in UTC. `24:00:00` is the beginning of the next day. Digits of a
+/// fraction beyond nanoseconds are ignored.
 pub(crate) fn date_time(text: &str) -> Option<Timestamp> {
-    // jiff reads other forms as well (a blank for the T, week dates, zone names), so the shape is checked first.
+    // jiff accepts other forms as well (a blank instead of the T, week dates, zone names), so the
+    // form is checked first.
     let fits = |text: &str, shape: &str| {
         let fits = |(byte, wanted): (u8, u8)| match wanted {
             b'd' => byte.is_ascii_digit(),
@@ -136,7 +140,7 @@ pub(crate) fn date_time(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// Base64 with either alphabet of RFC 4648, with or without padding.
+/// Returns whether the text is base64 in either alphabet of RFC 4648, with or without padding.
 fn is_base64(text: &str) -> bool {
     let data = text.trim_end_matches('=');
     let padding = text.len() - data.len();
@@ -146,23 +150,22 @@ fn is_base64(text: &str) -> bool {
     letters && data.len() % 4 != 1 && padding <= 2 && (padding == 0 || text.len().is_multiple_of(4))
 }
 
-/// Whether a URI reference can look like this. Relative references are legal
-/// (RFC 7643 §2.3.7), and so is nearly any word; what is refused could only be
-/// a mistake.
+/// Returns whether the text can be a URI reference. Relative references are legal (RFC 7643
+/// §2.3.7), so nearly every word is accepted.
 fn is_uri_reference(text: &str) -> bool {
     !text
         .chars()
         .any(|c| c.is_whitespace() || c.is_control() || "<>\"{}|\\^`".contains(c))
 }
 
-/// A value as a key under which equal values are the same text.
+/// Returns a text that is the same for equal values.
 pub(crate) fn comparison_key(attribute: &Attribute, value: &Value) -> String {
     match value {
         Value::String(text) => attribute.prepare(text),
-        // 1.0 is 1; beyond 2^53 a float does not say which integer it is.
+        // 1.0 equals 1. Beyond 2^53, a float does not represent one integer.
         Value::Number(number) => match number.as_f64() {
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
-                // Minus zero is zero.
+                // Minus zero equals zero.
                 format!("{:.0}", float + 0.0)
             }
             _ => number.to_string(),
@@ -171,7 +174,7 @@ pub(crate) fn comparison_key(attribute: &Attribute, value: &Value) -> String {
     }
 }
 
-/// Numbers by their value; integers exactly.
+/// Compares numbers by value, and integers exactly.
 pub(crate) fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
     let exact = |number: &Number| {
         number

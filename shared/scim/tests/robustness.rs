@@ -1,8 +1,8 @@
-//! What nobody means well by: nothing panics, nothing overflows the stack, and
-//! nothing takes longer than its size allows.
+//! Robustness: no input causes a panic or a stack overflow, or takes more time than its size
+//! permits.
 //!
-//! The sizes are such that work which grows with their square would take
-//! minutes; the times are loose, so that a slow machine does not fail them.
+//! The inputs are so large that quadratic work would take minutes. The time limits are generous, so
+//! that the tests do not fail on a slow machine.
 
 #![cfg(test)]
 
@@ -22,7 +22,7 @@ fn object(value: Value) -> Object {
     value.as_object().unwrap().clone()
 }
 
-/// Users with an extension that has an attribute of each type.
+/// Returns users with an extension that has an attribute of each type.
 fn acme(profile: Profile) -> ResourceType {
     let types = [
         "string",
@@ -55,7 +55,7 @@ fn acme(profile: Profile) -> ResourceType {
     user.unwrap().with_profile(profile)
 }
 
-/// Does it, and not for long.
+/// Runs a function and asserts that it returns soon.
 #[track_caller]
 fn soon<T>(work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
@@ -118,7 +118,7 @@ fn deep_and_long_filters_are_refused_quickly() {
             );
         }
     }
-    // At the limits it works.
+    // A filter at the limits is accepted.
     let or = vec!["emails.value eq \"x\""; 500].join(" or ");
     let or = filter(or).unwrap();
     let or = or.resolve(ResourceType::user()).unwrap();
@@ -129,13 +129,14 @@ fn deep_and_long_filters_are_refused_quickly() {
     assert!(filter(nested).is_ok());
 }
 
-/// `terms` comparisons of a phone number, joined by a word. None of them ends the search early.
+/// Returns a filter of `terms` comparisons of a phone number. No comparison ends the evaluation
+/// early.
 fn phones(terms: usize, term: impl Fn(usize) -> String, word: &str) -> Filter {
     let terms: Vec<String> = (0..terms).map(term).collect();
     Filter::parse_within(&terms.join(word), usize::MAX).unwrap()
 }
 
-/// The units of work that it takes to look at one resource, which has to fail.
+/// Returns the cost of evaluating a filter that does not match the resource.
 #[track_caller]
 fn cost(filter: &Filter, resource: &Resource) -> usize {
     let filter = filter.resolve(ResourceType::user()).unwrap();
@@ -151,7 +152,7 @@ fn a_filter_counts_each_comparison_and_reads_each_value_once() {
     for word in ["co", "sw", "ew", "gt", "ge", "eq"] {
         let term = |i| format!("phoneNumbers.value {word} \"zz{i}\"");
         assert_eq!(cost(&phones(450, term, " or "), &user), n + 450 * n);
-        // Half of the terms, half of the comparisons; the values are read once again.
+        // Half of the terms make half of the comparisons. The values are read once more.
         assert_eq!(cost(&phones(225, term, " or "), &user), n + 225 * n);
         let term = |i| format!("phoneNumbers[value {word} \"zz{i}\"]");
         assert_eq!(cost(&phones(450, term, " or "), &user), n + 450 * n);
@@ -164,17 +165,17 @@ fn a_filter_counts_each_comparison_and_reads_each_value_once() {
     let all = format!("not ({})", phones(450, term, " and "));
     let all = Filter::parse_within(&all, usize::MAX).unwrap();
     assert_eq!(cost(&all, &user), n + 450 * n);
-    // The first value is different, so it is all that each term looks at.
+    // The first value differs, so each term compares only this one.
     let term = |i| format!("phoneNumbers.value ne \"zz{i}\"");
     let none = format!("not ({})", phones(450, term, " and "));
     let none = Filter::parse_within(&none, usize::MAX).unwrap();
     assert_eq!(cost(&none, &user), n + 450);
-    // What is not there is looked at as well.
+    // Missing values cost units as well.
     let term = |_| "phoneNumbers.display pr".to_owned();
     assert_eq!(cost(&phones(450, term, " or "), &user), n + 450 * n);
     let term = |_| "photos.value pr".to_owned();
     assert_eq!(cost(&phones(450, term, " or "), &user), 450);
-    // Long texts count for more.
+    // Long texts cost more.
     let user = json!({"userName": "ann", "phoneNumbers": [{"value": "7".repeat(64 * 100)}]});
     let user = ResourceType::user().read(object(user), None).unwrap();
     let term = |i| format!("phoneNumbers.value eq \"zz{i}\"");
@@ -188,7 +189,7 @@ fn a_filter_stops_where_the_budget_ends() {
     let user = user_with("phoneNumbers", 3_600);
     let filter = phones(450, |i| format!("phoneNumbers.value co \"zz{i}\""), " or ");
     let filter = filter.resolve(ResourceType::user()).unwrap();
-    // Three users and a part of the fourth, in one budget.
+    // The budget is sufficient for three users and a part of the fourth.
     let budget = ComparisonBudget::new(3 * 451 * 3_600 + 1_000_000);
     for looks in 0..4 {
         let matches = filter.matches(user.as_object(), &budget);
@@ -238,7 +239,7 @@ fn bodies_that_nest_or_go_on() {
     ] {
         let _ = soon(|| json::parse(text.as_bytes()));
     }
-    // Many members, and one of them twice.
+    // Many members, one of them twice.
     let members: Vec<String> = (0..200_000).map(|n| format!("\"a{n}\":1")).collect();
     let body = format!("{{{}}}", members.join(","));
     let body = soon(|| json::parse(body.as_bytes())).unwrap();
@@ -320,12 +321,12 @@ fn more_comparisons_than_the_maximum_are_refused() {
         let operations = vec![operation; 1_000];
         refused(soon(|| patched(&user, operations)), ScimType::TooMany);
     }
-    // Few elements, and long.
+    // A few long elements.
     let text = "x".repeat(2_000_000);
     let mut operations = vec![json!({"op": "add", "path": "roles", "value": [{"value": text}]})];
     operations.extend(vec![json!({"op": "add", "path": long, "value": "x"}); 140]);
     refused(soon(|| patched(&user, operations)), ScimType::TooMany);
-    // Very many values in one operation are no such thing.
+    // Many values in one operation do not exceed the maximum.
     let values: Vec<Value> = (0..50_000)
         .map(|n| json!({"value": format!("v{n}")}))
         .collect();
@@ -379,7 +380,7 @@ fn definitions_that_go_on() {
     refused(extended, ScimType::InvalidValue);
 }
 
-/// Words of filters and paths, in no order.
+/// Words of filters and paths in random order.
 fn soup() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "userName",

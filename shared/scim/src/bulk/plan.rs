@@ -5,31 +5,29 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use super::request::{BulkOperation, BulkRequest, Target};
 
-/// In which order the operations of a message are performed.
+/// The execution order of the operations of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The steps, one after the other. Every operation is in one of them.
+    /// The steps in their order. Each operation is in exactly one step.
     pub steps: Vec<PlanStep>,
-    /// For every operation those that create what it refers to, itself left out.
+    /// For each operation, the other operations that create the resources that it refers to.
     pub needs: Vec<Vec<usize>>,
 }
 
-/// One step of a plan. Operations are by their places in the message.
+/// One step of a plan. Operations are identified by their index in the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlanStep {
-    /// An operation, after everything that it needs.
+    /// One operation. The operations that it needs are in earlier steps.
     One(usize),
-    /// Operations that need each other in a cycle, in an order in which those
-    /// that wait for others come after them. They are in need of ids that
-    /// are chosen beforehand, and make sense all together or not at all.
+    /// Operations that refer to each other in a cycle, in an order that satisfies `waits`. Their
+    /// ids must be chosen before they are performed, and they must succeed or fail together.
     Cycle(Vec<usize>),
-    /// A cycle of operations of which none can be the first, because each
-    /// waits for another.
+    /// A cycle of operations in which none can be first, because each waits for another one.
     UnresolvableCycle(Vec<usize>),
 }
 
 impl PlanStep {
-    /// Its operations, in their order.
+    /// Returns the operations of the step in their order.
     #[must_use]
     pub fn operations(&self) -> &[usize] {
         match self {
@@ -40,18 +38,17 @@ impl PlanStep {
 }
 
 impl BulkRequest {
-    /// The order: that of the message, but that an operation comes after those
-    /// that create what it refers to. It is put off until then, and nothing is
-    /// brought forward, so that everything else meets what it would have met
-    /// in the order of the message. Operations on one resource stay in order.
+    /// Returns the execution order. It is the order of the message, except that an operation is
+    /// delayed until the resources that it refers to are created. No operation is moved forward, so
+    /// all others find the same state as in the order of the message. Operations on one resource
+    /// keep their order.
     ///
-    /// `waits` says of which operations what they refer to must be there, as
-    /// the members of a group must. For the others it is enough to know the
-    /// id, which is what resolves a cycle: two users who are each other's
-    /// manager.
+    /// `waits` returns whether the resources that an operation refers to must exist before it, as
+    /// the members of a group must. The other operations need the ids only, which makes cycles
+    /// possible, such as two users who are each other's manager.
     pub fn plan(&self, waits: impl Fn(&BulkOperation) -> bool) -> Plan {
         let edges = self.edges();
-        // Each cycle takes the place of its last operation.
+        // Each cycle has the position of its last operation.
         let cycles: BTreeMap<usize, Vec<usize>> = strongly_connected_components(&edges.needs)
             .into_iter()
             .filter_map(|cycle| Some((*cycle.last()?, cycle)))
@@ -93,7 +90,8 @@ impl BulkRequest {
                         edges.itself.insert(index);
                     }
                     Some(maker) => needs.push(*maker),
-                    // That there is no such operation is the answer to this one.
+                    // The response to this operation is the error that the reference does not
+                    // resolve.
                     None => {}
                 }
             }
@@ -109,26 +107,26 @@ impl BulkRequest {
     }
 }
 
-/// What has to come before what.
+/// The dependencies between operations.
 #[derive(Default)]
 struct Edges {
-    /// For every operation those that make what it refers to.
+    /// For each operation, the operations that create the resources that it refers to.
     needs: Vec<Vec<usize>>,
-    /// For every operation the one before it on the same resource.
+    /// For each operation, the previous operation on the same resource.
     after: Vec<Vec<usize>>,
-    /// Those that refer to what they make themselves.
+    /// The operations that refer to the resource that they create.
     itself: HashSet<usize>,
 }
 
 impl Edges {
-    /// What comes before an operation, for whatever reason.
+    /// Returns the operations that must be performed before an operation.
     fn before(&self, operation: usize) -> impl Iterator<Item = &usize> {
         of(&self.needs, operation)
             .iter()
             .chain(of(&self.after, operation))
     }
 
-    /// The step for operations that need each other, or for one alone.
+    /// Returns the step for one operation or for a cycle of operations.
     fn step(&self, cycle: &[usize], waits: impl Fn(usize) -> bool) -> PlanStep {
         let within = |operation: usize| -> BTreeSet<usize> {
             let needs = of(&self.needs, operation).iter().copied();
@@ -149,8 +147,9 @@ fn of(edges: &[Vec<usize>], node: usize) -> &[usize] {
     edges.get(node).map_or(&[], Vec::as_slice)
 }
 
-/// The nodes, each in the cycle that it is part of, which most are alone in.
-/// Two walks, forth and back (Kosaraju), without recursion: a chain may be as long as a message.
+/// Returns the strongly connected components of a graph by Kosaraju's algorithm: two depth-first
+/// searches, the second one on the reversed graph. It does not recurse, because a path can be as
+/// long as the message.
 fn strongly_connected_components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut back = vec![vec![]; edges.len()];
     for (node, needed) in edges.iter().enumerate() {
@@ -178,7 +177,7 @@ fn strongly_connected_components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     cycles
 }
 
-/// Adds what can be reached from `node` and was not seen, each node after those that it leads to.
+/// Appends the unseen nodes that are reachable from `node` in post-order.
 fn depth_first(
     edges: &[Vec<usize>],
     node: usize,
@@ -201,7 +200,8 @@ fn depth_first(
     }
 }
 
-/// The nodes in their order, but each after those `before` it; nothing if that cannot be.
+/// Returns the nodes in ascending order, each one after those `before` it, or `None` if they form a
+/// cycle.
 fn topological_order(
     nodes: &[usize],
     before: impl Fn(usize) -> BTreeSet<usize>,
@@ -254,12 +254,12 @@ mod tests {
         BulkRequest::parse(crate::json::parse(body.to_string().as_bytes())?)
     }
 
-    /// A user whose managers are named so.
+    /// Creates a user with these managers.
     fn user(name: &str, managers: &[&str]) -> Value {
         create("/Users", name, managers)
     }
 
-    /// A group whose members are named so.
+    /// Creates a group with these members.
     fn group(name: &str, members: &[&str]) -> Value {
         create("/Groups", name, members)
     }
@@ -301,7 +301,7 @@ mod tests {
             ]),
             &[One(2), One(1), One(0), One(3)],
         );
-        // Nobody has these names.
+        // No operation creates a resource with this name.
         planned(
             json!([group("g", &["x"]), user("a", &[])]),
             &[One(0), One(1)],
@@ -327,7 +327,7 @@ mod tests {
             json!([user("a", &["b"]), user("c", &["a"]), user("b", &["a"])]),
             &[Cycle(vec![0, 2]), One(1)],
         );
-        // Whoever is behind it waits for all of it.
+        // An operation that refers to the cycle comes after all of it.
         planned(
             json!([
                 group("g", &["a"]),
@@ -337,7 +337,7 @@ mod tests {
             ]),
             &[Cycle(vec![1, 2, 3]), One(0)],
         );
-        // Its own manager.
+        // A user can be its own manager.
         planned(json!([user("a", &["a"])]), &[One(0)]);
     }
 
@@ -349,7 +349,7 @@ mod tests {
             &[UnresolvableCycle(vec![0, 1]), One(2)],
         );
         planned(json!([group("g", &["g"])]), &[UnresolvableCycle(vec![0])]);
-        // A group with a user who refers to it: the user can be first.
+        // The user refers to the group but does not wait for it, so it can be first.
         planned(
             json!([group("g", &["a"]), user("a", &["g"])]),
             &[Cycle(vec![1, 0])],
@@ -398,7 +398,7 @@ mod tests {
         });
         let cycle = all.clone().map(|n| user(name(n), &[name(n + 1)]));
         let unresolvable = all.clone().map(|n| group(name(n), &[name(n + 1)]));
-        // As many references as a payload of 1 MiB holds, and twice as many.
+        // Twice as many references as a body of 1 MiB can contain.
         let dense = |create: fn(&str, &[&str]) -> Value| {
             let operations = all.clone().map(|n| {
                 let needs: Vec<&str> = (0..100).map(|other| name(n + 1 + other * 7)).collect();
@@ -422,7 +422,7 @@ mod tests {
         }
     }
 
-    /// That a plan is one: everything once, and whatever is needed before whoever needs it.
+    /// Checks that a plan contains each operation once, after the operations that it needs.
     fn check(request: &BulkRequest, plan: &Plan) -> Result<(), TestCaseError> {
         let mut done = HashSet::new();
         let mut last = HashMap::new();

@@ -14,40 +14,40 @@ use crate::validate::{check_message, take, take_operations};
 /// The URI of the bulk message (RFC 7644 §3.7).
 pub const BULK_REQUEST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
 
-/// How many operations one message may hold (`maxOperations`).
+/// Maximum number of operations in one message (`maxOperations`).
 pub const MAX_BULK_OPERATIONS: usize = 1_000;
 
-/// How large one message may be, in bytes (`maxPayloadSize`).
+/// Maximum size of one message in bytes (`maxPayloadSize`).
 pub const MAX_BULK_BYTES: usize = 1024 * 1024;
 
-/// What stands before the name of a resource that another operation creates.
+/// Prefix of a reference to a resource that another operation creates.
 const REFERENCE: &str = "bulkId:";
 
 /// A bulk message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BulkRequest {
-    /// After how many errors no further operation is performed; never, if it is not given.
+    /// Number of errors after which no further operation is performed; `None` for no limit.
     pub fail_on_errors: Option<u64>,
     /// The operations, in the order of the message.
     pub operations: Vec<BulkOperation>,
 }
 
-/// One operation, as the client wrote it.
+/// One operation in the form of the client.
 #[derive(Clone, PartialEq)]
 pub struct BulkOperation {
-    /// The HTTP method: those that exist here in upper case, others as they came.
+    /// The HTTP method. A known method is in upper case.
     pub method: String,
-    /// The address below the base URL, with its query.
+    /// The path below the base URL, with its query.
     pub path: String,
-    /// The name of what it creates.
+    /// The name of the resource that the operation creates.
     pub bulk_id: Option<String>,
-    /// The version that it demands of what it changes, as in `If-Match`.
+    /// The version that the resource must have, as in `If-Match`.
     pub version: Option<String>,
     /// The body.
     pub data: Option<Value>,
 }
 
-/// Shows neither the data nor whom it is about.
+/// Shows the method only, because path and data contain personal data.
 impl fmt::Debug for BulkOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkOperation")
@@ -56,25 +56,25 @@ impl fmt::Debug for BulkOperation {
     }
 }
 
-/// What an operation is done to.
+/// The target of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// It makes a resource of this endpoint, such as `Users`.
+    /// A new resource of this endpoint, such as `Users`.
     New {
-        /// The endpoint, without slashes.
+        /// The endpoint without slashes.
         endpoint: &'a str,
     },
-    /// It is done to a resource.
+    /// An existing resource, or one that another operation creates.
     Resource {
-        /// The endpoint, without slashes.
+        /// The endpoint without slashes.
         endpoint: &'a str,
-        /// Which one.
+        /// The id of the resource.
         id: Id<'a>,
     },
 }
 
 impl<'a> Target<'a> {
-    /// The endpoint, without slashes.
+    /// The endpoint without slashes.
     #[must_use]
     pub fn endpoint(self) -> &'a str {
         match self {
@@ -83,12 +83,12 @@ impl<'a> Target<'a> {
     }
 }
 
-/// How a path names a resource.
+/// The id of a resource in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Id<'a> {
-    /// By its id.
+    /// An id.
     Known(&'a str),
-    /// By the `bulkId` of the operation that creates it (RFC 7644 §3.7.2).
+    /// The `bulkId` of the operation that creates the resource (RFC 7644 §3.7.2).
     Named(&'a str),
 }
 
@@ -106,9 +106,9 @@ impl BulkRequest {
     ///
     /// # Errors
     ///
-    /// 400 `invalidSyntax` for what is no such message; 413 for one of more
-    /// than [`MAX_BULK_OPERATIONS`]. What is wrong with a single operation is
-    /// found out by [`BulkOperation::target`], and is the answer to that one.
+    /// 400 `invalidSyntax` for a malformed message; 413 for more than [`MAX_BULK_OPERATIONS`]
+    /// operations. [`BulkOperation::target`] returns errors of a single operation, which are part
+    /// of the response.
     pub fn parse(mut body: Object) -> Result<BulkRequest, Error> {
         let profile = Profile::Tolerant;
         check_message(&mut body, BULK_REQUEST_SCHEMA, "a bulk request", profile)?;
@@ -149,7 +149,7 @@ impl BulkRequest {
             }
         }
         Ok(BulkRequest {
-            // RFC 7644 does not say what 0 means; it is not "stop before the first".
+            // RFC 7644 §3.7 does not define 0. It is read as no limit.
             fail_on_errors: fail_on_errors.filter(|errors| *errors > 0),
             operations,
         })
@@ -177,7 +177,7 @@ fn read_operation(index: usize, operation: Value) -> Result<BulkOperation, Error
     let path = text("path")?.ok_or_else(|| missing("path"))?;
     let bulk_id = text("bulkId")?;
     let version = text("version")?;
-    // The RFC has one case for methods; a client that has another means the same.
+    // Methods are accepted in any case, although RFC 7644 §3.7 has upper case only.
     for known in ["POST", "PUT", "PATCH", "DELETE"] {
         if method.eq_ignore_ascii_case(known) {
             known.clone_into(&mut method);
@@ -197,13 +197,12 @@ fn read_operation(index: usize, operation: Value) -> Result<BulkOperation, Error
 }
 
 impl BulkOperation {
-    /// What it is done to. The slash before the endpoint and one at the end
-    /// may be there or not.
+    /// Returns the target. A slash before the endpoint and a slash at the end are optional.
     ///
     /// # Errors
     ///
-    /// 405 for a method that there is not, or not at such an address; 400
-    /// `invalidSyntax` for one that creates and gives no name to what it creates.
+    /// 405 for an unknown method and for a method that the path does not support; 400
+    /// `invalidSyntax` for a creation without `bulkId`.
     pub fn target(&self) -> Result<Target<'_>, Error> {
         let address = self.address();
         let (endpoint, id) = match address.split_once('/') {
@@ -234,24 +233,23 @@ impl BulkOperation {
         }
     }
 
-    /// The path without its query and without what no server is told of.
+    /// Returns the path without query and fragment.
     fn address(&self) -> &str {
         let path = self.path.strip_prefix('/').unwrap_or(&self.path);
         path.split(['?', '#']).next().unwrap_or_default()
     }
 
-    /// The query of the path, which counts as it does of a request of its own.
+    /// Returns the query of the path, which has the same meaning as in a single request.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.path.split_once('?').map(|(_, query)| query)
     }
 
-    /// The data with ids in the place of references. `id_of` gives the id of
-    /// what has a name, or says why there is none.
+    /// Returns the data with ids instead of references. `id_of` returns the id for a name.
     ///
     /// # Errors
     ///
-    /// The first of those of `id_of`.
+    /// The first error of `id_of`.
     pub fn resolve(
         &self,
         id_of: &impl Fn(&str) -> Result<String, Error>,
@@ -263,7 +261,7 @@ impl BulkOperation {
         Ok(data)
     }
 
-    /// The names that it refers to, in its path and its data.
+    /// Returns the names that the path and the data refer to.
     pub(super) fn references(&self) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
         if let Some(data) = &self.data {
@@ -320,7 +318,8 @@ fn collect<'a>(value: &'a Value, names: &mut BTreeSet<&'a str>) {
 }
 
 impl Error {
-    /// 409: an operation refers to a resource that is not there (RFC 7644 §3.7.2). `why` ends the sentence.
+    /// 409: an operation refers to a resource that does not exist (RFC 7644 §3.7.2). `why` ends the
+    /// sentence.
     pub fn unresolved(name: &str, why: impl fmt::Display) -> Self {
         let reference = quote(&format!("{REFERENCE}{name}"));
         Error::new(

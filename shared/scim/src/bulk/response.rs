@@ -1,31 +1,31 @@
-//! The answer to a bulk message.
+//! The response to a bulk message.
 
 use serde_json::Value;
 
 use crate::Object;
 
-/// The URI of its answer (RFC 7644 §3.7).
+/// The URI of the response message (RFC 7644 §3.7).
 pub const BULK_RESPONSE_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Clone, PartialEq)]
 pub struct BulkOutcome {
-    /// Its method.
+    /// The method of the operation.
     pub method: String,
-    /// Its name.
+    /// The `bulkId` of the operation.
     pub bulk_id: Option<String>,
-    /// The address of the resource; only a creation that failed has none.
+    /// The URL of the resource; `None` for a creation that failed.
     pub location: Option<String>,
-    /// The version of the resource afterwards.
+    /// The version of the resource after the operation.
     pub version: Option<String>,
     /// The HTTP status.
     pub status: u16,
-    /// The error, if it is one (B4).
+    /// The error, if the operation failed (B4).
     pub response: Option<Object>,
 }
 
 impl BulkOutcome {
-    /// Whether it counts for `failOnErrors`.
+    /// Returns whether the result counts for `failOnErrors`.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.status >= 400
@@ -52,15 +52,15 @@ impl BulkOutcome {
     }
 }
 
-/// The answer to a bulk message.
+/// The response to a bulk message.
 #[derive(Clone, PartialEq)]
 pub struct BulkResponse {
-    /// What became of the operations that were performed, in the order of the message.
+    /// The results of the performed operations, in the order of the message.
     pub operations: Vec<BulkOutcome>,
 }
 
 impl BulkResponse {
-    /// The message.
+    /// Returns the message.
     pub fn to_object(self) -> Object {
         let operations = self.operations.into_iter().map(BulkOutcome::into_object);
         let mut object = Object::new();

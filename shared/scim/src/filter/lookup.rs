@@ -1,4 +1,5 @@
-//! Which values every match has, so that a store finds resources by an index instead of reading all of them.
+//! Finds the values that every match has, so that a store can use an index instead of reading all
+//! resources.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +8,11 @@ use super::resolve::{ElementNode, Node, ResolvedFilter};
 use crate::schema::{AttributePath, Target};
 
 impl ResolvedFilter<'_> {
-    /// The text that every match must have at this path, compared by `eq`; for
-    /// whoever can find resources by such a value without reading them all.
+    /// Returns the text that the value at `path` equals in every match, so that a store can look up
+    /// resources by this value.
     ///
-    /// The path is in canonical spelling: `userName`, `emails.value`, `id`.
-    /// `None` when a match can do without, as below `or` and `not`.
+    /// The path is in canonical spelling: `userName`, `emails.value`, `id`. Returns `None` if a
+    /// match does not need such a value, as below `or` and `not`.
     pub fn required_equality(&self, path: &str) -> Option<&str> {
         match self.root.alternatives(&[path])?.as_slice() {
             [(_, value)] => Some(value),
@@ -19,17 +20,18 @@ impl ResolvedFilter<'_> {
         }
     }
 
-    /// Values of which every match has at least one: pairs of one of the paths
-    /// and the text that the value there equals, compared by `eq`. Of several
-    /// ways to say so the one with the fewest pairs, and then with the path that
-    /// comes first. `None` when a match can do without.
+    /// Returns pairs of a path and a text, of which every match satisfies at least one: the value
+    /// at the path equals the text. Among several such sets it returns the smallest one, and among
+    /// equally small sets the one with the earliest path. Returns `None` if a match does not need
+    /// such a value.
     pub fn alternatives<'p>(&self, paths: &[&'p str]) -> Option<Vec<(&'p str, &str)>> {
         let found = self.root.alternatives(paths)?;
         let named = |(path, value)| Some((*paths.get(path)?, value));
         found.into_iter().map(named).collect()
     }
 
-    /// Whether the filter says nothing but what the value at `path` is, as [`ResolvedFilter::required_equality`] gives it.
+    /// Returns whether the filter is a single comparison of the value at `path`, as
+    /// [`ResolvedFilter::required_equality`] returns it.
     pub fn is_exactly(&self, path: &str) -> bool {
         let single = match &self.root {
             Node::Compare(..) => true,
@@ -39,8 +41,8 @@ impl ResolvedFilter<'_> {
         single && self.required_equality(path).is_some()
     }
 
-    /// Which elements of a multi-valued attribute (`members`) have to be known
-    /// to tell whether a resource matches.
+    /// Returns the elements of a multi-valued attribute, such as `members`, that are needed to
+    /// evaluate the filter.
     pub fn elements(&self, attribute: &str) -> Elements<'_> {
         let mut values = BTreeSet::new();
         match self.root.collect(attribute, &mut values) {
@@ -54,17 +56,17 @@ impl ResolvedFilter<'_> {
 /// The elements of a multi-valued attribute that a filter depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Elements<'f> {
-    /// None: the filter is about something else.
+    /// None: the filter does not use the attribute.
     None,
-    /// Those with one of these values, and no other.
+    /// The elements with one of these values.
     With(BTreeSet<&'f str>),
-    /// Any.
+    /// All elements.
     All,
 }
 
 impl Node<'_> {
-    /// Collects what is compared by `eq` with the `value` of the attribute's
-    /// elements; false when the filter says anything else of them.
+    /// Collects the values that `eq` compares with the `value` of the elements. Returns false if
+    /// the filter uses the elements in any other way.
     fn collect<'f>(&'f self, attribute: &str, values: &mut BTreeSet<&'f str>) -> bool {
         let is =
             |target: &Target<'_>| target.extension.is_none() && target.attribute.name == attribute;
@@ -90,7 +92,7 @@ impl Node<'_> {
         }
     }
 
-    /// As [`ResolvedFilter::alternatives`], with the numbers of the paths.
+    /// See [`ResolvedFilter::alternatives`]. The pairs contain the index of the path.
     fn alternatives(&self, paths: &[&str]) -> Option<Vec<(usize, &str)>> {
         match self {
             Node::And(nodes) => fewest(nodes.iter().map(|node| node.alternatives(paths))),
@@ -102,7 +104,7 @@ impl Node<'_> {
     }
 }
 
-/// What a comparison demands, if it is about one of the paths.
+/// Returns the pair that a comparison requires, if it is about one of the paths.
 fn required_pair<'t>(
     place: AttributePath<'_>,
     predicate: &'t Predicate,
@@ -112,7 +114,7 @@ fn required_pair<'t>(
     Some(vec![(path, predicate.required_text()?)])
 }
 
-/// Every match meets all of these: the cheapest one will do.
+/// Every match satisfies all terms, so the term with the fewest pairs is sufficient.
 fn fewest<'t>(
     all: impl Iterator<Item = Option<Vec<(usize, &'t str)>>>,
 ) -> Option<Vec<(usize, &'t str)>> {
@@ -122,7 +124,7 @@ fn fewest<'t>(
     })
 }
 
-/// Every match meets one of these, so each of them has to say something.
+/// Every match satisfies one of the terms, so all of them must have pairs.
 fn any_of<'t>(
     all: impl Iterator<Item = Option<Vec<(usize, &'t str)>>>,
 ) -> Option<Vec<(usize, &'t str)>> {
@@ -131,11 +133,12 @@ fn any_of<'t>(
 }
 
 impl ElementNode<'_> {
-    /// As [`Node::collect`], within `[ ]`.
+    /// See [`Node::collect`], for a filter within `[ ]`.
     fn collect<'f>(&'f self, values: &mut BTreeSet<&'f str>) -> bool {
         match self {
             ElementNode::Or(nodes) => nodes.iter().all(|node| node.collect(values)),
-            // One term that names the element is enough: the others are about that element.
+            // One term that identifies the element is sufficient, because the other terms are about
+            // the same element.
             ElementNode::And(nodes) => nodes.iter().any(|node| node.collect(values)),
             ElementNode::Compare(Some(sub), _, predicate) if sub.name == "value" => {
                 match predicate.required_text() {
@@ -266,7 +269,7 @@ mod tests {
                 r#"active eq true and (userName eq "a" or userName eq "b")"#,
                 Some("userName=a userName=b"),
             ),
-            // The fewest, and of as many the path that comes first.
+            // The smallest set, and among equally small sets the one with the earliest path.
             (
                 r#"(userName eq "a" or userName eq "b") and emails.value eq "c""#,
                 Some("emails.value=c"),

@@ -6,14 +6,14 @@ use super::{Expression, Literal, MAX_FILTER_DEPTH, MAX_FILTER_TERMS, Operator};
 use crate::error::{Error, quote};
 use crate::quirks;
 
-/// Whether names are attributes of the resource or of one element.
+/// Scope of the names: the attributes of a resource, or the sub-attributes of one element.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Inside {
     Resource,
     Element,
 }
 
-/// Reads filters, and the paths of PATCH operations, which share the grammar.
+/// Parses filters and the paths of PATCH operations, which share the grammar.
 pub(crate) struct Parser<'t> {
     text: &'t str,
     rest: &'t str,
@@ -29,7 +29,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Nothing but blanks is left.
+    /// Expects the end of the text.
     pub(crate) fn end(&mut self) -> Result<(), Error> {
         self.skip_blanks();
         if self.rest.is_empty() {
@@ -67,9 +67,8 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// The longest run of characters that can stand in a path or a keyword.
-    /// Names have letters, digits, `-`, `_` and `$` (RFC 7643 §2.1), URIs a few
-    /// more.
+    /// Returns the longest run of characters that a path or keyword can have, and the rest. Names
+    /// consist of letters, digits, `-`, `_` and `$` (RFC 7643 §2.1); URIs have more characters.
     fn peek_word(&self) -> (&'t str, &'t str) {
         let is_part = |c: char| c.is_ascii_alphanumeric() || "-_$.:%+~/".contains(c);
         let end = self
@@ -79,7 +78,7 @@ impl<'t> Parser<'t> {
         self.rest.split_at_checked(end).unwrap_or((self.rest, ""))
     }
 
-    /// Takes the next word if it is this one, in any case.
+    /// Consumes the next word if it is this keyword, in any case.
     fn eat_keyword(&mut self, keyword: &str) -> bool {
         self.skip_blanks();
         let (word, rest) = self.peek_word();
@@ -101,7 +100,7 @@ impl<'t> Parser<'t> {
         Ok(word)
     }
 
-    /// `a or b or c`: `or` binds least (F2).
+    /// `a or b or c`: `or` has the lowest precedence (F2).
     pub(super) fn any_of(&mut self, inside: Inside, depth: usize) -> Result<Expression, Error> {
         let first = self.all_of(inside, depth)?;
         let mut terms = vec![first];
@@ -132,8 +131,8 @@ impl<'t> Parser<'t> {
             self.close(')')?;
             return Ok(inner);
         }
-        // `not` is a keyword only before a parenthesis, with or without a
-        // blank (F3): an attribute may be called so.
+        // `not` is a keyword only before a parenthesis, with or without a blank (F3), because it
+        // can be the name of an attribute.
         let (word, rest) = self.peek_word();
         if word.eq_ignore_ascii_case("not") && rest.trim_ascii_start().starts_with('(') {
             self.rest = rest;
@@ -240,7 +239,7 @@ impl<'t> Parser<'t> {
                 escaped = byte == b'\\' && !escaped;
                 closes
             })
-            // Past the opening and the closing quotation mark.
+            // The length includes both quotation marks.
             .and_then(|length| self.rest.split_at_checked(length + 2));
         let Some((text, rest)) = end else {
             return Err(self.expected("a closing double quote"));
@@ -253,7 +252,7 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// One term stands for itself.
+/// Returns a single term as it is, and several terms as a group.
 fn one_or(mut terms: Vec<Expression>, group: impl Fn(Vec<Expression>) -> Expression) -> Expression {
     match terms.pop() {
         Some(only) if terms.is_empty() => only,
@@ -265,7 +264,7 @@ fn one_or(mut terms: Vec<Expression>, group: impl Fn(Vec<Expression>) -> Express
     }
 }
 
-/// A JSON number.
+/// Parses a JSON number.
 fn number(word: &str) -> Option<Number> {
     if !word.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
         return None;

@@ -1,4 +1,4 @@
-//! One comparison of a filter: an operator and the value that the client wrote, prepared once.
+//! One comparison of a filter: an operator and the prepared value of the client.
 
 use std::cmp::Ordering;
 
@@ -14,7 +14,7 @@ use crate::quirks;
 use crate::schema::{Attribute, AttributePath, DataType};
 use crate::value::{compare_numbers, date_time};
 
-/// A comparison, ready to be made.
+/// A comparison with its prepared value.
 #[derive(Clone)]
 pub(super) enum Predicate {
     /// `eq null`.
@@ -24,20 +24,21 @@ pub(super) enum Predicate {
     Boolean(Operator, bool),
     Number(Operator, Number),
     Time(Operator, Timestamp),
-    /// `co`. The search for the text is prepared once, and takes time that grows with the length of the value only.
+    /// `co`. The search is prepared once and takes time linear in the length of the value.
     Contains {
         wanted: Box<Finder<'static>>,
         case_exact: bool,
     },
-    /// Any other operator.
+    /// Any other operator on strings.
     Text {
         operator: Operator,
-        /// What the values are compared with: folded unless case counts.
+        /// The text to compare with, folded unless `case_exact`.
         wanted: String,
         case_exact: bool,
-        /// Whether blanks at the ends of a value do not count.
+        /// Whether blanks at the ends of a value are ignored.
         trimmed: bool,
-        /// What the client wrote, for [`ResolvedFilter::required_equality`].
+        /// The text of the client, for
+        /// [`ResolvedFilter::required_equality`](super::ResolvedFilter::required_equality).
         written: String,
     },
 }
@@ -70,7 +71,7 @@ impl Predicate {
                 return Err(unfit("compare it with a string in double quotes"));
             };
             let case_exact = attribute.case_exact;
-            // A part of a name may begin or end with a blank.
+            // `co`, `sw` and `ew` compare parts of a name, which can begin or end with a blank.
             let trimmed = attribute.is_name && !matches!(operator, Co | Sw | Ew);
             let wanted = match (trimmed, case_exact) {
                 (true, _) => attribute.prepare(written),
@@ -113,7 +114,7 @@ impl Predicate {
             }
             .map(|wanted| Predicate::Number(operator, wanted))
             .ok_or_else(|| unfit("compare it with a number")),
-            // Parts of a time are parts of its text.
+            // `co`, `sw` and `ew` compare the text of a time.
             DataType::DateTime if matches!(operator, Co | Sw | Ew) => text(),
             DataType::DateTime => match value {
                 Literal::String(text) => date_time(text),
@@ -125,7 +126,7 @@ impl Predicate {
         }
     }
 
-    /// The form in which it compares values.
+    /// Returns the form in which the predicate compares values.
     pub(super) fn form(&self) -> Form {
         match *self {
             Predicate::Absent
@@ -139,7 +140,8 @@ impl Predicate {
         }
     }
 
-    /// The units of [`ComparisonBudget`] that one comparison takes.
+    /// Returns the cost of one comparison in units of
+    /// [`ComparisonBudget`](crate::ComparisonBudget).
     pub(super) fn cost(&self, seen: &Seen<'_>) -> usize {
         match (self, seen) {
             (Predicate::Contains { .. }, Seen::Text(text)) => 1 + text.len() / 16,
@@ -148,7 +150,7 @@ impl Predicate {
         }
     }
 
-    /// Whether a value, or the lack of one, passes.
+    /// Returns whether a value, or a missing value, satisfies the predicate.
     pub(super) fn passes(&self, seen: &Seen<'_>) -> bool {
         let (operator, ordering) = match (self, seen) {
             (Predicate::Absent, seen) => return matches!(seen, Seen::Nothing),
@@ -185,7 +187,7 @@ impl Predicate {
             (Predicate::Number(operator, wanted), Seen::Value(Value::Number(is))) => {
                 (*operator, compare_numbers(is, wanted))
             }
-            // There is no value, or one of another type: it is different, and nothing else.
+            // A missing value, or a value of another type, satisfies `ne` only.
             (
                 Predicate::Text { operator, .. }
                 | Predicate::Time(operator, _)
@@ -206,7 +208,7 @@ impl Predicate {
         }
     }
 
-    /// The text that a value must be equal to.
+    /// Returns the text that `eq` requires.
     pub(super) fn required_text(&self) -> Option<&str> {
         match self {
             Predicate::Text {

@@ -10,7 +10,7 @@ use crate::columns::{ColumnId, Columns, Form, Look, Seen, Source, has_value};
 use crate::error::{Error, quote_name};
 use crate::schema::{Attribute, AttributePath, Located, ResourceType, Returned, Target};
 
-/// A filter whose names and comparisons make sense for a resource type.
+/// A filter that is bound to the attributes of a resource type.
 #[derive(Clone)]
 pub struct ResolvedFilter<'a> {
     pub(super) root: Node<'a>,
@@ -22,17 +22,17 @@ pub(super) enum Node<'a> {
     And(Vec<Node<'a>>),
     Or(Vec<Node<'a>>),
     Not(Box<Node<'a>>),
-    /// The URI of an extension and `pr` (F6).
+    /// `urn:… pr` with the URI of an extension (F6).
     ExtensionPresent(&'a str),
-    /// The column is that of the sub-attribute, if it is about one.
+    /// `path pr`. The column is the one of the sub-attribute, if the path has one.
     Present(Target<'a>, Option<ColumnId>),
     Compare(Target<'a>, ColumnId, Predicate),
     Element(Target<'a>, ElementNode<'a>),
-    /// What is compared with an attribute that the type does not have.
+    /// A comparison with an attribute that the type does not have has a constant result.
     Always(bool),
 }
 
-/// What becomes of an attribute that a type does not have.
+/// How an attribute that the type does not have is treated.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Unknown {
     Refused,
@@ -46,7 +46,7 @@ pub(super) enum ElementNode<'a> {
     Or(Vec<ElementNode<'a>>),
     Not(Box<ElementNode<'a>>),
     Present(ColumnId),
-    /// `None`: the element itself, which is a simple value.
+    /// `None` stands for the element itself, which is a simple value.
     Compare(Option<&'a Attribute>, ColumnId, Predicate),
 }
 
@@ -74,7 +74,7 @@ pub(super) fn resolve<'a>(
         && unknown == Unknown::HasNoValue
         && ty.locate(path).is_none()
     {
-        // As for an attribute without a value: it is different from all, and null.
+        // The attribute has no value, so it differs from every value and equals null.
         return Ok(Node::Always(match expression {
             Expression::Compare {
                 operator, value, ..
@@ -113,7 +113,7 @@ pub(super) fn resolve<'a>(
             })?;
             let compared = target.sub.unwrap_or(target.attribute);
             let predicate = Predicate::new(compared, target.place(), *operator, value)?;
-            // Without `active` an account is active (U2), so it is found as that.
+            // RFC 7643 §4.1.1 (U2): a user without `active` is active.
             let or_default = !matches!(predicate, Predicate::Absent | Predicate::Present);
             let column = columns.of(target, predicate.form(), or_default);
             Ok(Node::Compare(target, column, predicate))
@@ -151,7 +151,7 @@ fn locate<'a>(path: &str, ty: &'a ResourceType) -> Result<Located<'a>, Error> {
     Ok(located)
 }
 
-/// RFC 7644 §7.5.2: what is never returned must not be found out by searching.
+/// RFC 7644 §7.5.2: a filter must not reveal values that are never returned.
 fn allowed(attribute: &Attribute, place: AttributePath<'_>) -> Result<(), Error> {
     if attribute.returned == Returned::Never {
         return Err(Error::sensitive(format_args!(
@@ -168,8 +168,8 @@ fn not_comparable(path: &str) -> Error {
     ))
 }
 
-/// Binds the filter in `attribute[filter]`. Of a list of simple values, `value`
-/// is the element itself.
+/// Binds the filter in `attribute[filter]`. In a list of simple values, `value` is the element
+/// itself.
 fn resolve_element<'a>(
     expression: &Expression,
     list: Target<'a>,
@@ -229,15 +229,15 @@ fn resolve_element<'a>(
 }
 
 impl ResolvedFilter<'_> {
-    /// Whether a representation matches: the full one, with `id`, `meta` and
-    /// all that is readOnly, in canonical spelling.
+    /// Returns whether a representation matches. It must be complete, with `id`, `meta` and all
+    /// readOnly attributes, in canonical spelling.
     ///
-    /// A value is read and folded once, however many terms compare it, and every
-    /// comparison is taken from `budget` as it is made.
+    /// Each value is read and folded once, regardless of the number of terms that compare it. Every
+    /// comparison takes units from `budget`.
     ///
     /// # Errors
     ///
-    /// [`BudgetExhausted`] if it takes more work than is left.
+    /// [`BudgetExhausted`] if the evaluation needs more units than are left.
     pub fn matches(
         &self,
         representation: &Object,
@@ -287,7 +287,8 @@ impl Node<'_> {
                 Ok(look.source.value(*target).is_some_and(has_value))
             }
             Node::Present(_, Some(column)) => look.any(*column, |_| 1, Seen::is_present),
-            // Not "some element lacks it": nothing has it (F9).
+            // RFC 7644 §3.4.2.2 (F9): no element has a value. It is not enough that one element has
+            // none.
             Node::Compare(_, column, Predicate::Absent) => {
                 Ok(!look.any(*column, |_| 1, Seen::is_present)?)
             }
@@ -313,7 +314,7 @@ impl Node<'_> {
 }
 
 impl ElementNode<'_> {
-    /// Whether one element matches.
+    /// Returns whether one element matches.
     fn matches(&self, element: usize, look: &mut Look<'_, '_>) -> Result<bool, BudgetExhausted> {
         match self {
             ElementNode::And(nodes) => {
@@ -352,11 +353,11 @@ impl<'a> ElementFilter<'a> {
         Ok(ElementFilter { root, columns })
     }
 
-    /// Which of the elements match, in their order.
+    /// Returns for each element whether it matches.
     ///
     /// # Errors
     ///
-    /// As [`ResolvedFilter::matches`].
+    /// See [`ResolvedFilter::matches`].
     pub(crate) fn select(
         &self,
         elements: &[Value],

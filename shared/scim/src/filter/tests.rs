@@ -5,7 +5,7 @@ use super::*;
 use crate::Object;
 use crate::budget::ComparisonBudget;
 
-/// A user as a store would represent one.
+/// Returns the representation of a user.
 fn ann() -> Object {
     let user = json!({
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User",

@@ -1,4 +1,4 @@
-//! Operations become a new resource.
+//! Applies operations to a resource.
 
 use std::collections::HashSet;
 
@@ -18,22 +18,21 @@ use crate::validate::{Reading, is_immutable, is_same, read_one, stays};
 use crate::value::is_unassigned;
 
 impl PatchOp {
-    /// Applies all operations, in order, or none (X21). `id` is the id of the
-    /// resource itself.
+    /// Applies all operations in order, or none (X21). `id` is the id of the resource.
     ///
     /// | row | decision |
     /// |---|---|
-    /// | X5 | `id` may be set to the id the resource has; any other is 400 `mutability` |
-    /// | X10 | adding an element that is there already changes nothing; adding parts of one (`primary`) merges them |
+    /// | X5 | `id` may be set to the id of the resource; any other value is 400 `mutability` |
+    /// | X10 | adding an existing element changes nothing; adding sub-attributes of an existing element, such as `primary`, merges them |
     /// | X11 | `add` to `attr[filter]` or `attr[filter].sub` without match creates the element from the `eq` terms, unless the result would not match: 400 `noTarget` |
-    /// | X12 | `replace` with a filter that selects nothing is 400 `noTarget`; [`Client::Entra`] means `add` by it |
-    /// | X13 | `replace` of what is not there adds it |
-    /// | X14 | a complex value sets the sub-attributes it names (under the strict profile it is replaced as a whole); a selected *element* is replaced as a whole, but keeps what its filter's `eq` terms say |
-    /// | X15 | removing what is required or readOnly is 400 `mutability`; removing what is not there succeeds; an attribute whose last element goes is gone, and an element of which only what selected it is left; a sub-attribute that is set to nothing is removed |
-    /// | X17 | `remove` with values takes away the elements with the same `value` (and `type`, where both have one) |
-    /// | X23, C17 | an operation that makes an element primary makes the others not primary; of several in one list the first is; a filter that makes two primary is refused |
-    /// | X25 | any number of values in one operation; what would take more than [`MAX_COMPARISONS`] is 400 `tooMany` |
-    /// | X15, U2 | an attribute with a default can be removed while it has that value, as nothing changes by it; else 400 `mutability`: removing `active: false` would let somebody in |
+    /// | X12 | `replace` with a filter that matches nothing is 400 `noTarget`; for [`Client::Entra`] it is an `add` |
+    /// | X13 | `replace` of a missing attribute adds it |
+    /// | X14 | a complex value sets its sub-attributes and keeps the others (with the strict profile it is replaced as a whole); an *element* that matches a filter is replaced as a whole, but keeps the values of the `eq` terms of the filter |
+    /// | X15 | removing a required or readOnly attribute is 400 `mutability`; removing a missing attribute succeeds; an attribute without elements is removed, and so is an element that has only the values of its filter left; a sub-attribute that is set to an empty value is removed |
+    /// | X17 | `remove` with values removes the elements with the same `value` (and `type`, where both have one) |
+    /// | X23, C17 | an operation that makes an element primary makes the others not primary; if several elements of one list are primary, only the first stays primary; an operation whose filter makes two elements primary is refused |
+    /// | X25 | one operation may have any number of values; operations that need more than [`MAX_COMPARISONS`] are 400 `tooMany` |
+    /// | X15, U2 | an attribute with a default can be removed if it has this value, because nothing changes; otherwise 400 `mutability`, because removing `active: false` would activate a user |
     pub fn apply(
         &self,
         ty: &ResourceType,
@@ -56,11 +55,11 @@ fn too_many(_: BudgetExhausted) -> Error {
     ))
 }
 
-/// The units of [`ComparisonBudget`] that it takes to tell by its value and its type which element is meant.
+/// Cost of finding an element by its value and type, in units of [`ComparisonBudget`].
 const EACH: usize = 4;
 
-/// How much there is to compare: the elements, and once more for every 64 bytes
-/// of their texts.
+/// Returns the number of comparisons for a list: one for each element, and one for every 64 bytes
+/// of its strings.
 fn weight(elements: &[Value]) -> usize {
     let bytes = |value: &Value| value.as_str().map_or(0, str::len);
     elements
@@ -101,7 +100,8 @@ impl Operation {
         if self.op == Op::Remove {
             let removed = target.sub.unwrap_or(target.attribute);
             let whole = self.path.filter.is_none() || target.sub.is_some();
-            // An extension may go with all that it requires, so validation decides.
+            // An extension can be removed together with its required attributes, so validation
+            // decides.
             let with_all = target.extension.is_some() && target.sub.is_none();
             if removed.required && whole && !with_all && self.values.is_empty() {
                 return Err(stays(place));
@@ -148,7 +148,8 @@ impl Operation {
         })
     }
 
-    /// Edits the object that holds the attribute: the resource or an extension.
+    /// Applies the operation to the object that contains the attribute: the resource or an
+    /// extension.
     fn edit(
         &self,
         ty: &ResourceType,
@@ -216,8 +217,8 @@ impl Operation {
         Ok(())
     }
 
-    /// Edits a multi-valued attribute; gives the places of the elements that
-    /// the operation wrote.
+    /// Edits a multi-valued attribute and returns the indexes of the elements that the operation
+    /// wrote.
     fn edit_elements(
         &self,
         ty: &ResourceType,
@@ -270,7 +271,7 @@ impl Operation {
             return Ok(HashSet::new());
         }
 
-        // What is set to nothing is removed (C6).
+        // RFC 7643 §2.5 (C6): an attribute that is set to an empty value is removed.
         if self.values.is_empty() {
             self.remove_parts(target, elements, selected)?;
             return Ok(HashSet::new());
@@ -284,7 +285,7 @@ impl Operation {
             }
         }
         if touched.is_empty() {
-            // X12: a filter that selects nothing is no target of a replace.
+            // RFC 7644 §3.5.2.3 (X12): a replace requires a matching element.
             let creates = self.op == Op::Add || ty.client == Client::Entra;
             if filter.is_some() && !creates {
                 return Err(no_target(place));
@@ -296,9 +297,9 @@ impl Operation {
         Ok(touched)
     }
 
-    /// Removes a sub-attribute of the selected elements. An element of which
-    /// nothing is left but what selected it goes as well: Entra removes a phone
-    /// number by `phoneNumbers[type eq "work"].value`, as it adds one (X11, X15).
+    /// Removes a sub-attribute of the selected elements. An element that has only the values of its
+    /// filter left is removed as well: Entra removes a phone number by `phoneNumbers[type eq
+    /// "work"].value`, as it adds one (X11, X15).
     fn remove_parts(
         &self,
         target: Target<'_>,
@@ -331,7 +332,7 @@ impl Operation {
         Ok(())
     }
 
-    /// One element that the path selects.
+    /// Edits one element that the path selects.
     fn edit_element(&self, target: Target<'_>, element: &mut Value) -> Result<(), Error> {
         let attribute = target.attribute;
         let place = target.place();
@@ -343,7 +344,7 @@ impl Operation {
             }
             (None, Value::Object(object), Some(Value::Object(new))) => {
                 let mut replaced = match self.op {
-                    // X14: what selected the element stays with it.
+                    // RFC 7644 §3.5.2.3 (X14): the element keeps the values of its filter.
                     Op::Replace => self
                         .path
                         .filter
@@ -377,7 +378,8 @@ impl Operation {
         Ok(())
     }
 
-    /// X11: the element that an `add` to a filter without match creates.
+    /// RFC 7644 §3.5.2.1 (X11): returns the element that an `add` creates if the filter matches
+    /// nothing.
     fn new_element(
         &self,
         target: Target<'_>,
@@ -394,8 +396,8 @@ impl Operation {
             return Err(no_target(place));
         };
         if let Some(sub) = target.sub {
-            // `emails[value eq "old"].value` selects an old value; with a new
-            // one there is nothing left that it selects.
+            // `emails[value eq "old"].value` selects an element by its old value, which the
+            // operation replaces.
             element.remove(&sub.name);
         }
         let before = element.clone();
@@ -406,7 +408,7 @@ impl Operation {
                     element.insert(name.clone(), value.clone());
                 }
             }
-            // Of a list of simple values, the value is the element.
+            // In a list of simple values, the value is the element.
             (None, Some(new)) => return Ok(new.clone()),
             (None, None) => {}
         }
@@ -430,8 +432,7 @@ fn no_target(place: AttributePath<'_>) -> Error {
     ))
 }
 
-/// The sub-attributes that the `eq` terms of a filter demand, as validation would
-/// leave them.
+/// Returns the sub-attributes that the `eq` terms of a filter require, in canonical form.
 fn element_of(
     attribute: &Attribute,
     place: AttributePath<'_>,

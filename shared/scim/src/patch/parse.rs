@@ -1,4 +1,4 @@
-//! A PATCH message becomes operations on one attribute each.
+//! Reads a PATCH message as operations on one attribute each.
 
 use serde_json::Value;
 
@@ -20,8 +20,8 @@ use crate::value::is_unassigned;
 impl PatchOp {
     /// Reads a PATCH message for resources of this type.
     ///
-    /// The value of a writeOnly attribute is checked and its operation dropped
-    /// (C12): nothing after this can show a password.
+    /// The value of a writeOnly attribute is validated and its operation dropped (C12), so no later
+    /// code can show a password.
     pub fn parse(mut body: Object, ty: &ResourceType) -> Result<PatchOp, Error> {
         check_message(&mut body, PATCH_OP_SCHEMA, "a PATCH body", ty.profile)?;
         let operations = take_operations(&mut body)?;
@@ -51,7 +51,7 @@ impl PatchOp {
         })
     }
 
-    /// What adds parts of multi-valued attributes to a resource.
+    /// Creates the operations that add sub-attributes of multi-valued attributes to a resource.
     pub(crate) fn adding<'a>(
         ty: &'a ResourceType,
         parts: Vec<(Target<'a>, Option<Filter>, Value)>,
@@ -108,7 +108,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// X4, X5, X7, X16: the value is an object of attributes.
+    /// RFC 7644 §3.5.2 (X4, X5, X7, X16): reads an operation without path, whose value is an object
+    /// of attributes.
     fn without_path(&mut self, op: Op, value: Option<Value>) -> Result<(), Error> {
         if op == Op::Remove {
             return Err(Error::no_target("a remove operation requires a path"));
@@ -129,9 +130,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The members of an object without path or under the URI of an extension.
-    /// Keys may be dotted or have a URI (X6); unknown ones are ignored (C21),
-    /// but under the strict profile.
+    /// Reads an object of attributes, without path or with the URI of an extension. Keys may have
+    /// dots or a URI (RFC 7644 §3.10, X6). Unknown keys are ignored (C21), except with the strict
+    /// profile.
     fn members(&mut self, within: Option<&'a Schema>, op: Op, object: Object) -> Result<(), Error> {
         for (key, value) in object {
             let selected = match self.ty.select_within(within, &key) {
@@ -144,8 +145,8 @@ impl<'a> Reader<'a> {
             };
             match selected {
                 Selected::Unregistered => {}
-                // A base URI as a key holds what could stand beside it. Deeper
-                // nesting than JSON lets through ends this recursion.
+                // The value of a base URI is an object of attributes as well. The nesting limit of
+                // JSON ends this recursion.
                 Selected::Base => {
                     if let Value::Object(object) = value {
                         self.members(None, op, object)?;
@@ -202,7 +203,7 @@ impl<'a> Reader<'a> {
             Selected::Base => Err(Error::no_target(
                 "the path of a remove operation must name an attribute or an extension",
             )),
-            // The whole extension (X8) is every attribute of it that can go.
+            // Removing an extension (X8) removes all attributes that are not readOnly.
             Selected::Extension(schema) => {
                 for attribute in &schema.attributes {
                     if attribute.mutability != Mutability::ReadOnly {
@@ -242,7 +243,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The object under the URI of an extension.
+    /// Reads the value of the URI of an extension.
     fn extension(&mut self, op: Op, schema: &'a Schema, value: Value) -> Result<(), Error> {
         match value {
             Value::Object(object) => {
@@ -261,10 +262,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Refuses the names that POST and PUT refuse. Strict refuses more, with a word of its own.
+    /// Refuses the names that POST and PUT refuse. The strict profile refuses more names elsewhere.
     ///
-    /// JSON has each name once ([`crate::json::parse`]), so an attribute can be there twice, and an object can be within
-    /// another one, only by a name with a URI or with a sub-attribute.
+    /// JSON objects have no duplicate names ([`crate::json::parse`]), so an attribute can be
+    /// duplicated or nested only by a name with a URI or a sub-attribute.
     fn check_names(&self, within: Option<&Schema>, object: &Object) -> Result<(), Error> {
         let has_other_forms = || object.keys().any(|name| name.contains([':', '.']));
         if !self.ty.is_strict() && has_other_forms() {
@@ -273,7 +274,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// One `add` or `replace` of an attribute, reduced to its simplest form.
+    /// Reads one `add` or `replace` of an attribute.
     fn attribute(
         &mut self,
         op: Op,
@@ -283,7 +284,8 @@ impl<'a> Reader<'a> {
     ) -> Result<(), Error> {
         let attribute = target.sub.unwrap_or(target.attribute);
         let place = target.place();
-        // Whether it is refused depends on the resource (X5), so `apply` decides.
+        // `apply` decides whether the operation is refused, because that depends on the resource
+        // (X5).
         if target.attribute.mutability == Mutability::ReadOnly {
             self.push(op, target, filter, vec![value]);
             return Ok(());
@@ -327,12 +329,12 @@ impl<'a> Reader<'a> {
             if op == Op::Add || !self.ty.is_strict() {
                 return self.parts(op, target, object);
             }
-            // X14: the interoperability profile replaces the whole of it.
+            // RFC 7644 §3.5.2.3 (X14): the strict profile replaces the whole value.
             read_one(attribute, place, Value::Object(object), Reading::NEW)?
                 .into_iter()
                 .collect()
         } else {
-            // A single value, or the one value that all selected elements get.
+            // A single value, or the value for all selected elements.
             let mut values = match value {
                 Value::Array(values) if target.sub.is_none() && filter.is_some() => values,
                 value => vec![value],
@@ -358,8 +360,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// X10, X14: a complex value changes the sub-attributes it names. Those
-    /// that are readOnly are echoes, as in PUT.
+    /// RFC 7644 §3.5.2.1, §3.5.2.3 (X10, X14): a complex value changes its sub-attributes. readOnly
+    /// ones are ignored, as in PUT.
     fn parts(&mut self, op: Op, target: Target<'a>, mut object: Object) -> Result<(), Error> {
         quirks::manager_id(target.attribute, &mut object);
         check_known(target.attribute, target.place(), &object)?;
@@ -391,7 +393,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether the elements of a list, of which there are some, all say nothing.
+/// Returns whether all elements of a list are empty.
 fn is_empty_list(value: &Value) -> bool {
     let says_nothing = |element: &Value| match element {
         Value::Object(object) => object.values().all(is_unassigned),

@@ -40,7 +40,7 @@ fn patched(operations: Value) -> Result<Resource, Error> {
     )
 }
 
-/// The value at `path` after the operations.
+/// Asserts the value at `path` after the operations.
 #[track_caller]
 fn gives(operations: Value, path: &str, value: Value) {
     let result = patched(operations.clone())

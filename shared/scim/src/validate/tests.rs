@@ -45,9 +45,9 @@ fn schemas_are_validated_and_may_be_missing() {
         json!(["urn:ietf:params:scim:schemas:core:2.0:User"]),
         json!(["URN:ietf:params:scim:schemas:core:2.0:user", ENTERPRISE]),
         json!([ENTERPRISE]),
-        // An administrator has added an attribute to the profile in the identity provider.
+        // An administrator mapped one more attribute in the identity provider.
         json!(["urn:x", "urn:ietf:params:scim:schemas:core:2.0:User"]),
-        // OneLogin.
+        // OneLogin sends these URIs.
         json!([
             "urn:scim:schemas:core:1.0",
             "urn:scim:schemas:extension:enterprise:1.0"
@@ -291,7 +291,7 @@ fn a_value_with_unknown_members_only_is_refused() {
             "{ENTERPRISE}: has no attribute \"dept\", and the object contains nothing else; see /Schemas for its attributes"
         ),
     );
-    // What is readOnly is known, and one unknown name beside a known one is ignored.
+    // A readOnly attribute is a known one, and an unknown name beside a known one is ignored.
     gives(
         json!({"userName": "ann", "name": {"first": "A", "givenName": "Ann"}, ENTERPRISE: {"dept": "d", "division": "x", "manager": {"displayName": "B"}}}),
         json!({"userName": "ann", "active": true, "name": {"givenName": "Ann"}, ENTERPRISE: {"division": "x"}}),
@@ -390,7 +390,7 @@ fn an_immutable_attribute_is_set_once() {
 
 const ACME: &str = "urn:acme:User";
 
-/// Users with an extension of these attributes.
+/// Returns users with an extension of these attributes.
 fn with(attributes: Value, required: bool) -> ResourceType {
     let schema = object(json!({"id": ACME, "attributes": attributes}));
     let schema = crate::Schema::parse(schema).unwrap();
@@ -428,7 +428,7 @@ fn an_extension_with_required_attributes_is_removed_as_a_whole() {
     }
     let put = json!({"userName": "ann"});
     assert_eq!(ty.read(object(put), Some(&ann)).unwrap().get(ACME), None);
-    // Who begins an extension says all that it requires.
+    // A new extension requires all of its required attributes.
     let add = json!({"op": "add", "path": ACME, "value": {"hat": "60"}});
     let error = patch(&ty, &gone, add).unwrap_err();
     assert_eq!(error.detail(), "urn:acme:User:badge: is required");
@@ -458,7 +458,8 @@ fn a_changed_schema_does_not_prevent_a_deactivation() {
             assert_eq!(patched.get(ACME), user.get(ACME));
         }
     }
-    // What is not in the schema is not shown, and stays when what is shown is sent back.
+    // A stored attribute that is not in the schema is not shown, and a PUT of the representation
+    // keeps it.
     let meta = crate::Meta {
         resource_type: "User".to_owned(),
         created: jiff::Timestamp::UNIX_EPOCH,
@@ -504,7 +505,7 @@ fn an_immutable_value_may_be_resent_but_not_removed() {
     let path = |name: &str| format!("{ACME}:{name}");
     let set =
         |name: &str, value: Value| json!({"op": "replace", "path": path(name), "value": value});
-    // C14: case does not count here, and the stored form stays.
+    // RFC 7643 §2.2 (C14): the attribute is case-insensitive, and the stored form is kept.
     assert_eq!(patch(&ty, &ann, set("serial", json!("s-1"))).unwrap(), ann);
     for operation in [
         set("serial", json!("S-2")),
@@ -589,7 +590,7 @@ proptest! {
         if let Ok(user) = ResourceType::user().read(body, None) {
             let again = ResourceType::user().read(user.as_object().clone(), None).unwrap();
             prop_assert_eq!(&again, &user);
-            // Okta sends back what it read: nothing changes (W2).
+            // Okta sends back the representation, which changes nothing (RFC 7644 §3.5.1, W2).
             let meta = crate::Meta {
                 resource_type: "User".to_owned(), created: jiff::Timestamp::UNIX_EPOCH, last_modified: jiff::Timestamp::UNIX_EPOCH,
                 version: Some(1), location: "https://example.com/Users/1".to_owned(),

@@ -1,4 +1,4 @@
-//! What operations do to a resource: [`PatchOp::apply`].
+//! Tests of [`PatchOp::apply`].
 
 use super::*;
 
@@ -201,7 +201,7 @@ fn remove_clears_optional_attributes_only() {
     changes_nothing(
         json!([{"op": "remove", "path": "title"}, {"op": "remove", "path": "emails[type eq \"fax\"]"}, {"op": "remove", "path": ENTERPRISE}]),
     );
-    // Nothing is left of an element but what it was selected by.
+    // The element has only the values of its filter left.
     gives(
         json!([{"op": "Remove", "path": "emails[type eq \"work\"].value"}]),
         "emails",
@@ -345,7 +345,7 @@ fn active_can_be_removed_if_nothing_changes() {
     for operations in remove {
         let active = patched(operations.clone()).unwrap();
         assert_eq!(active.get("active"), None, "{operations}");
-        // Once more, and a PUT that does not have it: nothing is there, and nothing comes.
+        // A second removal and a PUT without the attribute change nothing.
         let again = apply(&active, json!({"Operations": operations})).unwrap();
         assert_eq!(again, active);
         let put = ResourceType::user()
@@ -367,7 +367,7 @@ fn active_can_be_removed_if_nothing_changes() {
             "{operations}"
         );
     }
-    // What counts is what is left after the last operation.
+    // The result after the last operation decides.
     let both = json!([{"op": "remove", "path": "active"}, {"op": "add", "path": "active", "value": false}]);
     let kept = apply(&inactive, json!({"Operations": both})).unwrap();
     assert_eq!(kept, inactive);

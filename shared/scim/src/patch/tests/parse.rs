@@ -1,4 +1,4 @@
-//! What a message means: [`PatchOp::parse`].
+//! Tests of [`PatchOp::parse`].
 
 use super::*;
 
