@@ -1,4 +1,4 @@
-//! Who may do what in the admin API, and what its description says of it.
+//! Scopes and access of admin keys, and the OpenAPI document.
 
 use aws_sdk_secretsmanager::Client;
 use axum::body::{Body, Bytes};
@@ -62,7 +62,7 @@ fn filled(path: &str, directory: &str, id: &str) -> String {
 
 /// No key, a wrong key, a key for others, and an id of another directory: for each operation that there is.
 #[tokio::test]
-async fn no_operation_is_without_walls() {
+async fn every_operation_has_an_isolation_case() {
     let world = World::new().await;
     let acme = world.directory_of("acme", "crm").await;
     let ann = acme
@@ -147,28 +147,32 @@ async fn no_operation_is_without_walls() {
         if path.contains("{id}") {
             // The id of one directory says nothing in another.
             world
-                .look(&filled(&path, &world.directory, id))
+                .admin_get(&filled(&path, &world.directory, id))
                 .await
                 .expect(404);
             world
-                .look(&filled(&path, &acme.directory, "x"))
+                .admin_get(&filled(&path, &acme.directory, "x"))
                 .await
                 .expect(404);
         }
     }
     // Nothing of all that did anything.
-    let now = world.look(&acme.v1("")).await.expect(200).json();
+    let now = world
+        .admin_get(&acme.admin_path(""))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(
         (&now["name"], &now["status"]),
         (&json!("acme (crm)"), &json!("active"))
     );
     acme.get("/Users?count=0").await.expect(200);
-    let list = world.look("/v1/directories").await.expect(200).json();
+    let list = world.admin_get("/v1/directories").await.expect(200).json();
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn a_key_reaches_what_it_is_for() {
+async fn an_admin_key_reaches_only_its_scope() {
     let world = World::new().await;
     let mut all = vec![];
     for (tenant, product) in [("acme", "crm"), ("acme", "erp"), ("umbrella", "crm")] {
@@ -241,7 +245,7 @@ async fn a_key_reaches_what_it_is_for() {
         for (index, directory) in all.iter().enumerate() {
             let status = if reached.contains(&index) { 200 } else { 404 };
             world
-                .by(&key, Method::GET, &directory.v1(""), &Value::Null)
+                .by(&key, Method::GET, &directory.admin_path(""), &Value::Null)
                 .await
                 .expect(status);
         }
@@ -260,7 +264,7 @@ async fn a_key_reaches_what_it_is_for() {
         .key("third", json!({"access": "read", "product": "crm"}))
         .await;
     let page = world
-        .look("/v1/directories?limit=1")
+        .admin_get("/v1/directories?limit=1")
         .await
         .expect(200)
         .json();
@@ -273,7 +277,7 @@ async fn a_key_reaches_what_it_is_for() {
 }
 
 #[tokio::test]
-async fn keys_come_and_go_within_a_minute() {
+async fn new_and_deleted_admin_keys_take_effect_within_a_minute() {
     let world = World::new().await;
     let key = format!("rollcall_admin_ci_{SECRET}");
     let look = async || {
@@ -328,7 +332,7 @@ async fn keys_come_and_go_within_a_minute() {
 /// Keys of made-up names are 401, however many there are, and are looked up four a second at most. They take nothing
 /// from keys that exist, be these known to the process or not.
 #[tokio::test]
-async fn made_up_keys_are_looked_up_slowly_and_refuse_nobody() {
+async fn unknown_admin_keys_are_looked_up_slowly_and_do_not_block_valid_ones() {
     let world = World::new().await;
     let known = world.key("ci", json!({"access": "read"})).await;
     let new = world.key("new", json!({"access": "read"})).await;
@@ -364,7 +368,7 @@ async fn made_up_keys_are_looked_up_slowly_and_refuse_nobody() {
 
 /// A scope that is misspelt, or a key that could be guessed, opens nothing.
 #[tokio::test]
-async fn a_secret_that_is_no_key_opens_nothing() {
+async fn a_malformed_secret_is_not_an_admin_key() {
     let world = World::new().await;
     for (index, rest) in [
         json!({"access": "read", "tennant": "acme"}),
@@ -388,7 +392,7 @@ async fn a_secret_that_is_no_key_opens_nothing() {
 
 /// With AdminAuth=iam the principal that API Gateway has checked is let in, and nobody else; keys open nothing.
 #[tokio::test]
-async fn a_signature_is_enough_where_it_is_asked_for() {
+async fn with_iam_authentication_a_signature_is_enough() {
     let world = World::new().await;
     let settings = Settings {
         admin_auth: AdminAuth::Iam,
@@ -429,7 +433,7 @@ async fn a_signature_is_enough_where_it_is_asked_for() {
 
 /// With AdminAuth=iam API Gateway compares policies with the path as it was sent, so that path is served, or none.
 #[tokio::test]
-async fn a_signature_is_for_the_path_that_is_served() {
+async fn a_signature_is_valid_for_the_served_path_only() {
     let world = World::new().await;
     let settings = Settings {
         admin_auth: AdminAuth::Iam,
@@ -475,7 +479,7 @@ async fn a_signature_is_for_the_path_that_is_served() {
 
 /// The description has every route of the router with every method, and no other.
 #[tokio::test]
-async fn the_description_has_every_route() {
+async fn the_openapi_document_has_every_route() {
     let world = World::new().await;
     let described = operations();
     let mut paths: Vec<&str> = described.iter().map(|(_, path)| path.as_str()).collect();
@@ -502,7 +506,7 @@ async fn the_description_has_every_route() {
             assert_eq!(answer.status != 405, known, "{method} {path}");
         }
     }
-    let served = world.look("/v1/openapi.json").await.expect(200).json();
+    let served = world.admin_get("/v1/openapi.json").await.expect(200).json();
     assert_eq!(served, admin::document());
     assert!(
         served["openapi"].as_str().unwrap().starts_with("3.1"),
@@ -513,7 +517,7 @@ async fn the_description_has_every_route() {
 
 /// The answers, and what is sent, fit what the description says of them.
 #[tokio::test]
-async fn answers_fit_the_description() {
+async fn responses_match_the_openapi_document() {
     let world = World::new().await;
     let document = admin::document();
     let check = |name: &str, value: &Value| {
@@ -557,29 +561,33 @@ async fn answers_fit_the_description() {
     world.wait(60);
     let cases = [
         ("DirectoryList", "/v1/directories".to_owned(), 2),
-        ("UserList", acme.v1("/users"), 1),
+        ("UserList", acme.admin_path("/users"), 1),
         (
             "UserList",
             "/v1/users?tenant=acme&product=crm".to_owned(),
             1,
         ),
-        ("GroupList", acme.v1("/groups"), 2),
+        ("GroupList", acme.admin_path("/groups"), 2),
         (
             "GroupList",
             "/v1/groups?tenant=acme&product=crm".to_owned(),
             2,
         ),
-        ("GroupList", acme.v1(&format!("/users/{ann}/groups")), 2),
+        (
+            "GroupList",
+            acme.admin_path(&format!("/users/{ann}/groups")),
+            2,
+        ),
         (
             "MemberList",
-            acme.v1(&format!("/groups/{sales}/members")),
+            acme.admin_path(&format!("/groups/{sales}/members")),
             1,
         ),
-        ("EventList", acme.v1("/events"), 6),
-        ("Tokens", acme.v1("/tokens"), 1),
+        ("EventList", acme.admin_path("/events"), 6),
+        ("Tokens", acme.admin_path("/tokens"), 1),
     ];
     for (name, path, count) in cases {
-        let answer = world.look(&path).await.expect(200).json();
+        let answer = world.admin_get(&path).await.expect(200).json();
         assert_eq!(
             answer["data"].as_array().unwrap().len(),
             count,
@@ -588,16 +596,20 @@ async fn answers_fit_the_description() {
         check(name, &answer);
     }
     for (name, path) in [
-        ("Directory", acme.v1("")),
-        ("Webhook", acme.v1("/webhook")),
-        ("User", acme.v1(&format!("/users/{ann}"))),
-        ("Group", acme.v1(&format!("/groups/{sales}"))),
+        ("Directory", acme.admin_path("")),
+        ("Webhook", acme.admin_path("/webhook")),
+        ("User", acme.admin_path(&format!("/users/{ann}"))),
+        ("Group", acme.admin_path(&format!("/groups/{sales}"))),
     ] {
-        check(name, &world.look(&path).await.expect(200).json());
+        check(name, &world.admin_get(&path).await.expect(200).json());
     }
     check(
         "Problem",
-        &world.look("/v1/directories/x").await.expect(404).json(),
+        &world
+            .admin_get("/v1/directories/x")
+            .await
+            .expect(404)
+            .json(),
     );
     let wrong = world
         .admin(Method::POST, "/v1/directories", json!({"more": 1}))
@@ -608,19 +620,19 @@ async fn answers_fit_the_description() {
     check(
         "Problem",
         &world
-            .look("/v1/directories?limit=x")
+            .admin_get("/v1/directories?limit=x")
             .await
             .expect(400)
             .json(),
     );
     let rotated = world
-        .admin(Method::POST, &acme.v1("/tokens"), json!({}))
+        .admin(Method::POST, &acme.admin_path("/tokens"), json!({}))
         .await
         .expect(201)
         .json();
     check("Rotated", &rotated);
     let deleting = world
-        .admin(Method::DELETE, &acme.v1(""), Value::Null)
+        .admin(Method::DELETE, &acme.admin_path(""), Value::Null)
         .await
         .expect(202)
         .json();

@@ -1,4 +1,4 @@
-//! What bulk requests do beyond the transcripts (RFC 7644 §3.7).
+//! Bulk requests (RFC 7644 §3.7), beyond the transcripts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ fn of_every_kind() -> Vec<Value> {
 
 /// Each operation does what it does as a request of its own: status, headers, errors, events and their order, cost.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_does_what_it_does_alone() {
+async fn an_operation_has_the_same_result_as_a_single_request() {
     let operations = of_every_kind();
     let single = World::in_order().await;
     let mut expected = vec![];
@@ -269,8 +269,9 @@ async fn an_operation_does_what_it_does_alone() {
     );
 }
 
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_what_is_referred_to_is_there_first_at_any_depth() {
+async fn referenced_resources_are_created_first_at_any_depth() {
     let world = World::new().await;
     let outcomes = world
         .bulk(&[
@@ -314,8 +315,9 @@ async fn b2_what_is_referred_to_is_there_first_at_any_depth() {
 }
 
 /// A reference may stand in a PATCH and in a PUT, and a path may be one.
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_references_work_in_every_operation() {
+async fn references_work_in_every_operation() {
     let world = World::new().await;
     let old = world.post("/Users", &user("old")).await.expect(201).id();
     let reference = json!([{"value": "bulkId:new", "$ref": "bulkId:new", "display": "New"}]);
@@ -346,8 +348,9 @@ async fn b2_references_work_in_every_operation() {
 }
 
 /// What fails takes those with it that refer to it, and nobody else.
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_what_refers_to_a_failure_is_409_and_does_nothing() {
+async fn an_operation_that_refers_to_a_failed_one_is_409() {
     let world = World::new().await;
     world.post("/Users", &user("taken")).await.expect(201);
     world.events().await;
@@ -381,8 +384,9 @@ async fn b2_what_refers_to_a_failure_is_409_and_does_nothing() {
     assert_eq!(world.events().await.len(), 3);
 }
 
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_a_circle_of_any_size_is_created_with_everybodys_ids() {
+async fn a_cycle_of_any_size_is_created_with_all_ids() {
     let world = World::new().await;
     let ring = |n: usize| managed(&format!("u{n}"), &format!("u{}", (n * 7 + 3) % 40));
     let mut operations: Vec<Value> = (0..40).map(ring).collect();
@@ -398,8 +402,9 @@ async fn b2_a_circle_of_any_size_is_created_with_everybodys_ids() {
 }
 
 /// All or none: whoever was created before one failed is deleted again, and the request works when it is put right.
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_a_circle_in_which_one_fails_leaves_nothing() {
+async fn a_cycle_with_a_failed_operation_leaves_nothing() {
     let world = World::new().await;
     world.post("/Users", &user("u5")).await.expect(201);
     let circle = |fifth: &str| -> Vec<Value> {
@@ -455,7 +460,7 @@ async fn b2_a_circle_in_which_one_fails_leaves_nothing() {
 
 /// Nobody is created for whom it is clear that he is to be deleted again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_ends_with_its_first_failure() {
+async fn a_cycle_stops_at_its_first_failure() {
     let world = World::new().await;
     world.post("/Users", &user("u0")).await.expect(201);
     world.events().await;
@@ -472,8 +477,9 @@ async fn a_circle_ends_with_its_first_failure() {
 }
 
 /// An error after which it is not clear whether anything was written.
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_whoever_may_have_been_created_is_taken_back_as_well() {
+async fn a_creation_with_an_unknown_outcome_is_rolled_back_too() {
     let world = World::new().await;
     world.cloud.set_faults(|info| {
         let creates_bob = info.operation == "TransactWriteItems"
@@ -508,8 +514,9 @@ async fn b2_whoever_may_have_been_created_is_taken_back_as_well() {
 }
 
 /// What a user says of a group, and the group of the user: the user is first.
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_a_circle_may_have_groups_and_is_undone_with_them() {
+async fn a_cycle_with_groups_is_rolled_back() {
     let world = World::new().await;
     let operations = |last: &str| {
         let mut ann = managed("ann", "bob");
@@ -535,8 +542,9 @@ async fn b2_a_circle_may_have_groups_and_is_undone_with_them() {
 }
 
 /// Where an undoing fails, the answer says what is left.
+/// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
-async fn b2_what_cannot_be_taken_back_is_said() {
+async fn a_failed_rollback_is_reported() {
     let world = World::new().await;
     world.post("/Users", &user("bob")).await.expect(201);
     world.cloud.set_faults(|info| {
@@ -562,8 +570,9 @@ async fn b2_what_cannot_be_taken_back_is_said() {
 }
 
 /// Exactly those are performed that would be one after the other, though what cannot meet goes side by side.
+/// RFC 7644 §3.7 (B3).
 #[tokio::test(flavor = "multi_thread")]
-async fn b3_after_so_many_errors_nothing_more_is_done() {
+async fn no_operation_begins_after_fail_on_errors_failures() {
     let mut operations: Vec<Value> = (0..40).map(|n| named(&format!("u{n}"))).collect();
     let bad = [3, 4, 9, 10, 11, 17, 18, 25, 30, 39];
     for n in bad {
@@ -592,7 +601,7 @@ async fn b3_after_so_many_errors_nothing_more_is_done() {
 
 /// One after the other or side by side: what comes out is what the order of the request says.
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_that_can_meet_stay_in_order() {
+async fn conflicting_operations_keep_their_order() {
     let world = Arc::new(World::new().await);
     // Requests overtake each other as far as they are let.
     let number = AtomicUsize::new(0);
@@ -669,7 +678,7 @@ impl Dice {
 /// Any operations at all leave what they leave one by one, with the same answers, though those that cannot meet go side
 /// by side and overtake each other.
 #[tokio::test(flavor = "multi_thread")]
-async fn any_operations_do_what_they_do_one_by_one() {
+async fn any_operations_have_the_same_result_as_one_by_one() {
     for seed in 0..6 {
         let mut dice = Dice(seed);
         let mut operations = vec![];
@@ -747,7 +756,7 @@ async fn any_operations_do_what_they_do_one_by_one() {
 
 /// An hour of an identity provider in one request, and the same again after a time-out: nothing is done or announced twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_users_are_one_request_also_twice() {
+async fn a_thousand_users_fit_into_one_request_and_a_repeat() {
     let world = World::new().await;
     let operations: Vec<Value> = (0..1_000)
         .map(|n| create("/Users", &n.to_string(), user(&format!("u{n}@example.com"))))
@@ -788,7 +797,7 @@ async fn a_group_gets_its_members_in_the_request_that_creates_them() {
 
 /// Others write the same items, or DynamoDB throttles: the same creation is tried again, under the id that others refer to.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_creation_that_is_tried_again_keeps_its_id() {
+async fn a_retried_creation_keeps_its_id() {
     let world = World::new().await;
     world
         .cloud
@@ -849,7 +858,7 @@ impl World {
 
 /// API Gateway waits 30 seconds: what was not begun in time is told from what was done.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_there_was_no_time_for_is_429_and_can_be_sent_again() {
+async fn operations_without_time_are_429_and_can_be_repeated() {
     let world = World::new().await;
     world.delay(400, |_| true);
     let mut operations: Vec<Value> = (0..12).map(|n| named(&format!("u{n}"))).collect();
@@ -871,7 +880,7 @@ async fn what_there_was_no_time_for_is_429_and_can_be_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_there_was_no_time_for_is_429_and_gone() {
+async fn a_cycle_without_time_is_429_and_rolled_back() {
     let world = World::new().await;
     world.delay(400, |number| number <= 4);
     let operations: Vec<Value> = (0..6)
@@ -887,7 +896,7 @@ async fn a_circle_there_was_no_time_for_is_429_and_gone() {
 
 /// What takes too long does not take the answers of the others with it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_end_in_time_is_503_and_the_others_are_answered() {
+async fn an_operation_that_does_not_end_in_time_is_503() {
     let world = World::new().await;
     world.delay(60_000, |number| number == 2);
     let operations = [named("ann"), named("bob"), named("cat")];
@@ -910,8 +919,9 @@ async fn refused(world: &World, body: &str, media_type: &str) -> String {
     body["detail"].as_str().unwrap().to_owned()
 }
 
+/// RFC 7644 §3.7.4 (B5).
 #[tokio::test]
-async fn b5_what_is_too_much_is_413_and_nothing_is_done() {
+async fn too_many_operations_or_bytes_are_413_and_change_nothing() {
     let world = World::new().await;
     let operations: Vec<Value> = (0..1_001).map(|n| named(&n.to_string())).collect();
     let many = json!({"Operations": operations}).to_string();
@@ -947,7 +957,7 @@ async fn b5_what_is_too_much_is_413_and_nothing_is_done() {
 
 /// A body of 1 MiB that is nothing but references is planned and answered in no time.
 #[tokio::test]
-async fn the_most_references_there_can_be_are_answered() {
+async fn the_maximum_number_of_references_is_answered() {
     let world = World::new().await;
     let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -973,7 +983,7 @@ async fn the_most_references_there_can_be_are_answered() {
 }
 
 #[tokio::test]
-async fn without_a_right_nothing_is_done() {
+async fn a_bulk_request_without_authorization_changes_nothing() {
     let world = World::new().await;
     let body = json!({"Operations": [named("ann")]}).to_string();
     let other = world
@@ -1047,7 +1057,7 @@ async fn without_a_right_nothing_is_done() {
 
 /// What the headers of the bulk request say of itself is not said of its operations; what they say of the client is.
 #[tokio::test]
-async fn headers_are_the_clients_and_not_the_bodys() {
+async fn headers_come_from_the_request_and_not_from_an_operation() {
     let world = World::new().await;
     let ann = world.post("/Users", &user("ann")).await.expect(201).id();
     let title = replace(&format!("/Users/{ann}"), "title", json!("Guide"));
@@ -1076,7 +1086,7 @@ async fn headers_are_the_clients_and_not_the_bodys() {
 
 /// No body makes it fail in another way than by a SCIM error.
 #[tokio::test]
-async fn odd_bodies_are_answered_in_scim() {
+async fn malformed_bodies_are_answered_with_scim_errors() {
     let world = World::new().await;
     for body in [
         "",

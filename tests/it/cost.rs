@@ -1,5 +1,5 @@
-//! The cost of each operation (docs/costs.md) in requests, round trips, and read and write units. It is the
-//! performance test that does not depend on the machine.
+//! The cost of each operation in DynamoDB requests, round trips, and read and write capacity units (docs/costs.md).
+//! These performance tests do not depend on the machine.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub async fn cost(world: &World, request: impl Future<Output = Answer>) -> (Answ
 
 impl Cost {
     #[track_caller]
-    pub fn is(&self, operations: &[&str], round_trips: usize, read: f64, write: f64) {
+    pub fn assert(&self, operations: &[&str], round_trips: usize, read: f64, write: f64) {
         assert_eq!(self.operations, operations);
         assert_eq!(
             (self.round_trips, self.read, self.write),
@@ -62,14 +62,14 @@ pub fn two_kb(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn users_cost_what_the_design_says() {
+async fn user_operations_cost_what_docs_say() {
     let world = World::new().await;
 
     // POST: no look-up first; the pointer's condition is the uniqueness check. Six items: user, three pointers, count, event.
     let (answer, paid) = cost(&world, world.post("/Users", &two_kb("ann@example.com"))).await;
     let id = answer.expect(201).id();
     let path = format!("/Users/{id}");
-    paid.is(&["TransactWriteItems"], 1, 0.0, 18.0);
+    paid.assert(&["TransactWriteItems"], 1, 0.0, 18.0);
 
     // A clash is found by the write itself.
     let (answer, paid) = cost(&world, world.post("/Users", &two_kb("ANN@example.com"))).await;
@@ -79,11 +79,11 @@ async fn users_cost_what_the_design_says() {
     // The groups of a user are looked up side by side with the user, unless the answer does without.
     let (answer, paid) = cost(&world, world.get(&path)).await;
     answer.expect(200);
-    paid.is(&["GetItem", "Query"], 1, 1.5, 0.0);
+    paid.assert(&["GetItem", "Query"], 1, 1.5, 0.0);
     let without = format!("{path}?excludedAttributes=groups");
     let (answer, paid) = cost(&world, world.get(&without)).await;
     answer.expect(200);
-    paid.is(&["GetItem"], 1, 1.0, 0.0);
+    paid.assert(&["GetItem"], 1, 1.0, 0.0);
 
     let (answer, paid) = cost(
         &world,
@@ -91,12 +91,12 @@ async fn users_cost_what_the_design_says() {
     )
     .await;
     answer.expect(404);
-    paid.is(&["GetItem"], 1, 1.0, 0.0);
+    paid.assert(&["GetItem"], 1, 1.0, 0.0);
 
     // An id of another form is not looked for.
     let (answer, paid) = cost(&world, world.get("/Users/00u1")).await;
     answer.expect(404);
-    paid.is(&[], 0, 0.0, 0.0);
+    paid.assert(&[], 0, 0.0, 0.0);
 
     // Deactivate: read, then the user and the event.
     let (answer, paid) = cost(
@@ -108,7 +108,7 @@ async fn users_cost_what_the_design_says() {
     )
     .await;
     answer.expect(200);
-    paid.is(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 10.0);
+    paid.assert(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 10.0);
 
     // The same again: one read, no write.
     let (answer, paid) = cost(
@@ -120,16 +120,16 @@ async fn users_cost_what_the_design_says() {
     )
     .await;
     answer.expect(200);
-    paid.is(&["GetItem", "Query"], 1, 1.5, 0.0);
+    paid.assert(&["GetItem", "Query"], 1, 1.5, 0.0);
 
     let mut changed = two_kb("ann@example.com");
     changed["title"] = json!("Engineer");
     let (answer, paid) = cost(&world, world.put(&path, &changed)).await;
     answer.expect(200);
-    paid.is(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 10.0);
+    paid.assert(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 10.0);
     let (answer, paid) = cost(&world, world.put(&path, &changed)).await;
     answer.expect(200);
-    paid.is(&["GetItem", "Query"], 1, 1.5, 0.0);
+    paid.assert(&["GetItem", "Query"], 1, 1.5, 0.0);
 
     // Who prefers no body pays for no groups.
     let mut request = world.request(Method::PUT, &path, two_kb("ann@example.com").to_string());
@@ -138,7 +138,7 @@ async fn users_cost_what_the_design_says() {
         .insert("prefer", "return=minimal".parse().unwrap());
     let (answer, paid) = cost(&world, world.send(request)).await;
     answer.expect(204);
-    paid.is(&["GetItem", "TransactWriteItems"], 2, 1.0, 10.0);
+    paid.assert(&["GetItem", "TransactWriteItems"], 2, 1.0, 10.0);
 
     // A stale If-Match is told by the read.
     let mut request = world.request(Method::PUT, &path, changed.to_string());
@@ -153,13 +153,13 @@ async fn users_cost_what_the_design_says() {
     // Bad input asks nothing.
     let (answer, paid) = cost(&world, world.post("/Users", &json!({"userName": 7}))).await;
     answer.expect(400);
-    paid.is(&[], 0, 0.0, 0.0);
+    paid.assert(&[], 0, 0.0, 0.0);
 
     // A new name moves its pointer: two more items.
     changed["userName"] = json!("anna@example.com");
     let (answer, paid) = cost(&world, world.put(&path, &changed)).await;
     answer.expect(200);
-    paid.is(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 14.0);
+    paid.assert(&["GetItem", "Query", "TransactWriteItems"], 2, 1.5, 14.0);
 
     let (answer, paid) = cost(&world, world.delete(&path)).await;
     answer.expect(204);
@@ -172,7 +172,7 @@ async fn users_cost_what_the_design_says() {
 }
 
 #[tokio::test]
-async fn look_ups_cost_one_request_for_none_and_two_for_one() {
+async fn a_lookup_costs_one_request_without_and_two_with_a_match() {
     let world = World::new().await;
     let id = world
         .post("/Users", &two_kb("ann@example.com"))
@@ -220,8 +220,8 @@ async fn look_ups_cost_one_request_for_none_and_two_for_one() {
                 "{filter}"
             );
             match found {
-                true => paid.is(&[operation, "GetItem"], 2, 2.0, 0.0),
-                false => paid.is(&[operation], 1, 1.0, 0.0),
+                true => paid.assert(&[operation, "GetItem"], 2, 2.0, 0.0),
+                false => paid.assert(&[operation], 1, 1.0, 0.0),
             }
         }
     }
@@ -233,12 +233,12 @@ async fn look_ups_cost_one_request_for_none_and_two_for_one() {
     )
     .await;
     assert_eq!(answer.expect(200).json()["totalResults"], 1);
-    paid.is(&["GetItem"], 1, 1.0, 0.0);
+    paid.assert(&["GetItem"], 1, 1.0, 0.0);
 }
 
 /// A page of 100 of 10,000 users, wherever it is: two requests, and an exact total.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_100_of_10_000_costs_two_requests_anywhere() {
+async fn a_page_of_100_of_10_000_users_costs_two_requests_at_any_position() {
     let world = Arc::new(World::new().await);
     let creators: Vec<_> = (0..8)
         .map(|lane| {
@@ -287,7 +287,7 @@ async fn a_page_of_100_of_10_000_costs_two_requests_anywhere() {
     for query in ["count=0", "startIndex=10001&count=100", "cursor=&count=0"] {
         let (answer, paid) = cost(&world, world.get(&format!("/Users?{query}"))).await;
         assert_eq!(answer.expect(200).json()["totalResults"], 10_000);
-        paid.is(&["Query"], 1, paid.read, 0.0);
+        paid.assert(&["Query"], 1, paid.read, 0.0);
         assert!(paid.read <= 7.5, "{}", paid.read);
     }
 
@@ -319,7 +319,7 @@ async fn a_page_of_100_of_10_000_costs_two_requests_anywhere() {
     )
     .await;
     assert_eq!(answer.expect(200).json()["itemsPerPage"], 100);
-    paid.is(&["Query"], 1, paid.read, 0.0);
+    paid.assert(&["Query"], 1, paid.read, 0.0);
     assert!(paid.read <= 51.0, "{}", paid.read);
 
     // What no pointer serves reads the directory once, side by side, and then the page.

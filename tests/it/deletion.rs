@@ -1,4 +1,5 @@
-//! The end of a directory: its token at once, its content in steps, its event once, and nobody else's business.
+//! Deletion of a directory: the token is invalid at once, the items are deleted in steps, one event is published, and
+//! other directories keep their items.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl World {
     }
 
     async fn end(&self) {
-        self.admin(Method::DELETE, &self.v1(""), Value::Null)
+        self.admin(Method::DELETE, &self.admin_path(""), Value::Null)
             .await
             .expect(202);
     }
@@ -120,7 +121,7 @@ fn of_directories(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn nothing_is_left_and_it_is_told_once() {
+async fn a_deletion_leaves_no_items_and_publishes_one_event() {
     let world = World::new().await;
     let own = lived_in(&world).await;
     let neighbour = lived_in(&world).await;
@@ -147,18 +148,26 @@ async fn nothing_is_left_and_it_is_told_once() {
     assert_eq!(cold.send(nobody).await.expect(401).body, unknown.body);
     // Until it is gone it is shown, and nothing else can be done with it.
     assert_eq!(
-        world.look(&own.v1("")).await.expect(200).json()["status"],
+        world
+            .admin_get(&own.admin_path(""))
+            .await
+            .expect(200)
+            .json()["status"],
         "deleting"
     );
     for path in ["/users", "/groups", "/tokens"] {
-        world.look(&own.v1(path)).await.expect(409);
+        world.admin_get(&own.admin_path(path)).await.expect(409);
     }
     world
-        .admin(Method::PATCH, &own.v1(""), json!({"status": "active"}))
+        .admin(
+            Method::PATCH,
+            &own.admin_path(""),
+            json!({"status": "active"}),
+        )
         .await
         .expect(409);
     world
-        .admin(Method::POST, &own.v1("/tokens"), json!({}))
+        .admin(Method::POST, &own.admin_path("/tokens"), json!({}))
         .await
         .expect(409);
     own.end().await;
@@ -169,9 +178,9 @@ async fn nothing_is_left_and_it_is_told_once() {
     assert_eq!(events[0]["detail"]["directory_id"], own.directory.as_str());
     assert_eq!(own.left().await, BTreeMap::new());
     assert!(!secret(&own).await && secret(&neighbour).await);
-    world.look(&own.v1("")).await.expect(404);
+    world.admin_get(&own.admin_path("")).await.expect(404);
     world
-        .admin(Method::DELETE, &own.v1(""), Value::Null)
+        .admin(Method::DELETE, &own.admin_path(""), Value::Null)
         .await
         .expect(404);
     assert_eq!(neighbour.left().await, before);
@@ -181,7 +190,7 @@ async fn nothing_is_left_and_it_is_told_once() {
         2
     );
     let list = world
-        .look("/v1/directories?tenant=acme")
+        .admin_get("/v1/directories?tenant=acme")
         .await
         .expect(200)
         .json();
@@ -200,7 +209,7 @@ async fn nothing_is_left_and_it_is_told_once() {
 
 /// A process that still believes in the token writes meanwhile; the last step waits for it, and looks again.
 #[tokio::test]
-async fn who_still_believes_in_the_token_leaves_nothing_behind() {
+async fn a_process_with_a_cached_token_leaves_nothing_behind() {
     let world = World::new().await;
     let own = lived_in(&world).await;
     own.get("/Users?count=0").await.expect(200);
@@ -234,7 +243,7 @@ async fn who_still_believes_in_the_token_leaves_nothing_behind() {
 
 /// Steps die in every way there is, and each time somebody goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_directory_goes_in_steps_that_may_die() {
+async fn an_interrupted_deletion_of_a_large_directory_is_resumed() {
     let world = World::new().await;
     let own = lived_in(&world).await;
     own.fill(MANY).await;
@@ -279,7 +288,7 @@ async fn a_large_directory_goes_in_steps_that_may_die() {
 /// A deletion is begun by one transaction, whatever is down; what is left of it is finished when that is back, with
 /// nobody asking again. The directory is not gone before its secret is.
 #[tokio::test]
-async fn a_deletion_needs_no_secrets_manager_to_begin() {
+async fn a_deletion_begins_while_secrets_manager_is_unavailable() {
     let world = World::new().await;
     let own = lived_in(&world).await;
     own.get("/Users?count=0").await.expect(200);
@@ -314,7 +323,7 @@ async fn a_deletion_needs_no_secrets_manager_to_begin() {
 
 /// A deletion that Lambda gave up on goes on with the same request.
 #[tokio::test]
-async fn a_deletion_that_got_stuck_is_asked_for_again() {
+async fn a_stuck_deletion_can_be_requested_again() {
     let world = World::new().await;
     let own = lived_in(&world).await;
     world.events().await;
@@ -340,7 +349,7 @@ async fn a_deletion_that_got_stuck_is_asked_for_again() {
 
 /// What an item costs does not grow with their number: a 25th of a write request, and hardly a query.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_costs_a_25th_of_a_request() {
+async fn deleting_an_item_costs_a_25th_of_a_request() {
     let world = World::new().await;
     let own = world.directory_of("acme", "crm").await;
     own.fill(MANY).await;

@@ -32,7 +32,7 @@ impl World {
     }
 
     async fn rotate_under(&self, key: &str, body: Value) -> Answer {
-        let mut request = self.admin_request(Method::POST, &self.v1("/tokens"), &body);
+        let mut request = self.admin_request(Method::POST, &self.admin_path("/tokens"), &body);
         request
             .headers_mut()
             .insert("idempotency-key", key.parse().unwrap());
@@ -40,7 +40,9 @@ impl World {
     }
 
     async fn rotate_token(&self, body: Value) -> String {
-        let answer = self.admin(Method::POST, &self.v1("/tokens"), body).await;
+        let answer = self
+            .admin(Method::POST, &self.admin_path("/tokens"), body)
+            .await;
         answer.expect(201).json()["token"]
             .as_str()
             .unwrap()
@@ -55,12 +57,16 @@ impl World {
     }
 
     async fn tokens(&self) -> Value {
-        self.look(&self.v1("/tokens")).await.expect(200).json()["data"].clone()
+        self.admin_get(&self.admin_path("/tokens"))
+            .await
+            .expect(200)
+            .json()["data"]
+            .clone()
     }
 
     /// How many directories there are besides the first one.
     async fn others(&self) -> usize {
-        let list = self.look("/v1/directories").await.expect(200).json();
+        let list = self.admin_get("/v1/directories").await.expect(200).json();
         list["data"].as_array().unwrap().len() - 1
     }
 }
@@ -73,7 +79,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_directory_lives_through_the_api_alone() {
+async fn the_admin_api_covers_the_lifecycle_of_a_directory() {
     let world = World::new().await;
     let answer = world
         .admin(Method::POST, "/v1/directories", new("acme", "crm"))
@@ -101,7 +107,7 @@ async fn a_directory_lives_through_the_api_alone() {
         .expect(201);
 
     // The token is never shown again.
-    let read = world.look(&acme.v1("")).await.expect(200);
+    let read = world.admin_get(&acme.admin_path("")).await.expect(200);
     let mut expected = created.clone();
     expected.as_object_mut().unwrap().remove("token");
     assert_eq!(read.json(), expected);
@@ -110,7 +116,7 @@ async fn a_directory_lives_through_the_api_alone() {
     // Deactivated: 403 within a minute, and nothing is changed; the team still reads.
     let off = json!({"status": "inactive", "name": "Acme, on leave"});
     let changed = world
-        .admin(Method::PATCH, &acme.v1(""), off.clone())
+        .admin(Method::PATCH, &acme.admin_path(""), off.clone())
         .await
         .expect(200);
     assert_eq!(changed.json()["name"], "Acme, on leave");
@@ -126,17 +132,25 @@ async fn a_directory_lives_through_the_api_alone() {
             .unwrap()
             .contains("deactivated")
     );
-    let users = world.look(&acme.v1("/users")).await.expect(200).json();
+    let users = world
+        .admin_get(&acme.admin_path("/users"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(users["data"][0]["user_name"], "ann@example.com");
     // The same again changes nothing.
     let again = world
-        .admin(Method::PATCH, &acme.v1(""), off)
+        .admin(Method::PATCH, &acme.admin_path(""), off)
         .await
         .expect(200);
     assert_eq!(again.header("etag"), Some("W/\"2\""));
 
     world
-        .admin(Method::PATCH, &acme.v1(""), json!({"status": "active"}))
+        .admin(
+            Method::PATCH,
+            &acme.admin_path(""),
+            json!({"status": "active"}),
+        )
         .await
         .expect(200);
     world.wait(60);
@@ -164,7 +178,7 @@ async fn a_directory_lives_through_the_api_alone() {
 }
 
 #[tokio::test]
-async fn the_provider_decides_what_the_administrator_is_told() {
+async fn setup_instructions_depend_on_the_provider() {
     let world = World::new().await;
     for provider in [
         "okta-scim-v2",
@@ -193,7 +207,7 @@ async fn the_provider_decides_what_the_administrator_is_told() {
 
 /// `discovery` is chosen at first, or later, and holds from then on.
 #[tokio::test]
-async fn what_a_directory_says_of_itself_can_be_chosen_and_changed() {
+async fn the_discovery_setting_can_be_chosen_and_changed() {
     let world = World::new().await;
     let mut body = new("acme", "crm");
     body["settings"] = json!({"discovery": "plain"});
@@ -218,24 +232,24 @@ async fn what_a_directory_says_of_itself_can_be_chosen_and_changed() {
     etags(false).await;
     for (discovery, expected) in [("full", true), ("plain", false)] {
         let change = json!({"settings": {"discovery": discovery}});
-        let changed = own.admin(Method::PATCH, &own.v1(""), change).await;
+        let changed = own.admin(Method::PATCH, &own.admin_path(""), change).await;
         let changed = changed.expect(200).json();
         assert_eq!(changed["settings"]["discovery"], discovery);
         etags(expected).await;
     }
     // What is left out stays, and what is not known changes nothing.
     let strict = json!({"settings": {"strict": true}});
-    own.admin(Method::PATCH, &own.v1(""), strict)
+    own.admin(Method::PATCH, &own.admin_path(""), strict)
         .await
         .expect(200);
     let wrong = json!({"settings": {"discovery": "none"}});
-    let refused = own.admin(Method::PATCH, &own.v1(""), wrong).await;
+    let refused = own.admin(Method::PATCH, &own.admin_path(""), wrong).await;
     let refused = refused.expect(422).json();
     assert_eq!(
         refused["errors"],
         json!([{"pointer": "/settings/discovery", "detail": "must be full or plain"}])
     );
-    let shown = own.look(&own.v1("")).await.expect(200).json();
+    let shown = own.admin_get(&own.admin_path("")).await.expect(200).json();
     assert_eq!(
         shown["settings"],
         json!({"unique_group_names": false, "strict": true, "discovery": "plain", "schemas": []})
@@ -249,7 +263,7 @@ async fn what_a_directory_says_of_itself_can_be_chosen_and_changed() {
 
 /// What is wrong is named by where it stands, and nothing is created.
 #[tokio::test]
-async fn what_cannot_be_is_named() {
+async fn every_invalid_field_is_named() {
     let world = World::new().await;
     let good = new("acme", "crm");
     let with = |name: &str, value: Value| {
@@ -329,7 +343,7 @@ async fn what_cannot_be_is_named() {
         .expect(413);
     assert_eq!(world.others().await, 0);
 
-    let path = world.v1("");
+    let path = world.admin_path("");
     for (body, pointer) in [
         (json!({"tenant": "other"}), "/tenant"),
         (json!({"status": "deleting"}), "/status"),
@@ -349,12 +363,12 @@ async fn what_cannot_be_is_named() {
         ("tenat=a", "tenat"),
     ] {
         let answer = world
-            .look(&format!("/v1/directories?{query}"))
+            .admin_get(&format!("/v1/directories?{query}"))
             .await
             .expect(400);
         assert_eq!(answer.json()["errors"][0]["parameter"], parameter);
     }
-    world.look("/v1/nothing").await.expect(404);
+    world.admin_get("/v1/nothing").await.expect(404);
     world
         .admin(Method::PUT, "/v1/directories", good)
         .await
@@ -363,10 +377,11 @@ async fn what_cannot_be_is_named() {
 }
 
 #[tokio::test]
-async fn a_change_is_of_the_version_it_was_decided_on() {
+async fn a_change_applies_to_the_version_it_was_decided_on() {
     let world = World::new().await;
     let change = |tag: &str, name: &str| {
-        let mut request = world.admin_request(Method::PATCH, &world.v1(""), &json!({"name": name}));
+        let mut request =
+            world.admin_request(Method::PATCH, &world.admin_path(""), &json!({"name": name}));
         request
             .headers_mut()
             .insert("if-match", tag.parse().unwrap());
@@ -375,7 +390,11 @@ async fn a_change_is_of_the_version_it_was_decided_on() {
     world.send(change("W/\"1\"", "One")).await.expect(200);
     world.send(change("W/\"1\"", "Two")).await.expect(412);
     assert_eq!(
-        world.look(&world.v1("")).await.expect(200).json()["name"],
+        world
+            .admin_get(&world.admin_path(""))
+            .await
+            .expect(200)
+            .json()["name"],
         "One"
     );
 
@@ -391,7 +410,7 @@ async fn a_change_is_of_the_version_it_was_decided_on() {
         let world = world.clone();
         tokio::spawn(async move {
             world
-                .admin(Method::PATCH, &world.v1(""), change)
+                .admin(Method::PATCH, &world.admin_path(""), change)
                 .await
                 .expect(200)
         })
@@ -400,7 +419,11 @@ async fn a_change_is_of_the_version_it_was_decided_on() {
         change.await.unwrap();
     }
     world.cloud.clear_faults();
-    let now = world.look(&world.v1("")).await.expect(200).json();
+    let now = world
+        .admin_get(&world.admin_path(""))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(
         (&now["name"], &now["status"], &now["settings"]["strict"]),
         (&json!("Three"), &json!("inactive"), &json!(true))
@@ -409,7 +432,7 @@ async fn a_change_is_of_the_version_it_was_decided_on() {
 
 /// A client that did not get the answer sends the same again, and gets the directory and the token that there are.
 #[tokio::test]
-async fn the_same_request_again_makes_nothing_new() {
+async fn a_repeated_creation_creates_nothing() {
     let world = World::new().await;
     let body = new("acme", "crm");
     let first = world.create("k1", &body).await.expect(201);
@@ -433,7 +456,11 @@ async fn the_same_request_again_makes_nothing_new() {
 
     // And a directory that is gone is gone.
     world
-        .admin(Method::DELETE, &world.of(&other).v1(""), Value::Null)
+        .admin(
+            Method::DELETE,
+            &world.of(&other).admin_path(""),
+            Value::Null,
+        )
         .await
         .expect(202);
     world.create("k1", &body).await.expect(409);
@@ -443,7 +470,7 @@ async fn the_same_request_again_makes_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_meet_make_one_directory() {
+async fn concurrent_requests_with_one_key_create_one_directory() {
     let world = Arc::new(World::new().await);
     crate::races::busy(&world);
     let creates: Vec<_> = (0..10)
@@ -470,7 +497,7 @@ async fn requests_that_meet_make_one_directory() {
 
 /// Whoever dies between the directory and its token is replaced by the next request.
 #[tokio::test]
-async fn a_creation_that_died_is_finished_by_the_next_request() {
+async fn an_interrupted_creation_is_completed_by_the_next_request() {
     let world = World::new().await;
     world
         .cloud
@@ -509,7 +536,7 @@ async fn a_creation_that_died_is_finished_by_the_next_request() {
 
 /// The demand of the issue: no request fails while the identity provider still sends the old token.
 #[tokio::test]
-async fn a_rotation_fails_no_request() {
+async fn a_rotation_does_not_fail_requests() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     let new = world.rotate_token(json!({"grace_seconds": 3_600})).await;
@@ -524,7 +551,7 @@ async fn a_rotation_fails_no_request() {
 }
 
 #[tokio::test]
-async fn tokens_are_told_about_and_never_told() {
+async fn tokens_are_listed_without_their_secrets() {
     let world = World::new().await;
     assert_eq!(
         world.tokens().await,
@@ -560,7 +587,7 @@ async fn a_second_rotation_ends_the_oldest_token() {
 
 /// A rotation whose answer was lost, sent again under the same key, does not end the token that Okta still has.
 #[tokio::test]
-async fn the_same_rotation_again_is_none() {
+async fn a_repeated_rotation_creates_no_token() {
     let world = World::new().await;
     let first = world
         .rotate_under("r1", json!({"grace_seconds": 60}))
@@ -583,7 +610,7 @@ async fn the_same_rotation_again_is_none() {
         world
             .admin(
                 Method::POST,
-                &world.v1("/tokens"),
+                &world.admin_path("/tokens"),
                 json!({"grace_seconds": grace}),
             )
             .await
@@ -606,7 +633,11 @@ async fn tokens_are_revoked_within_a_minute() {
     let before = world.tokens().await;
     for _ in 0..2 {
         world
-            .admin(Method::DELETE, &world.v1("/tokens/previous"), Value::Null)
+            .admin(
+                Method::DELETE,
+                &world.admin_path("/tokens/previous"),
+                Value::Null,
+            )
             .await
             .expect(204);
     }
@@ -619,7 +650,7 @@ async fn tokens_are_revoked_within_a_minute() {
 
     for _ in 0..2 {
         world
-            .admin(Method::DELETE, &world.v1("/tokens"), Value::Null)
+            .admin(Method::DELETE, &world.admin_path("/tokens"), Value::Null)
             .await
             .expect(204);
     }
@@ -630,7 +661,7 @@ async fn tokens_are_revoked_within_a_minute() {
         world.wait(2);
     }
     let rotated = world
-        .admin(Method::POST, &world.v1("/tokens"), Value::Null)
+        .admin(Method::POST, &world.admin_path("/tokens"), Value::Null)
         .await
         .expect(201)
         .json();
@@ -645,7 +676,7 @@ async fn tokens_are_revoked_within_a_minute() {
 
 /// The mark of a token's use is one write an hour, beside the request, and never a reason for it to fail or to wait.
 #[tokio::test]
-async fn marks_of_use_cost_one_write_an_hour() {
+async fn last_use_of_a_token_costs_one_write_an_hour() {
     let world = World::new().await;
     let marks = || {
         let requests = world.cloud.take_requests();
@@ -692,7 +723,7 @@ async fn marks_of_use_cost_one_write_an_hour() {
 }
 
 #[tokio::test]
-async fn lists_come_in_pages() {
+async fn directories_are_listed_in_pages() {
     let world = World::new().await;
     for tenant in 0..7 {
         for product in ["crm", "erp"] {
@@ -717,7 +748,7 @@ async fn lists_come_in_pages() {
             let mut pages = 0;
             loop {
                 let path = format!("/v1/directories?{query}limit={limit}{cursor}");
-                let page = world.look(&path).await.expect(200).json();
+                let page = world.admin_get(&path).await.expect(200).json();
                 let data = page["data"].as_array().unwrap();
                 assert!(data.len() <= limit);
                 for directory in data {
@@ -739,20 +770,20 @@ async fn lists_come_in_pages() {
     }
     // A cursor is of its own list.
     let first = world
-        .look("/v1/directories?limit=1")
+        .admin_get("/v1/directories?limit=1")
         .await
         .expect(200)
         .json();
     let cursor = first["next_cursor"].as_str().unwrap();
     world
-        .look(&format!("/v1/directories?product=crm&cursor={cursor}"))
+        .admin_get(&format!("/v1/directories?product=crm&cursor={cursor}"))
         .await
         .expect(400);
 }
 
 /// Many requests of several directories go through one process, and each stays with its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn users_created_side_by_side_are_each_in_their_own_directory() {
+async fn concurrently_created_users_are_in_their_own_directories() {
     let world = World::new().await;
     let mut directories = vec![];
     for n in 0..4 {
@@ -776,7 +807,7 @@ async fn users_created_side_by_side_are_each_in_their_own_directory() {
     let mut found = BTreeSet::new();
     for own in &directories {
         let users = world
-            .look(&own.v1("/users?limit=200"))
+            .admin_get(&own.admin_path("/users?limit=200"))
             .await
             .expect(200)
             .json();
@@ -803,10 +834,10 @@ async fn users_created_side_by_side_are_each_in_their_own_directory() {
 
 /// What the main operations ask of AWS, in a process that knows the key.
 #[tokio::test]
-async fn directories_cost_what_is_written() {
+async fn directory_operations_cost_what_docs_say() {
     let world = World::new().await;
-    world.look("/v1/directories").await.expect(200);
-    let path = world.v1("");
+    world.admin_get("/v1/directories").await.expect(200);
+    let path = world.admin_path("");
     let operations = async |method: Method, path: &str, body: Value| {
         world.cloud.take_requests();
         world.admin(method, path, body).await;

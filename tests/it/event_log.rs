@@ -1,4 +1,4 @@
-//! The event log: what the bus had, in order, once, whenever the consumer looks.
+//! The event log: each published event, once and in order, at any time of reading.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ impl World {
             .map(|cursor| format!("&cursor={cursor}"))
             .unwrap_or_default();
         let page = self
-            .look(&self.v1(&format!("/events?{query}{cursor}")))
+            .admin_get(&self.admin_path(&format!("/events?{query}{cursor}")))
             .await
             .expect(200)
             .json();
@@ -50,7 +50,7 @@ fn ids(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_log_has_what_the_bus_had() {
+async fn the_event_log_has_what_was_published() {
     let world = World::new().await;
     let acme = world.directory_of("acme", "crm").await;
     let mut users = vec![];
@@ -123,24 +123,24 @@ async fn the_log_has_what_the_bus_had() {
         .await;
     assert!(none.is_empty());
     world
-        .look(&acme.v1("/events?type=user.teleported"))
+        .admin_get(&acme.admin_path("/events?type=user.teleported"))
         .await
         .expect(400);
     // A cursor of another directory is none, and so is one that was changed.
     let (_, cursor) = acme.log("limit=1", None).await;
     world
-        .look(&world.v1(&format!("/events?cursor={cursor}")))
+        .admin_get(&world.admin_path(&format!("/events?cursor={cursor}")))
         .await
         .expect(400);
     world
-        .look(&acme.v1(&format!("/events?cursor={}A", &cursor[..cursor.len() - 1])))
+        .admin_get(&acme.admin_path(&format!("/events?cursor={}A", &cursor[..cursor.len() - 1])))
         .await
         .expect(400);
 }
 
 /// The promise to whoever polls: an event that is committed late, by a process whose clock is behind, is not passed.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_was_committed_late_is_not_passed() {
+async fn a_cursor_does_not_skip_an_event_that_commits_late() {
     let world = Arc::new(World::new().await);
     world.get("/Users?count=0").await.expect(200);
     world.wait(40);
@@ -203,7 +203,7 @@ async fn an_event_that_was_committed_late_is_not_passed() {
 
 /// Clocks of two processes differ by a second: what the slow one writes is not passed either.
 #[tokio::test]
-async fn clocks_may_differ() {
+async fn differing_clocks_lose_no_event() {
     let world = World::new().await;
     world.wait(40);
     let (_, mut cursor) = world.log("", None).await;
@@ -236,7 +236,7 @@ async fn clocks_may_differ() {
 
 /// A log without events has a cursor as well, from which the first one is found.
 #[tokio::test]
-async fn a_cursor_from_the_beginning_finds_the_first_event() {
+async fn a_cursor_of_an_empty_log_finds_the_first_event() {
     let world = World::new().await;
     let (nothing, cursor) = world.log("", None).await;
     assert!(

@@ -1,4 +1,4 @@
-//! What groups cost, to the request: the rows of docs/costs.md that are about members.
+//! The cost of group operations: the rows about members in docs/costs.md.
 
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ async fn one_member_costs_one_transaction_in_a_group_of_any_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_members_cost_requests_side_by_side() {
+async fn many_members_are_written_with_concurrent_requests() {
     let world = World::new().await;
     let ids = users(&world, 1_000).await;
     let path = group(&world, "g", &[]).await;
@@ -143,7 +143,7 @@ async fn many_members_cost_requests_side_by_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replacement_reads_the_members_once_and_writes_what_differs() {
+async fn a_replacement_reads_the_members_once_and_writes_the_difference() {
     let world = World::new().await;
     let ids = users(&world, 5_003).await;
     let path = group(&world, "g", &ids[..5_000]).await;
@@ -156,7 +156,7 @@ async fn a_replacement_reads_the_members_once_and_writes_what_differs() {
         "replace 5,000 by the same: {:?}, {} R",
         paid.operations, paid.read
     );
-    paid.is(&["GetItem", "Query"], 1, paid.read, 0.0);
+    paid.assert(&["GetItem", "Query"], 1, paid.read, 0.0);
     assert!((185.0..=200.0).contains(&paid.read), "{}", paid.read);
 
     // Three go and three come.
@@ -172,11 +172,11 @@ async fn a_replacement_reads_the_members_once_and_writes_what_differs() {
     let get = format!("{path}?excludedAttributes=members");
     let (answer, paid) = cost(&world, world.get(&get)).await;
     answer.expect(200);
-    paid.is(&["GetItem"], 1, 1.0, 0.0);
+    paid.assert(&["GetItem"], 1, 1.0, 0.0);
     let look_up = "/Groups?filter=displayName%20eq%20%22G%22&excludedAttributes=members";
     let (answer, paid) = cost(&world, world.get(look_up)).await;
     assert_eq!(answer.expect(200).json()["totalResults"], 1);
-    paid.is(&["Query", "GetItem"], 2, 2.0, 0.0);
+    paid.assert(&["Query", "GetItem"], 2, 2.0, 0.0);
 
     // Whether one is a member, without the others.
     let id = path.trim_start_matches("/Groups/");
@@ -186,18 +186,18 @@ async fn a_replacement_reads_the_members_once_and_writes_what_differs() {
     );
     let (answer, paid) = cost(&world, world.get(&test)).await;
     assert_eq!(answer.expect(200).json()["totalResults"], 1);
-    paid.is(&["BatchGetItem", "BatchGetItem"], 2, 2.0, 0.0);
+    paid.assert(&["BatchGetItem", "BatchGetItem"], 2, 2.0, 0.0);
     let test = format!(
         "/Groups?filter=members.value%20eq%20%22{}%22&attributes=id",
         ids[7]
     );
     let (answer, paid) = cost(&world, world.get(&test)).await;
     assert_eq!(answer.expect(200).json()["totalResults"], 1);
-    paid.is(&["Query", "BatchGetItem", "BatchGetItem"], 3, 2.5, 0.0);
+    paid.assert(&["Query", "BatchGetItem", "BatchGetItem"], 3, 2.5, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_with_8_groups_costs_three_requests_and_a_page_of_users_four() {
+async fn groups_of_a_user_cost_one_query_and_one_batch() {
     let world = World::new().await;
     let ids = users(&world, 150).await;
     for n in 0..8 {
@@ -211,7 +211,7 @@ async fn a_user_with_8_groups_costs_three_requests_and_a_page_of_users_four() {
             .len(),
         8
     );
-    paid.is(&["GetItem", "Query", "BatchGetItem"], 2, 9.5, 0.0);
+    paid.assert(&["GetItem", "Query", "BatchGetItem"], 2, 9.5, 0.0);
 
     let (answer, paid) = cost(&world, world.get("/Users?startIndex=11&count=100")).await;
     let page = answer.expect(200).json();

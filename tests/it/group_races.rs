@@ -1,4 +1,4 @@
-//! Requests that meet at one group, and requests that die in the middle.
+//! Concurrent and interrupted changes of groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -208,8 +208,9 @@ where
     ended
 }
 
+/// Concurrent membership changes are all kept (G10).
 #[tokio::test(flavor = "multi_thread")]
-async fn g10_of_50_patches_of_one_group_none_is_lost() {
+async fn none_of_50_concurrent_patches_of_a_group_is_lost() {
     let world = Arc::new(World::new().await);
     let ids = users(&world, 50).await;
     for faults in [false, true] {
@@ -243,7 +244,7 @@ async fn g10_of_50_patches_of_one_group_none_is_lost() {
 /// A seeded history of everything that changes members, from several clients at once, with contention: at the end the
 /// members that are stored, those that the users show, and the sum of the events are the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn any_history_of_changes_is_the_sum_of_its_events() {
+async fn members_equal_the_sum_of_the_events() {
     for seed in 0..3_u64 {
         let world = Arc::new(World::new().await);
         let ids = Arc::new(users(&world, 150).await);
@@ -362,7 +363,7 @@ async fn items_with(world: &World, text: &str) -> Vec<String> {
 
 /// Requests that die, and nobody comes again: what they have left is finished when the notes of it have their time.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_comes_back_for_is_finished() {
+async fn an_abandoned_staged_write_is_completed_by_the_sweeper() {
     let world = World::new().await;
     let ids = users(&world, 150).await;
     for work in [Work::Add, Work::Remove, Work::Create, Work::Delete] {
@@ -446,7 +447,7 @@ impl Random {
 
 /// A reader who polls sees all of the old members or all of the new ones.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_change_is_seen_as_a_whole() {
+async fn a_large_change_becomes_visible_at_once() {
     let world = Arc::new(World::new().await);
     let ids = users(&world, 1_200).await;
     let (old, new): (BTreeSet<_>, BTreeSet<_>) = (
@@ -586,7 +587,7 @@ enum Wanted {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn adding_1_000_members_may_die_anywhere() {
+async fn adding_1_000_members_may_be_interrupted_anywhere() {
     let world = World::new().await;
     let ids = users(&world, 1_001).await;
     // 63 requests in a process that has just started; between those of one round every third.
@@ -595,7 +596,7 @@ async fn adding_1_000_members_may_die_anywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removing_1_000_members_may_die_anywhere() {
+async fn removing_1_000_members_may_be_interrupted_anywhere() {
     let world = World::new().await;
     let ids = users(&world, 1_001).await;
     let points = (1..=46).filter(|n| *n < 8 || *n > 42 || n % 5 == 0);
@@ -603,7 +604,7 @@ async fn removing_1_000_members_may_die_anywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn adding_8_000_members_may_die_anywhere() {
+async fn adding_8_000_members_may_be_interrupted_anywhere() {
     let world = Arc::new(World::new().await);
     let lanes = (0..8).map(|lane| {
         let world = world.clone();
@@ -664,7 +665,7 @@ async fn a_second_writer_waits_for_the_first() {
 
 /// While the lease of a dead one lasts, others are told to come again (A8).
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_somebody_died_in_is_429_until_the_lease_is_over() {
+async fn an_abandoned_group_is_429_until_the_lease_expires() {
     let world = World::new().await;
     let ids = users(&world, 201).await;
     let path = group(&world, "g", &[]).await;
@@ -708,7 +709,7 @@ impl Way {
 /// A user or a group is deleted while a PATCH makes it a member, with every possible order of their requests: it is no
 /// member at the end, and every beginning that was announced has its end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_or_group_that_is_deleted_while_it_is_added_is_no_member() {
+async fn a_resource_deleted_while_it_is_added_is_not_a_member() {
     let world = Arc::new(World::new().await);
     let crowd = users(&world, 60).await;
     let ways = [
@@ -825,7 +826,7 @@ async fn all_rows(world: &World) -> BTreeSet<(String, String)> {
 /// Creating a group of more members than a transaction holds dies after each request: there is no group, nobody sees
 /// what is left, and it is swept when a user is deleted who has a row in it.
 #[tokio::test(flavor = "multi_thread")]
-async fn creating_a_group_may_die_anywhere() {
+async fn creating_a_group_may_be_interrupted_anywhere() {
     let world = World::new().await;
     let ids = users(&world, 250).await;
     world.events().await;
@@ -888,7 +889,7 @@ async fn creating_a_group_may_die_anywhere() {
 
 /// Deleting somebody with many groups dies after each request, and is finished by the next.
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_a_user_may_die_anywhere() {
+async fn deleting_a_user_may_be_interrupted_anywhere() {
     let world = World::new().await;
     for point in 1.. {
         let user = json!({"userName": format!("u{point}")});
@@ -931,7 +932,7 @@ async fn deleting_a_user_may_die_anywhere() {
 
 /// The same for a group of more members than a transaction holds.
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_a_group_may_die_anywhere() {
+async fn deleting_a_group_may_be_interrupted_anywhere() {
     let world = World::new().await;
     let ids = users(&world, 250).await;
     for point in 1.. {

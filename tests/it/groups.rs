@@ -1,4 +1,4 @@
-//! What groups allow and refuse, beyond the transcripts.
+//! Rules and limits of groups, beyond the transcripts.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,8 +16,9 @@ async fn user(world: &World, name: &str) -> String {
 }
 
 /// The reference system refuses a second group of the same name; here a directory may ask for that.
+/// RFC 7643 §4.2 (G1).
 #[tokio::test]
-async fn g1_a_directory_may_want_names_to_be_unique() {
+async fn a_directory_can_require_unique_group_names() {
     let world = World::new().await;
     let named = |name: &str| json!({"displayName": name});
     world.post("/Groups", &named("Sales")).await.expect(201);
@@ -72,8 +73,9 @@ async fn g1_a_directory_may_want_names_to_be_unique() {
     assert!(of.get("groups").is_none());
 }
 
+/// RFC 7644 §3.12 (G4).
 #[tokio::test]
-async fn g4_those_who_are_nobody_are_named_and_nothing_is_changed() {
+async fn unknown_members_are_named_and_nothing_is_changed() {
     let world = World::new().await;
     let ann = user(&world, "ann").await;
     let path = group(&world, "g", &[]).await;
@@ -117,7 +119,7 @@ async fn g4_those_who_are_nobody_are_named_and_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn what_a_request_may_hold_is_limited_and_said() {
+async fn the_size_of_a_group_request_is_limited() {
     let world = World::new().await;
     let ann = user(&world, "ann").await;
     let path = group(&world, "g", &[]).await;
@@ -160,8 +162,9 @@ async fn what_a_request_may_hold_is_limited_and_said() {
 }
 
 /// Cycles that two clients make together do no harm, and nobody is in a group twice.
+/// RFC 7643 §4.2 (G6).
 #[tokio::test(flavor = "multi_thread")]
-async fn g6_a_cycle_is_refused_even_by_those_who_come_at_once() {
+async fn concurrent_requests_cannot_form_a_cycle() {
     let world = World::new().await;
     let other = world.cold().await;
     for _ in 0..10 {

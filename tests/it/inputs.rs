@@ -1,4 +1,4 @@
-//! Values that are refused, and what is said to caches and by conditions.
+//! Refused values, caching headers, and conditional requests.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::harness::{USER, World, user};
 
 /// RFC 7643 §4.1.1 with RFC 8265 §3.3: no control characters in what a resource is found by.
 #[tokio::test(flavor = "multi_thread")]
-async fn names_have_no_control_characters_by_any_verb() {
+async fn no_method_accepts_control_characters_in_names() {
     let world = World::new().await;
     let ann = world
         .post("/Users", &user("ann@example.com"))
@@ -76,7 +76,7 @@ async fn names_have_no_control_characters_by_any_verb() {
 
 /// RFC 6750 §5.3, RFC 9111 §5.2.2.5.
 #[tokio::test]
-async fn no_cache_keeps_an_answer_with_a_token_or_a_secret() {
+async fn responses_with_a_token_or_secret_are_not_cacheable() {
     let world = World::new().await;
     let new = json!({
         "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2",
@@ -86,25 +86,27 @@ async fn no_cache_keeps_an_answer_with_a_token_or_a_secret() {
     let created = created.expect(201);
     assert_eq!(created.header("cache-control"), Some("no-store"));
     let own = world.of(&created.json());
-    let rotated = own.admin(Method::POST, &own.v1("/tokens"), json!({})).await;
+    let rotated = own
+        .admin(Method::POST, &own.admin_path("/tokens"), json!({}))
+        .await;
     assert_eq!(
         rotated.expect(201).header("cache-control"),
         Some("no-store")
     );
-    let webhook = own.look(&own.v1("/webhook")).await.expect(200);
+    let webhook = own.admin_get(&own.admin_path("/webhook")).await.expect(200);
     assert_eq!(webhook.header("cache-control"), Some("no-store"));
-    let shown = own.look(&own.v1("")).await.expect(200);
+    let shown = own.admin_get(&own.admin_path("")).await.expect(200);
     assert_eq!(shown.header("cache-control"), None);
 }
 
 #[tokio::test]
-async fn a_directory_is_changed_and_deleted_in_the_version_that_was_read() {
+async fn if_match_applies_to_changes_and_deletions_of_a_directory() {
     let world = World::new().await;
     let own = world.directory_of("acme", "crm").await;
     own.get("/Users?count=0").await.expect(200);
     own.events().await;
     let send = |method: Method, tag: &'static str, body: Value| {
-        let mut request = own.admin_request(method, &own.v1(""), &body);
+        let mut request = own.admin_request(method, &own.admin_path(""), &body);
         let tag = tag.parse().unwrap();
         request.headers_mut().insert("if-match", tag);
         own.send(request)
@@ -117,7 +119,10 @@ async fn a_directory_is_changed_and_deleted_in_the_version_that_was_read() {
         .expect(412);
     // Nothing was changed: its token is there, in every process.
     own.cold().await.get("/Users?count=0").await.expect(200);
-    assert_eq!(own.look(&own.v1("")).await.json()["status"], "active");
+    assert_eq!(
+        own.admin_get(&own.admin_path("")).await.json()["status"],
+        "active"
+    );
     assert_eq!(own.events().await.len(), 1);
     send(Method::DELETE, "W/\"2\"", Value::Null)
         .await
@@ -128,7 +133,7 @@ async fn a_directory_is_changed_and_deleted_in_the_version_that_was_read() {
 }
 
 #[tokio::test]
-async fn a_name_in_the_form_of_a_shortened_key_takes_no_other_name() {
+async fn a_name_in_the_form_of_a_digest_key_does_not_collide() {
     use sha2::{Digest, Sha256};
     let world = World::new().await;
     let long = "a".repeat(600);
@@ -148,7 +153,7 @@ async fn a_name_in_the_form_of_a_shortened_key_takes_no_other_name() {
 
 /// "TransactWriteItems", Amazon DynamoDB API Reference: 4 MB. What does not fit is refused before the group is marked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_no_transaction_holds_is_refused_before_anything_is_written() {
+async fn a_change_too_large_for_a_transaction_writes_nothing() {
     let world = World::new().await;
     let name = "g".repeat(65_000);
     let path = group(&world, &name, &[]).await;
@@ -168,7 +173,7 @@ async fn a_change_that_no_transaction_holds_is_refused_before_anything_is_writte
 
 /// A part of the address may be a secret (webhooks of chat programs have theirs there).
 #[tokio::test]
-async fn the_address_of_a_webhook_is_for_those_who_may_change_it() {
+async fn a_webhook_url_is_shown_to_keys_that_may_change_it() {
     let world = World::new().await;
     let new = json!({
         "tenant": "acme", "product": "crm", "name": "Acme", "provider": "okta-scim-v2",
@@ -179,9 +184,12 @@ async fn the_address_of_a_webhook_is_for_those_who_may_change_it() {
     let own = world.of(&created);
     let whole = "https://hooks.example.com:8443/T1/hidden-path?key=hidden-key";
     assert_eq!(created["webhook"]["url"], whole);
-    assert_eq!(own.look(&own.v1("")).await.json()["webhook"]["url"], whole);
+    assert_eq!(
+        own.admin_get(&own.admin_path("")).await.json()["webhook"]["url"],
+        whole
+    );
     let reader = world.key("reader", json!({"access": "read"})).await;
-    for path in [own.v1(""), "/v1/directories?tenant=acme".to_owned()] {
+    for path in [own.admin_path(""), "/v1/directories?tenant=acme".to_owned()] {
         let shown = world.by(&reader, Method::GET, &path, &Value::Null).await;
         let shown = shown.expect(200).json().to_string();
         assert!(
@@ -191,10 +199,10 @@ async fn the_address_of_a_webhook_is_for_those_who_may_change_it() {
         assert!(!shown.contains("hidden"), "{shown}");
     }
     let name = json!({"name": "Acme Inc."});
-    own.admin(Method::PATCH, &own.v1(""), name)
+    own.admin(Method::PATCH, &own.admin_path(""), name)
         .await
         .expect(200);
-    own.admin(Method::DELETE, &own.v1(""), Value::Null)
+    own.admin(Method::DELETE, &own.admin_path(""), Value::Null)
         .await
         .expect(202);
     let events = own.events().await;

@@ -1,5 +1,5 @@
-//! The built functions under a stand-in of the Lambda Runtime API ("Using the Lambda runtime API for custom runtimes"),
-//! so that their `main.rs` is proven too, and what they log.
+//! The programs of the functions under an implementation of the Lambda Runtime API ("Using the Lambda runtime API for
+//! custom runtimes"): their `main.rs` and their logs.
 
 use std::collections::HashMap;
 use std::fs;
@@ -329,7 +329,7 @@ async fn the_users_function_answers_under_lambda() {
 
 /// Between the event and the router: nothing in an event ends the process, and what is data of a segment stays it.
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_events_are_answered_under_lambda() {
+async fn malformed_events_are_answered_under_lambda() {
     let world = World::new().await;
     let ann = world.post("/Users", &user("ann@example.com")).await.id();
     let mut users = Function::start(&world, "users", "UsersFunction").await;
@@ -391,7 +391,7 @@ async fn odd_events_are_answered_under_lambda() {
 /// A7: what the functions log as they are deployed, while every transcript is played: one line for each request, and in
 /// none of them a token or a person.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_process_logs_tokens_or_people() {
+async fn no_process_logs_tokens_or_personal_data() {
     let world = World::new().await;
     let processes = Arc::new(Processes::start(&world).await);
     let backend = processes.backend(&world);
@@ -575,7 +575,7 @@ async fn the_sweeper_sweeps_under_lambda() {
         .await
         .expect(201);
     world
-        .admin(http::Method::DELETE, &own.v1(""), Value::Null)
+        .admin(http::Method::DELETE, &own.admin_path(""), Value::Null)
         .await
         .expect(202);
     let mut sweeper = Function::start(&world, "sweeper", "SweeperFunction").await;
@@ -586,7 +586,7 @@ async fn the_sweeper_sweeps_under_lambda() {
         let answer = sweeper.call(batch).await;
         assert_eq!(answer, json!({"batchItemFailures": []}));
     }
-    world.look(&own.v1("")).await.expect(404);
+    world.admin_get(&own.admin_path("")).await.expect(404);
     let log = sweeper.stop().await;
     assert!(log.contains("a directory is deleted"), "{log}");
     assert!(!log.contains("ann@"), "{log}");

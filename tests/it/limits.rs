@@ -1,5 +1,5 @@
-//! Bad input of a size that no file should hold: each gets a clear SCIM error, and nothing is written. And what becomes
-//! of large answers.
+//! Limits of requests and responses that are too large for a transcript: each violation is a SCIM error, and nothing is
+//! written.
 
 use axum::body::Bytes;
 use http::{Method, Request};
@@ -123,7 +123,7 @@ async fn json_nested_100_deep_is_400() {
 }
 
 #[tokio::test]
-async fn what_is_not_utf_8_is_400() {
+async fn a_body_that_is_not_utf_8_is_400() {
     let world = World::new().await;
     let detail = refused(
         post(&world, &b"{\"userName\": \"\xff\xfe\"}"[..]).await,
@@ -135,7 +135,7 @@ async fn what_is_not_utf_8_is_400() {
 }
 
 #[tokio::test]
-async fn a_filter_of_10_kb_is_a_clear_400() {
+async fn a_filter_of_10_kb_is_400() {
     let world = World::new().await;
     // API Gateway itself refuses a request line and headers over 10,240 bytes, so the longest filter is a little shorter.
     for filter in [
@@ -340,7 +340,7 @@ async fn a_filter_that_compares_too_much_is_400_too_many() {
 
 /// No byte string makes a function fail in another way than by a SCIM error.
 #[tokio::test]
-async fn odd_bodies_and_queries_are_answered_in_scim() {
+async fn malformed_bodies_and_queries_are_answered_with_scim_errors() {
     let world = World::new().await;
     let id = world
         .post("/Users", &user("ann@example.com"))
@@ -416,7 +416,7 @@ async fn odd_bodies_and_queries_are_answered_in_scim() {
 
 /// Okta asks for it (H14).
 #[tokio::test]
-async fn an_answer_is_compressed_for_who_wants_that() {
+async fn a_response_is_compressed_if_the_client_accepts_it() {
     let world = World::new().await;
     let plain = world.get("/Schemas").await.expect(200);
     assert_eq!(plain.header("content-encoding"), None);

@@ -1,31 +1,31 @@
-//! The whole product, driven as its users drive it: requests through the routes of `template.yaml`, events from the bus.
+//! Integration tests of the whole product: requests through the routes of `template.yaml`, and events from the bus.
 
 mod admin;
+mod admin_reads;
 mod bulk;
 mod cost;
 mod deletion;
 mod directories;
-mod edge;
 mod event_log;
 mod events;
 mod group_cost;
 mod group_races;
 mod groups;
 mod harness;
+mod http_semantics;
 mod inputs;
 mod lambda;
 mod limits;
+mod local_binary;
 mod program;
 mod publisher;
 mod queries;
 mod races;
-mod reading;
-mod runner;
 mod schemas;
 mod simulate;
 mod simulation;
 mod sizes;
+mod tenant_isolation;
 mod tokens;
 mod upgrade;
-mod walls;
 mod webhooks;

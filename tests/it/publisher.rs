@@ -1,4 +1,4 @@
-//! From the table to the bus: no event lost, none under a second id, whatever the bus does.
+//! From the table to the bus: no event is lost or published under two ids, whatever the bus answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,7 @@ fn refuse_memberships(world: &World) {
 }
 
 #[tokio::test]
-async fn events_leave_in_order_ten_a_call() {
+async fn events_are_published_in_order_ten_per_call() {
     let world = World::new().await;
     let ids = create(&world, 25).await;
     world.cloud.take_requests();
@@ -106,7 +106,7 @@ async fn events_leave_in_order_ten_a_call() {
 }
 
 #[tokio::test]
-async fn entries_that_are_refused_are_sent_again_and_the_others_are_not() {
+async fn only_refused_entries_are_sent_again() {
     let world = World::new().await;
     let ids = create(&world, 8).await;
     put_events(&world, |number| match number {
@@ -126,7 +126,7 @@ async fn entries_that_are_refused_are_sent_again_and_the_others_are_not() {
 }
 
 #[tokio::test]
-async fn entries_refused_for_longer_are_brought_again_by_lambda() {
+async fn entries_that_stay_refused_are_reported_to_lambda() {
     let world = World::new().await;
     let ids = create(&world, 30).await;
     put_events(&world, |number| match number {
@@ -141,7 +141,7 @@ async fn entries_refused_for_longer_are_brought_again_by_lambda() {
 }
 
 #[tokio::test]
-async fn a_bus_that_is_down_loses_nothing() {
+async fn an_unavailable_bus_loses_no_event() {
     let world = World::new().await;
     let ids = create(&world, 12).await;
     put_events(&world, |number| match number {
@@ -242,7 +242,7 @@ pub const PK: &str = "d0000000-0000-4000-8000-000000000000#E";
 pub const GOOD: &str = r#"{"id": "1", "time": "2026-01-01T00:00:00.000Z"}"#;
 
 #[tokio::test]
-async fn what_cannot_be_read_is_parked_and_holds_back_nothing() {
+async fn an_unreadable_event_is_parked_and_blocks_no_other() {
     let world = World::new().await;
     let mut unknown = event(GOOD);
     unknown["detailType"] = json!({"S": "user.teleported"});
@@ -280,7 +280,7 @@ async fn what_cannot_be_read_is_parked_and_holds_back_nothing() {
 }
 
 #[tokio::test]
-async fn records_of_other_kinds_are_nobodys() {
+async fn records_that_are_not_inserts_are_ignored() {
     let world = World::new().await;
     let failed = handle(
         &world,
@@ -297,7 +297,7 @@ async fn records_of_other_kinds_are_nobodys() {
 /// What the bus refuses for good is parked alone; for what it refuses for now nothing else waits but what comes after
 /// it in its directory.
 #[tokio::test]
-async fn exactly_what_is_not_on_the_bus_is_kept() {
+async fn only_refused_events_are_parked_or_reported() {
     let world = World::new().await;
     let batch = || {
         (1..=25)
@@ -374,7 +374,7 @@ impl World {
 
 /// An item that no version has written stops nothing, and is listed.
 #[tokio::test]
-async fn an_item_that_is_no_event_is_parked() {
+async fn an_item_that_is_not_an_event_is_parked() {
     let world = World::new().await;
     let client = aws_sdk_dynamodb::Client::new(world.cloud.config());
     let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
@@ -389,8 +389,8 @@ async fn an_item_that_is_no_event_is_parked() {
     let ids = create(&world, 3).await;
     check(&world.events().await, &ids);
     assert_eq!(world.cloud.dead_letters(), vec![]);
-    let path = world.v1("/events/parked");
-    let parked = world.look(&path).await.expect(200).json();
+    let path = world.admin_path("/events/parked");
+    let parked = world.admin_get(&path).await.expect(200).json();
     assert_eq!(parked["data"].as_array().unwrap().len(), 1);
     assert_eq!(
         parked["data"][0]["id"],
@@ -420,7 +420,7 @@ fn types(events: &[&Value]) -> Vec<String> {
 
 /// The data of the user and of the group, each flat and raw, is more than the bus takes.
 #[tokio::test]
-async fn a_membership_that_is_too_large_goes_without_raw_and_stops_nobody() {
+async fn a_too_large_membership_event_is_published_without_raw() {
     let world = World::new().await;
     let other = neighbour(&world).await;
     let big = json!({"userName": "ann@example.com", "displayName": "d".repeat(65_200)});
@@ -452,7 +452,11 @@ async fn a_membership_that_is_too_large_goes_without_raw_and_stops_nobody() {
     assert_eq!(world.cloud.dead_letters(), vec![]);
     // The log says the same of the same event.
     world.wait(60);
-    let log = world.look(&world.v1("/events")).await.expect(200).json();
+    let log = world
+        .admin_get(&world.admin_path("/events"))
+        .await
+        .expect(200)
+        .json();
     let mut log = log["data"].as_array().unwrap().iter();
     let logged = log.find(|event| event["id"] == membership["id"]).unwrap();
     assert!(logged["detail"] == *membership);
@@ -481,7 +485,7 @@ impl World {
 
 /// What a directory is cannot be read, and its memberships are to be announced.
 #[tokio::test]
-async fn a_directory_that_cannot_be_read_stops_nobody() {
+async fn an_unreadable_directory_blocks_no_other() {
     for change in [
         (|document: &str| document.replace("okta-scim-v2", "workday-scim-v2"))
             as fn(&str) -> String,
@@ -510,7 +514,7 @@ async fn a_directory_that_cannot_be_read_stops_nobody() {
 
 /// One entry for which the bus refuses the whole call, ValidationException as for what is too large.
 #[tokio::test]
-async fn a_call_that_is_refused_as_a_whole_is_sent_entry_by_entry() {
+async fn a_refused_call_is_sent_entry_by_entry() {
     let world = World::new().await;
     let ids = create(&world, 10).await;
     world.cloud.set_faults(|request| {
@@ -585,7 +589,7 @@ const SHARES: usize = 2 * 1_000;
 
 /// A push of 20,000 memberships, and in the middle of its publication a change of another directory.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_waits_for_no_more_than_a_share_of_another() {
+async fn a_large_directory_delays_another_by_its_share_at_most() {
     let world = World::new().await;
     let other = neighbour(&world).await;
     world.push_20_000().await;
@@ -636,7 +640,7 @@ async fn a_directory_waits_for_no_more_than_a_share_of_another() {
 
 /// The same in simulated time, with a bus that takes 40 ms for each call and a table that takes 5 ms for each request.
 #[tokio::test(start_paused = true)]
-async fn a_push_of_20_000_delays_another_directory_by_2_s_at_most() {
+async fn a_push_of_20_000_members_delays_another_directory_by_2_s_at_most() {
     let world = World::here().await;
     let other = neighbour(&world).await;
     world.push_20_000().await;
@@ -759,7 +763,7 @@ async fn interrupted_at(at: Option<usize>) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_that_ends_at_any_request_loses_nothing_and_keeps_the_order() {
+async fn a_publisher_interrupted_at_any_request_loses_nothing_and_keeps_the_order() {
     let requests = interrupted_at(None).await;
     let writes = requests
         .iter()
@@ -777,7 +781,7 @@ async fn a_publisher_that_ends_at_any_request_loses_nothing_and_keeps_the_order(
 
 /// What was parked is published by a redrive, under the ids that it would have had.
 #[tokio::test]
-async fn what_is_parked_is_published_when_it_is_redriven() {
+async fn a_parked_event_is_published_when_it_is_redriven() {
     let world = World::new().await;
     let ids = create(&world, 3).await;
     let members: Vec<Value> = ids.iter().map(|id| json!({"value": id})).collect();
@@ -788,8 +792,8 @@ async fn what_is_parked_is_published_when_it_is_redriven() {
     assert_eq!(before.len(), 4);
     world.cloud.clear_faults();
 
-    let path = world.v1("/events/parked");
-    let parked = world.look(&path).await.expect(200).json();
+    let path = world.admin_path("/events/parked");
+    let parked = world.admin_get(&path).await.expect(200).json();
     let parked = parked["data"].as_array().unwrap();
     assert_eq!(parked.len(), 3);
     for one in parked {
@@ -811,13 +815,13 @@ async fn what_is_parked_is_published_when_it_is_redriven() {
             false => Fault::Pass,
         }
     });
-    let redrive = world.v1("/events/redrive");
+    let redrive = world.admin_path("/events/redrive");
     let redriven = world.admin(http::Method::POST, &redrive, json!({})).await;
     let redriven = redriven.expect(202).json();
     assert_eq!(redriven, json!({"events": 3, "next_cursor": null}));
     let mut after = world.events().await;
     assert_eq!(after.len(), 2);
-    let parked = world.look(&path).await.expect(200).json();
+    let parked = world.admin_get(&path).await.expect(200).json();
     assert_eq!(parked["data"].as_array().unwrap().len(), 1, "{parked}");
     assert_eq!(parked["data"][0]["member"], refused.as_str());
     assert_eq!(parked["data"][0]["attempts"], 2);
@@ -828,7 +832,7 @@ async fn what_is_parked_is_published_when_it_is_redriven() {
         assert_eq!(answer.expect(202).json()["events"], events);
         after.extend(world.events().await);
     }
-    let none = world.look(&path).await.expect(200).json();
+    let none = world.admin_get(&path).await.expect(200).json();
     assert_eq!(none, json!({"data": [], "next_cursor": null}));
     let announced: BTreeSet<&str> = after
         .iter()
@@ -838,8 +842,8 @@ async fn what_is_parked_is_published_when_it_is_redriven() {
     assert_eq!(after.len(), 3, "each once");
     // The log has the same events under the same ids.
     world.wait(60);
-    let log = world.v1("/events?type=group.user_added");
-    let log = world.look(&log).await.expect(200).json();
+    let log = world.admin_path("/events?type=group.user_added");
+    let log = world.admin_get(&log).await.expect(200).json();
     let logged: BTreeMap<&str, &Value> = log["data"]
         .as_array()
         .unwrap()
@@ -856,7 +860,7 @@ async fn what_is_parked_is_published_when_it_is_redriven() {
 
 /// Of an event that is too large without `raw` as well a notice goes, which fits its schema.
 #[tokio::test]
-async fn what_is_too_large_in_any_form_goes_as_a_notice() {
+async fn an_event_that_is_too_large_without_raw_is_published_as_a_notice() {
     let world = World::new().await;
     let user = directory::ResourceId::random().to_string();
     let detail = json!({
@@ -889,7 +893,7 @@ async fn what_is_too_large_in_any_form_goes_as_a_notice() {
 
 /// The publisher stops before its end, and says what is not done.
 #[tokio::test]
-async fn what_is_not_done_in_time_is_reported() {
+async fn records_that_are_not_done_in_time_are_reported() {
     let world = World::new().await;
     put_events(&world, |_| {
         Fault::Delay(std::time::Duration::from_secs(3_600))
@@ -907,7 +911,7 @@ async fn what_is_not_done_in_time_is_reported() {
 
 /// A directory that goes leaves nothing parked and nothing waiting, and its last events are published.
 #[tokio::test]
-async fn the_end_of_a_directory_is_the_end_of_what_waits_and_what_is_parked() {
+async fn deleting_a_directory_deletes_its_waiting_and_parked_events() {
     let world = World::new().await;
     let own = neighbour(&world).await;
     let group = directory::ResourceId::random().to_string();
@@ -918,7 +922,7 @@ async fn the_end_of_a_directory_is_the_end_of_what_waits_and_what_is_parked() {
     world.cloud.clear_faults();
     own.push(&group, 2, 1_100).await;
     world
-        .admin(http::Method::DELETE, &own.v1(""), Value::Null)
+        .admin(http::Method::DELETE, &own.admin_path(""), Value::Null)
         .await
         .expect(202);
     let events = world.events().await;

@@ -1,4 +1,4 @@
-//! How a query is read: pluses and blanks, and parameters without a value.
+//! Query strings: plus signs, spaces, and parameters without a value.
 
 use std::future::pending;
 
@@ -18,7 +18,7 @@ async fn total(world: &World, query: &str) -> Value {
 
 /// A client that writes its blanks as `%20` means a plus by `+`; one that writes none so means a blank.
 #[tokio::test]
-async fn a_plus_is_one_where_blanks_are_written_as_percent_20() {
+async fn a_plus_is_literal_if_the_query_encodes_spaces_as_percent_20() {
     let world = World::new().await;
     for name in ["ann+tag@example.com", "ann tag@example.com"] {
         world.post("/Users", &user(name)).await.expect(201);
@@ -81,7 +81,9 @@ async fn a_plus_is_one_where_blanks_are_written_as_percent_20() {
         ("user_name=ann+tag@example.com", "ann tag@example.com"),
         ("user_name=ann%20tag@example.com", "ann tag@example.com"),
     ] {
-        let list = world.look(&world.v1(&format!("/users?{query}"))).await;
+        let list = world
+            .admin_get(&world.admin_path(&format!("/users?{query}")))
+            .await;
         let list = list.expect(200).json();
         assert_eq!(list["data"][0]["user_name"], name, "{query}");
     }
@@ -89,7 +91,7 @@ async fn a_plus_is_one_where_blanks_are_written_as_percent_20() {
 
 /// The same by the local server, to which the bytes of a request come as they were sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plus_is_one_over_http_too() {
+async fn a_plus_is_literal_over_http() {
     let world = World::new().await;
     world
         .post("/Users", &user("ann+tag@example.com"))
@@ -122,7 +124,7 @@ async fn a_plus_is_one_over_http_too() {
 
 /// A parameter without a value is as one that is not there, in a query and in a body alike.
 #[tokio::test]
-async fn an_empty_parameter_is_none() {
+async fn an_empty_parameter_counts_as_absent() {
     let world = World::new().await;
     for name in ["ann@example.com", "bob@example.com"] {
         world.post("/Users", &user(name)).await.expect(201);

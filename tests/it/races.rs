@@ -1,5 +1,5 @@
-//! Requests that meet. The embedded table performs one request at a time and never reports a conflict, so the fault
-//! layer adds the conflicts and throttling that AWS answers with under such load.
+//! Concurrent requests. The embedded table performs one request at a time and never reports a conflict, so the faults
+//! of the harness add the conflicts and the throttling of DynamoDB.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub fn busy(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_50_creates_of_one_name_one_wins() {
+async fn one_of_50_concurrent_creates_of_a_name_succeeds() {
     let world = Arc::new(World::new().await);
     for faults in [false, true] {
         let name = format!("ann{faults}@example.com");
@@ -74,7 +74,7 @@ async fn of_50_creates_of_one_name_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_32_patches_of_one_user_none_is_lost() {
+async fn none_of_32_concurrent_patches_of_a_user_is_lost() {
     let world = Arc::new(World::new().await);
     for faults in [false, true] {
         let id = world
@@ -123,7 +123,7 @@ async fn of_32_patches_of_one_user_none_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn creates_and_deletes_side_by_side_keep_the_counts_exact() {
+async fn concurrent_creates_and_deletes_keep_the_counts_exact() {
     let world = Arc::new(World::new().await);
     busy(&world);
     let lives = (0..24).map(|n| {
@@ -151,7 +151,7 @@ async fn creates_and_deletes_side_by_side_keep_the_counts_exact() {
 
 /// Two administrators rename two users to one name: one of them is told so, whoever it is.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_goes_to_one_of_those_who_want_it() {
+async fn one_of_several_concurrent_renames_to_a_name_succeeds() {
     let world = Arc::new(World::new().await);
     let mut renames = vec![];
     for n in 0..10 {
@@ -182,7 +182,7 @@ async fn a_name_goes_to_one_of_those_who_want_it() {
 
 /// A transaction whose answer is lost has happened, and is not repeated by the retry: one user, one event, 201.
 #[tokio::test]
-async fn a_lost_answer_does_not_write_twice() {
+async fn a_lost_response_does_not_write_twice() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     world.cloud.take_requests();
@@ -226,7 +226,7 @@ async fn a_lost_answer_does_not_write_twice() {
 
 /// Throttled without end: 429 with whole seconds, the one answer that Okta repeats by itself (A8), and nothing written.
 #[tokio::test]
-async fn throttling_without_end_is_429() {
+async fn lasting_throttling_is_429() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     let id = world
@@ -264,7 +264,7 @@ async fn throttling_without_end_is_429() {
 
 /// DynamoDB is down: 500 in SCIM, without a word of what is inside.
 #[tokio::test]
-async fn a_table_that_fails_is_500_in_scim() {
+async fn a_failing_table_is_a_scim_500() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     world.cloud.set_faults(|request| match request.service {

@@ -1,4 +1,4 @@
-//! What is registered for one directory is not there for another (D7).
+//! Schema extensions of a directory (D7).
 
 use directory::Settings;
 use serde_json::{Value, json};
@@ -13,8 +13,9 @@ fn settings(attributes: Value) -> Settings {
     serde_json::from_value(settings).unwrap()
 }
 
+/// RFC 7643 §3.3, §6 (D7).
 #[tokio::test]
-async fn d7_a_schema_belongs_to_one_directory() {
+async fn a_schema_extension_belongs_to_one_directory() {
     let other = World::new().await;
     let acme = other
         .with_settings(settings(json!([{"name": "badge", "type": "integer"}])))
@@ -45,8 +46,9 @@ async fn d7_a_schema_belongs_to_one_directory() {
     assert_eq!(copy["attributes"], shown["attributes"]);
 }
 
+/// RFC 7643 §3.3, §6 (D7).
 #[tokio::test]
-async fn d7_settings_that_cannot_be_held_make_no_directory() {
+async fn unsupported_settings_create_no_directory() {
     let world = World::new().await;
     let new = directory::NewDirectory {
         tenant: "t".to_owned(),

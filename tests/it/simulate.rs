@@ -1,4 +1,4 @@
-//! `rollcall simulate okta`, against the whole product and against servers that get things wrong.
+//! `rollcall simulate okta`, against the whole product and against servers with defects.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::local_binary::Rollcall;
 use crate::program::program;
-use crate::runner::Rollcall;
 
 const TOKEN: &str = "not-to-be-seen";
 
@@ -65,7 +65,7 @@ fn answers(report: &Value, occasion: &str, status: &str) -> u64 {
 
 /// Both kinds of apps find nothing to complain of, and a second run links everybody (4.2, "assign: found"; C9335).
 #[tokio::test(flavor = "multi_thread")]
-async fn okta_would_show_no_failure() {
+async fn the_okta_simulation_ends_without_a_failure() {
     for provider in ["oin", "aiw"] {
         let rollcall = Rollcall::start(Path::new(":memory:")).await;
         let text = |name: &str| rollcall.greeting[name].as_str().unwrap().to_owned();
@@ -123,7 +123,7 @@ async fn okta_would_show_no_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_ends_it_with_what_was_done() {
+async fn ctrl_c_ends_a_simulation_with_a_report() {
     let rollcall = Rollcall::start(Path::new(":memory:")).await;
     let text = |name: &str| rollcall.greeting[name].as_str().unwrap().to_owned();
     let token = text("token");
@@ -143,7 +143,7 @@ async fn ctrl_c_ends_it_with_what_was_done() {
 
 /// Nobody reads any more: no panic, no message.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_pipe_is_no_error() {
+async fn a_closed_pipe_is_not_an_error() {
     let base_url = serve(|_, _, _| (200, list(&[]).to_string())).await;
     let options = ["--users", "0", "--groups", "0"];
     let mut process = command(&base_url, TOKEN, &options).await.spawn().unwrap();
@@ -179,7 +179,7 @@ fn list(resources: &[Value]) -> Value {
 
 /// What is wrong with the very first answer is told, and Okta goes no further (docs/okta.md).
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_cannot_be_tested_end_it() {
+async fn failing_credentials_end_a_simulation() {
     let mut no_resources = list(&[]);
     no_resources.as_object_mut().unwrap().remove("Resources");
     let mut wrong_count = list(&[]);
@@ -238,7 +238,7 @@ async fn credentials_that_cannot_be_tested_end_it() {
 /// A server that says yes to everything and keeps nothing: what fails is told, what cannot be tried is not sent, and
 /// who is missing at the end is named.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_forgets_is_found_out() {
+async fn a_server_that_loses_users_is_reported() {
     let created = Arc::new(AtomicUsize::new(0));
     let stranger = json!({"id": "x", "schemas": ["u"], "userName": "x", "active": true, "meta": {"location": "l", "resourceType": "User"}});
     let base_url = serve(
@@ -381,7 +381,7 @@ async fn wire(patches: Patches) -> Wire {
 /// One lane, the same seed, a new directory: the same requests in the same order, to the last sign. Answers without a
 /// body are as good as others (X22).
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_seed_is_the_same_traffic() {
+async fn the_same_seed_sends_the_same_requests() {
     let traffic = async |seed: &str| {
         let wire = wire(Patches::Done).await;
         let options = ["--concurrency", "1", "--users", "12", "--seed", seed];
@@ -409,7 +409,7 @@ async fn the_same_seed_is_the_same_traffic() {
 
 /// Whoever answers that all is well and does nothing is found out by the import at the end.
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_changes_are_found_out() {
+async fn lost_changes_are_reported() {
     let wire = wire(Patches::Lost).await;
     let (code, report) = simulate(&wire.base_url, &wire.token, &["--users", "20"]).await;
     assert_eq!((code, &report["shown"]), (1, &json!([])), "{report:#}");
@@ -439,7 +439,7 @@ async fn lost_changes_are_found_out() {
 
 /// A usage that cannot work is one line, or clap's own words, and never shows a key.
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_usage_is_2_and_a_refusal_is_1() {
+async fn wrong_usage_exits_with_2_and_a_refusal_with_1() {
     let run = async |line: &[&str]| {
         let mut command = Command::new(program("rollcall"));
         let command = command.args(line).env_remove("ROLLCALL_KEY");

@@ -1,5 +1,5 @@
-//! Some hundred simulated histories ([`tests::simulation`]). `cargo run --profile bench -p tests --bin histories -- --seeds N`
-//! runs as many as one likes.
+//! 200 simulated histories ([`tests::simulation`]). `cargo run --profile bench -p tests --bin histories -- --seeds N`
+//! runs more.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tests::simulation::{History, run, shortest};
 const SEEDS: u64 = 200;
 
 #[test]
-fn no_promise_is_broken_in_200_histories() {
+fn no_invariant_is_violated_in_200_histories() {
     let next = AtomicU64::new(0);
     let failed = Mutex::new(vec![]);
     std::thread::scope(|scope| {
@@ -44,7 +44,7 @@ fn no_promise_is_broken_in_200_histories() {
 }
 
 #[test]
-fn a_history_runs_the_same_each_time() {
+fn a_history_is_deterministic() {
     for seed in [3, 149, 227, 414] {
         let history = History::draw(seed);
         let (first, second) = (run(&history), run(&history));

@@ -1,6 +1,6 @@
-//! Answers that would be larger than Lambda returns: 6 MB, in which the body is a string of JSON within JSON, so that
-//! each quote and backslash counts twice. A list ends earlier, what does not fit alone is refused with the way to read
-//! it, and a change that was made is never answered with an error.
+//! Responses near the limit of Lambda, 6 MB. The body is a JSON string within JSON, so each quote and backslash counts
+//! twice. A page ends earlier, a resource that does not fit is refused with a way to read it, and a change that was
+//! made is never answered with an error.
 
 use std::collections::BTreeSet;
 
@@ -117,7 +117,7 @@ impl World {
         let mark = if path.contains('?') { '&' } else { '?' };
         loop {
             let page = self
-                .look(&format!("{path}{mark}limit=200{cursor}"))
+                .admin_get(&format!("{path}{mark}limit=200{cursor}"))
                 .await
                 .expect(200)
                 .json();
@@ -224,7 +224,7 @@ async fn a_page_of_users_in_groups_of_long_names_is_shorter() {
 
 /// A user whose groups alone are more than an answer holds is refused with the way to read it, and can be changed.
 #[tokio::test]
-async fn a_user_whose_groups_do_not_fit_is_refused_and_can_be_changed() {
+async fn a_user_whose_groups_do_not_fit_can_be_changed_but_not_read() {
     let world = World::new().await;
     let people = world.people(2, &json!({})).await;
     let ann = &people[0];
@@ -253,7 +253,7 @@ async fn a_user_whose_groups_do_not_fit_is_refused_and_can_be_changed() {
     are(&ids, &groups);
     assert!(pages > 1);
     let (shown, pages) = world
-        .pages_of(&world.v1(&format!("/users/{ann}/groups")))
+        .pages_of(&world.admin_path(&format!("/users/{ann}/groups")))
         .await;
     let ids: Vec<String> = shown
         .iter()
@@ -294,7 +294,7 @@ async fn a_user_whose_groups_do_not_fit_is_refused_and_can_be_changed() {
 
 /// 1,500 members, each with a `display` of 1,000 backslashes, which are 4,000 bytes of the answer.
 #[tokio::test]
-async fn a_group_whose_members_do_not_fit_is_made_and_changed_and_refused_to_be_read_at_once() {
+async fn a_group_whose_members_do_not_fit_can_be_changed_but_not_read_at_once() {
     let world = World::new().await;
     let people = world.people(1_500, &json!({})).await;
     let display = "\\".repeat(1_024);
@@ -393,7 +393,7 @@ async fn a_group_whose_members_do_not_fit_is_made_and_changed_and_refused_to_be_
 
 /// Two groups that fit one by one are on two pages, in lists of groups and of everything.
 #[tokio::test]
-async fn groups_that_fit_one_by_one_are_on_pages_of_their_own() {
+async fn large_groups_are_on_pages_of_their_own() {
     let world = World::new().await;
     let people = world.people(800, &json!({})).await;
     let display = "\\".repeat(1_024);
@@ -442,8 +442,8 @@ async fn a_page_of_the_largest_users_is_shorter() {
     }
     // Each is there twice, flat and as it is in SCIM, and JSON within JSON doubles the backslashes again.
     for path in [
-        world.v1("/users"),
-        world.v1("/users?email=all%40example.com"),
+        world.admin_path("/users"),
+        world.admin_path("/users?email=all%40example.com"),
         "/v1/users?email=all%40example.com".to_owned(),
     ] {
         let (shown, pages) = world.pages_of(&path).await;
@@ -458,7 +458,7 @@ async fn a_page_of_the_largest_users_is_shorter() {
 
 /// A push of 100 members whose users have 40 KB: one request, 100 events, 8 MB.
 #[tokio::test]
-async fn the_event_log_pages_by_bytes() {
+async fn a_page_of_the_event_log_is_limited_by_bytes() {
     let world = World::new().await;
     let people = world
         .people(100, &json!({"displayName": "n".repeat(40_000)}))
@@ -468,7 +468,7 @@ async fn the_event_log_pages_by_bytes() {
     let bus = world.events().await;
     assert_eq!(bus.len(), 201);
     world.wait(36);
-    let (log, pages) = world.pages_of(&world.v1("/events")).await;
+    let (log, pages) = world.pages_of(&world.admin_path("/events")).await;
     let ids = |events: Vec<&Value>| -> BTreeSet<String> {
         events
             .iter()
@@ -484,19 +484,19 @@ async fn the_event_log_pages_by_bytes() {
     let of_bus = bus.iter().map(|event| &event["detail"]["id"]);
     assert_eq!(ids(of_log), ids(of_bus.collect()));
     assert!(pages > 5);
-    let added = world.v1("/events?type=group.user_added");
-    let first = world.look(&added).await.expect(200).json();
+    let added = world.admin_path("/events?type=group.user_added");
+    let first = world.admin_get(&added).await.expect(200).json();
     assert!((10..100).contains(&first["data"].as_array().unwrap().len()));
     assert_eq!(world.pages_of(&added).await.0.len(), 100);
     let (members, _) = world
-        .pages_of(&world.v1(&format!("/groups/{group}/members")))
+        .pages_of(&world.admin_path(&format!("/groups/{group}/members")))
         .await;
     assert_eq!(members.len(), 100);
 }
 
 /// gzip is sent in Base64: text that cannot be compressed takes a third more.
 #[tokio::test]
-async fn what_gzip_cannot_compress_is_shorter_as_well() {
+async fn a_page_that_gzip_cannot_compress_is_shorter() {
     let world = World::new().await;
     let people = world.people(6, &json!({})).await;
     let mut state = 1_u64;
@@ -524,7 +524,7 @@ async fn what_gzip_cannot_compress_is_shorter_as_well() {
 
 /// An address of 8 KB, as no API of AWS has: everything that is named has it, and it is measured all the same.
 #[tokio::test]
-async fn a_bulk_answer_that_would_not_fit_is_refused_before_anything_is_done() {
+async fn a_bulk_request_with_a_too_large_response_changes_nothing() {
     let world = World::new().await;
     let host = format!("{}.example.com", "a".repeat(8_000));
     let long = [("host", host.as_str())];
@@ -558,7 +558,7 @@ async fn a_bulk_answer_that_would_not_fit_is_refused_before_anything_is_done() {
 
 /// Directories with schemas of their own, of 60 KB each.
 #[tokio::test]
-async fn a_list_of_directories_ends_where_the_answer_is_full() {
+async fn a_page_of_directories_is_limited_by_bytes() {
     let world = World::new().await;
     let attributes: Vec<Value> = (0..190)
         .map(|n| {
@@ -590,7 +590,7 @@ async fn a_list_of_directories_ends_where_the_answer_is_full() {
 
 /// What is asked for is as large as it may be and no larger: an answer that just fits is whole.
 #[tokio::test]
-async fn an_answer_that_fits_is_whole() {
+async fn a_response_that_fits_is_complete() {
     let world = World::new().await;
     let mut ann = user("ann@example.com");
     ann["nickName"] = json!("\\".repeat(32_000));

@@ -1,4 +1,4 @@
-//! Tokens: rotation without downtime, revocation within a minute, and what happens when Secrets Manager is down.
+//! Tokens: rotation without downtime, revocation within a minute, and requests while Secrets Manager is unavailable.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ impl World {
 
     /// Rotates the token through the admin API.
     async fn rotation(&self, body: Value) -> crate::harness::Answer {
-        let path = self.v1("/tokens");
+        let path = self.admin_path("/tokens");
         self.admin(Method::POST, &path, body).await
     }
 
@@ -81,7 +81,7 @@ async fn a_warm_check_costs_nothing() {
 }
 
 #[tokio::test]
-async fn requests_that_come_together_read_once() {
+async fn concurrent_requests_read_a_token_once() {
     let world = Arc::new(World::new().await);
     let requests: Vec<_> = (0..20)
         .map(|_| {
@@ -130,7 +130,7 @@ async fn a_rotation_can_end_the_old_token_sooner() {
 }
 
 #[tokio::test]
-async fn a_token_of_two_rotations_ago_is_dead() {
+async fn a_token_of_two_rotations_ago_is_invalid() {
     let world = World::new().await;
     world.rotate(json!({"token": "second"})).await;
     world.rotate(json!({"token": "third"})).await;
@@ -141,7 +141,7 @@ async fn a_token_of_two_rotations_ago_is_dead() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_dies_within_a_minute() {
+async fn a_revoked_token_is_invalid_within_a_minute() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     world
@@ -157,7 +157,7 @@ async fn a_revoked_token_dies_within_a_minute() {
 
 /// A warm process goes on with what it knows; a cold one says 503 and never 401, which Okta takes for bad credentials.
 #[tokio::test]
-async fn without_secrets_manager_a_warm_process_goes_on_and_a_cold_one_says_503() {
+async fn without_secrets_manager_a_warm_process_answers_and_a_cold_one_is_503() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     world.break_secrets();
@@ -178,7 +178,7 @@ async fn without_secrets_manager_a_warm_process_goes_on_and_a_cold_one_says_503(
 /// Guessing costs the guesser time, and Secrets Manager little: four calls a second at most for one directory, and two
 /// for any number of guesses at once.
 #[tokio::test]
-async fn guesses_are_looked_up_slowly_and_together() {
+async fn unknown_tokens_are_looked_up_slowly_and_together() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     world.cloud.take_requests();
@@ -232,7 +232,7 @@ async fn an_unknown_directory_costs_one_read() {
 /// Requests to directories that do not exist are 401, however many there are, and take nothing from those that do:
 /// neither from one that this process knows, nor from one that it does not know yet.
 #[tokio::test]
-async fn strangers_take_nothing_from_directories_that_exist() {
+async fn unknown_directories_take_no_lookups_from_existing_ones() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     world.cloud.take_requests();
@@ -296,20 +296,20 @@ async fn a_throttled_token_check_is_429() {
         assert!(answer.header("www-authenticate").is_none());
         // The key of an administrator is in Secrets Manager alone.
         if service == Service::SecretsManager {
-            let answer = cold.look("/v1/directories").await;
+            let answer = cold.admin_get("/v1/directories").await;
             assert_eq!(answer.status, answered, "{status} {code}");
             assert_eq!(answer.header("retry-after"), Some("5"));
             assert!(answer.header("www-authenticate").is_none());
         }
         world.cloud.clear_faults();
         cold.get("/Users?count=0").await.expect(200);
-        cold.look("/v1/directories").await.expect(200);
+        cold.admin_get("/v1/directories").await.expect(200);
     }
 }
 
 /// The new token is good as soon as it is answered, in a process that has just been shown a wrong one as well.
 #[tokio::test]
-async fn a_new_token_is_good_at_once() {
+async fn a_new_token_is_valid_at_once() {
     let world = World::new().await;
     for _ in 0..3 {
         world.get("/Users?count=0").await.expect(200);
@@ -319,7 +319,11 @@ async fn a_new_token_is_good_at_once() {
         assert_eq!(world.status_with(new).await, 200);
         assert_eq!(world.status_with(&world.token).await, 200);
         world
-            .admin(Method::DELETE, &world.v1("/tokens/previous"), Value::Null)
+            .admin(
+                Method::DELETE,
+                &world.admin_path("/tokens/previous"),
+                Value::Null,
+            )
             .await
             .expect(204);
         let new = world.rotation(json!({})).await.expect(201).json();
@@ -332,7 +336,7 @@ async fn a_new_token_is_good_at_once() {
 /// Secrets Manager may answer for a moment as it did before. A rotation is answered when it is seen, the token before
 /// is good all the while, and a token that was put by hand is looked up once more before it is refused.
 #[tokio::test]
-async fn a_new_token_is_good_at_once_though_secrets_manager_lags() {
+async fn a_new_token_is_valid_at_once_while_secrets_manager_lags() {
     let world = World::new().await;
     world.get("/Users?count=0").await.expect(200);
     // So many reads after each change see what there was before it.
@@ -379,7 +383,7 @@ async fn a_new_token_is_good_at_once_though_secrets_manager_lags() {
 
 /// Whatever moment of a rotation a process reads in, it takes the token before.
 #[tokio::test]
-async fn the_token_before_is_good_in_every_moment_of_a_rotation() {
+async fn the_previous_token_is_valid_throughout_a_rotation() {
     let world = Arc::new(World::new().await);
     for _ in 0..5 {
         let rotation = world.rotation(json!({}));
@@ -400,12 +404,12 @@ async fn the_token_before_is_good_in_every_moment_of_a_rotation() {
 /// Of rotations at once, one at most is answered 201 for each token that it can replace; the others are 409 and
 /// have changed nothing. No token that was answered is dead.
 #[tokio::test]
-async fn rotations_at_once_hand_out_no_dead_token() {
+async fn concurrent_rotations_return_valid_tokens() {
     for grace in [0, 3_600] {
         let world = World::new().await;
         let body = json!({"grace_seconds": grace});
         // Each has decided before the first of them writes.
-        world.look(&world.v1("")).await.expect(200);
+        world.admin_get(&world.admin_path("")).await.expect(200);
         world.cloud.set_faults(|request| {
             match request.operation == "PutSecretValue" && request.number <= 4 {
                 true => Fault::Delay(Duration::from_millis(50)),
@@ -441,12 +445,12 @@ async fn rotations_at_once_hand_out_no_dead_token() {
 
 /// The end of the tokens does not meet a rotation half way: whichever is first, what is answered is so.
 #[tokio::test]
-async fn revocations_meet_rotations_whole() {
+async fn concurrent_revocations_and_rotations_are_serialized() {
     for path in ["/tokens", "/tokens/previous"] {
         let world = World::new().await;
         let second = world.rotation(json!({})).await.expect(201).json();
         let second = second["token"].as_str().unwrap().to_owned();
-        let path = world.v1(path);
+        let path = world.admin_path(path);
         let (revoked, rotated) = join(
             world.admin(Method::DELETE, &path, Value::Null),
             world.rotation(json!({})),
@@ -477,9 +481,10 @@ async fn revocations_meet_rotations_whole() {
 
 /// A rotation that was interrupted between its two steps is finished by the same request, and is in nobody's way.
 #[tokio::test]
-async fn an_interrupted_rotation_is_finished_by_the_same_request() {
+async fn an_interrupted_rotation_is_completed_by_the_same_request() {
     let under = async |world: &World, key: &'static str| {
-        let mut request = world.admin_request(Method::POST, &world.v1("/tokens"), &json!({}));
+        let mut request =
+            world.admin_request(Method::POST, &world.admin_path("/tokens"), &json!({}));
         request
             .headers_mut()
             .insert("idempotency-key", key.parse().unwrap());
@@ -569,7 +574,7 @@ async fn a_deactivated_directory_is_403() {
 
 /// A8: 429 with whole seconds, which is what makes Okta wait and send again by itself.
 #[tokio::test]
-async fn a_directory_that_sends_too_much_is_429() {
+async fn a_directory_over_its_rate_limit_is_429() {
     let world = World::new().await.limited().await;
     let id = world
         .post("/Users", &crate::harness::user("ann@example.com"))
@@ -600,7 +605,7 @@ async fn a_directory_that_sends_too_much_is_429() {
 
 /// Whoever has no token takes nothing from the directory, and one directory nothing from another.
 #[tokio::test]
-async fn nobody_uses_up_the_requests_of_another_directory() {
+async fn directories_have_separate_rate_limits() {
     let world = World::new().await.limited().await;
     for _ in 0..300 {
         assert_eq!(world.status_with("wrong").await, 401);
@@ -632,7 +637,7 @@ async fn nobody_uses_up_the_requests_of_another_directory() {
 /// Each operation of a bulk request counts. It is never cut off in its middle for coming too fast: what it takes beyond
 /// its directory's limit is a debt, until which is paid the directory is answered 429.
 #[tokio::test]
-async fn each_operation_of_a_bulk_request_counts() {
+async fn each_operation_of_a_bulk_request_counts_towards_the_limit() {
     let world = World::new().await.limited().await;
     let operations: Vec<_> = (0..250)
         .map(|n| {
@@ -709,7 +714,7 @@ async fn thirty_processes_share_the_limit_of_a_directory() {
 
 /// A hundred memberships that a change of a group names are one unit of work, within a bulk request as well.
 #[tokio::test]
-async fn memberships_that_are_named_count() {
+async fn named_memberships_count_towards_the_limit() {
     let world = World::new().await.limited().await;
     let members: Vec<_> = (0..5_000)
         .map(|n| json!({"value": format!("{n:08x}-0000-4000-8000-000000000000")}))
@@ -763,7 +768,7 @@ async fn the_limit_costs_a_write_for_ten_requests() {
 
 /// What is written beside a request never fails it: neither a charge nor the note that a token is in use.
 #[tokio::test]
-async fn what_cannot_be_written_beside_a_request_refuses_nobody() {
+async fn a_failed_background_write_refuses_no_request() {
     let world = World::new().await.limited().await;
     world
         .cloud

@@ -1,4 +1,4 @@
-//! A table that the version before has written, under this version.
+//! This version on a table that the previous version has written.
 //!
 //! `fixtures/format_0.jsonl` holds the items of a small world as commit 9f9ad8b wrote them, and what that commit
 //! answered about them. Its first line has the ids, the token and the answers; each other line is an item in
@@ -81,7 +81,7 @@ fn questions(directory: &str) -> Vec<String> {
 impl World {
     async fn answer_of(&self, path: &str) -> Value {
         let answer = match path.starts_with("/v1/") {
-            true => self.look(path).await,
+            true => self.admin_get(path).await,
             false => self.get(path).await,
         };
         answer.expect(200).json()
@@ -108,7 +108,7 @@ async fn small_world(world: &World) -> World {
     let own = world.of(&world.send(request).await.expect(201).json());
     let off = own.directory_of("off", "crm").await;
     let inactive = json!({"status": "inactive"});
-    off.admin(Method::PATCH, &off.v1(""), inactive)
+    off.admin(Method::PATCH, &off.admin_path(""), inactive)
         .await
         .expect(200);
 
@@ -202,7 +202,7 @@ async fn small_world(world: &World) -> World {
     gone.post("/Users", &user("ann@example.com"))
         .await
         .expect(201);
-    gone.admin(Method::DELETE, &gone.v1(""), Value::Null)
+    gone.admin(Method::DELETE, &gone.admin_path(""), Value::Null)
         .await
         .expect(202);
     own
@@ -325,7 +325,7 @@ fn leave_out_new_settings(now: &mut Value, before: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn this_version_reads_and_goes_on_with_what_the_last_one_wrote() {
+async fn this_version_reads_and_changes_items_of_the_previous_one() {
     let (world, own, answers) = world_of_the_version_before().await;
     own.wait(40);
     for (path, answer) in answers.as_object().unwrap() {
@@ -366,13 +366,13 @@ async fn this_version_reads_and_goes_on_with_what_the_last_one_wrote() {
     assert_eq!(left.count(), 0);
     // A deletion that nothing drives any more goes on by the same request.
     let path = "/v1/directories?tenant=gone";
-    let gone = world.look(path).await.expect(200).json();
+    let gone = world.admin_get(path).await.expect(200).json();
     let id = gone["data"][0]["id"].as_str().unwrap();
     let id = format!("/v1/directories/{id}");
     let delete = world.admin(Method::DELETE, &id, Value::Null);
     delete.await.expect(202);
     own.events().await;
-    let gone = world.look(path).await.expect(200).json();
+    let gone = world.admin_get(path).await.expect(200).json();
     assert_eq!(gone["data"], json!([]));
 
     // It changes and deletes it.
@@ -420,10 +420,14 @@ async fn this_version_reads_and_goes_on_with_what_the_last_one_wrote() {
         2 + 50,
         "{types:?}"
     );
-    own.admin(Method::PATCH, &own.v1(""), json!({"name": "Acme Inc."}))
-        .await
-        .expect(200);
-    own.admin(Method::DELETE, &own.v1(""), Value::Null)
+    own.admin(
+        Method::PATCH,
+        &own.admin_path(""),
+        json!({"name": "Acme Inc."}),
+    )
+    .await
+    .expect(200);
+    own.admin(Method::DELETE, &own.admin_path(""), Value::Null)
         .await
         .expect(202);
     let ends = own.events().await;
@@ -492,7 +496,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_a_newer_version_wrote_works_and_keeps_what_is_not_known() {
+async fn a_directory_of_a_newer_version_works_and_keeps_unknown_attributes() {
     let world = World::new().await;
     let own = world.directory_of("acme", "crm").await;
     let badge = json!({"id": "urn:acme:User", "name": "Badge", "attributes": [{"name": "badge", "type": "string"}]});
@@ -522,7 +526,7 @@ async fn a_directory_that_a_newer_version_wrote_works_and_keeps_what_is_not_know
     cold.get(&sales).await.expect(200);
 
     // What is not understood is named, and shown as it is.
-    let shown = cold.look(&own.v1("")).await.expect(200).json();
+    let shown = cold.admin_get(&own.admin_path("")).await.expect(200).json();
     assert_eq!(shown["provider"], "workday-scim-v2");
     let parts = shown["unreadable"].as_array().unwrap();
     let pointers: Vec<&str> = parts
@@ -538,7 +542,7 @@ async fn a_directory_that_a_newer_version_wrote_works_and_keeps_what_is_not_know
         ]
     );
     for list in ["/v1/directories", "/v1/users", "/v1/groups"] {
-        let list = cold.look(list).await.expect(200).json();
+        let list = cold.admin_get(list).await.expect(200).json();
         assert!(list["data"].to_string().contains(&own.directory), "{list}");
         assert_eq!(list.get("unreadable"), None);
     }
@@ -553,7 +557,7 @@ async fn a_directory_that_a_newer_version_wrote_works_and_keeps_what_is_not_know
     // A change keeps what is not known; to create or change such a thing is refused.
     let change = json!({"name": "Acme Inc."});
     let changed = cold
-        .admin(Method::PATCH, &own.v1(""), change)
+        .admin(Method::PATCH, &own.admin_path(""), change)
         .await
         .expect(200)
         .json();
@@ -583,7 +587,7 @@ async fn a_directory_that_a_newer_version_wrote_works_and_keeps_what_is_not_know
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_that_is_not_known_lets_nobody_change_anything() {
+async fn an_unknown_directory_status_allows_no_change() {
     let world = World::new().await;
     let own = world.directory_of("acme", "crm").await;
     own.rewrite_directory(|document| document["status"] = json!("leaving"))
@@ -593,28 +597,28 @@ async fn a_status_that_is_not_known_lets_nobody_change_anything() {
     cold.post("/Users", &user("ann@example.com"))
         .await
         .expect(403);
-    let shown = cold.look(&own.v1("")).await.expect(200).json();
+    let shown = cold.admin_get(&own.admin_path("")).await.expect(200).json();
     assert_eq!(shown["status"], "leaving");
     assert_eq!(shown["unreadable"][0]["pointer"], "/status");
-    cold.look(&own.v1("/users")).await.expect(200);
+    cold.admin_get(&own.admin_path("/users")).await.expect(200);
     for status in ["active", "inactive"] {
         let change = json!({"status": status});
-        cold.admin(Method::PATCH, &own.v1(""), change)
+        cold.admin(Method::PATCH, &own.admin_path(""), change)
             .await
             .expect(422);
     }
     let change = json!({"name": "Acme Inc."});
-    cold.admin(Method::PATCH, &own.v1(""), change)
+    cold.admin(Method::PATCH, &own.admin_path(""), change)
         .await
         .expect(200);
     assert_eq!(own.document().await["status"], "leaving");
-    cold.admin(Method::DELETE, &own.v1(""), Value::Null)
+    cold.admin(Method::DELETE, &own.admin_path(""), Value::Null)
         .await
         .expect(202);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_discovery_that_is_not_known_works_as_full_and_stays() {
+async fn an_unknown_discovery_setting_works_as_full_and_is_kept() {
     let world = World::new().await;
     let own = world.directory_of("acme", "crm").await;
     own.rewrite_directory(|document| document["settings"]["discovery"] = json!("terse"))
@@ -622,21 +626,21 @@ async fn a_discovery_that_is_not_known_works_as_full_and_stays() {
     let cold = own.cold().await;
     let config = cold.get("/ServiceProviderConfig").await.expect(200).json();
     assert_eq!(config["etag"]["supported"], true);
-    let shown = cold.look(&own.v1("")).await.expect(200).json();
+    let shown = cold.admin_get(&own.admin_path("")).await.expect(200).json();
     assert_eq!(shown["settings"]["discovery"], "terse");
     assert_eq!(shown["unreadable"][0]["pointer"], "/settings/discovery");
     let strict = json!({"settings": {"strict": true}});
-    cold.admin(Method::PATCH, &own.v1(""), strict)
+    cold.admin(Method::PATCH, &own.admin_path(""), strict)
         .await
         .expect(200);
     assert_eq!(own.document().await["settings"]["discovery"], "terse");
     let plain = json!({"settings": {"discovery": "plain"}});
-    let changed = cold.admin(Method::PATCH, &own.v1(""), plain).await;
+    let changed = cold.admin(Method::PATCH, &own.admin_path(""), plain).await;
     assert_eq!(changed.expect(200).json().get("unreadable"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_directory_that_cannot_be_read_is_named_in_the_lists_of_all() {
+async fn an_unreadable_directory_is_named_in_lists() {
     let world = World::new().await;
     let (own, other) = (
         world.directory_of("acme", "crm").await,
@@ -654,7 +658,7 @@ async fn one_directory_that_cannot_be_read_is_named_in_the_lists_of_all() {
         .await;
     let cold = own.cold().await;
     for path in ["/v1/directories", "/v1/users", "/v1/groups"] {
-        let list = cold.look(path).await.expect(200).json();
+        let list = cold.admin_get(path).await.expect(200).json();
         assert!(
             list["data"].to_string().contains(&other.directory),
             "{list}"
@@ -669,7 +673,7 @@ async fn one_directory_that_cannot_be_read_is_named_in_the_lists_of_all() {
         );
         assert_eq!(unreadable.as_array().unwrap().len(), 1);
     }
-    let problem = cold.look(&own.v1("")).await.expect(500).json();
+    let problem = cold.admin_get(&own.admin_path("")).await.expect(500).json();
     assert!(
         problem["detail"].as_str().unwrap().contains(&own.directory),
         "{problem}"
@@ -685,7 +689,7 @@ async fn one_directory_that_cannot_be_read_is_named_in_the_lists_of_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_item_that_cannot_be_read_is_named_and_no_list_of_scim_is_cut() {
+async fn an_unreadable_item_is_named_and_shortens_no_list() {
     let world = World::new().await;
     let own = world.directory_of("acme", "crm").await;
     let ann = own
@@ -716,21 +720,21 @@ async fn one_item_that_cannot_be_read_is_named_and_no_list_of_scim_is_cut() {
     .await;
     own.wait(40);
 
-    for path in [own.v1("/users"), "/v1/users?tenant=acme".to_owned()] {
-        let list = own.look(&path).await.expect(200).json();
+    for path in [own.admin_path("/users"), "/v1/users?tenant=acme".to_owned()] {
+        let list = own.admin_get(&path).await.expect(200).json();
         assert_eq!(list["data"].as_array().unwrap().len(), 1);
         assert_eq!(list["data"][0]["id"], bob);
         assert_eq!(list["unreadable"][0]["id"], ann, "{list}");
         assert_eq!(list["unreadable"][0]["type"], "user");
     }
     let across = own
-        .look("/v1/users?email=ann@example.com")
+        .admin_get("/v1/users?email=ann@example.com")
         .await
         .expect(200)
         .json();
     assert_eq!(across["unreadable"][0]["directory_id"], own.directory);
     let problem = own
-        .look(&own.v1(&format!("/users/{ann}")))
+        .admin_get(&own.admin_path(&format!("/users/{ann}")))
         .await
         .expect(500)
         .json();
@@ -748,7 +752,11 @@ async fn one_item_that_cannot_be_read_is_named_and_no_list_of_scim_is_cut() {
         .expect(200);
     world.get("/Users").await.expect(200);
 
-    let log = own.look(&own.v1("/events")).await.expect(200).json();
+    let log = own
+        .admin_get(&own.admin_path("/events"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(log["unreadable"][0]["type"], "event");
     assert_eq!(log["unreadable"][0]["id"], first);
     assert!(!log.to_string().contains("secret text"));
@@ -756,7 +764,7 @@ async fn one_item_that_cannot_be_read_is_named_and_no_list_of_scim_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_a_type_that_is_not_known_is_shown_as_it_is() {
+async fn an_event_of_an_unknown_type_is_shown_as_stored() {
     let world = World::new().await;
     let own = world.directory_of("acme", "crm").await;
     own.post("/Users", &user("ann@example.com"))
@@ -770,19 +778,23 @@ async fn an_event_of_a_type_that_is_not_known_is_shown_as_it_is() {
     })
     .await;
     own.wait(40);
-    let log = own.look(&own.v1("/events")).await.expect(200).json();
+    let log = own
+        .admin_get(&own.admin_path("/events"))
+        .await
+        .expect(200)
+        .json();
     let promoted = log["data"].as_array().unwrap().iter();
     let mut promoted = promoted.filter(|event| event["type"] == "user.promoted");
     let promoted = promoted.next().unwrap();
     assert_eq!(promoted["detail"]["data"]["user_name"], "ann@example.com");
-    own.look(&own.v1("/events?type=user.promoted"))
+    own.admin_get(&own.admin_path("/events?type=user.promoted"))
         .await
         .expect(400);
 }
 
 /// Earlier versions kept a name with blanks at its ends under itself only, so another user may have it without them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_was_kept_with_blanks_at_its_ends_is_found_changed_and_given_up() {
+async fn a_stored_name_with_surrounding_spaces_is_found_changed_and_released() {
     let world = World::new().await;
     let kept_before = |name: &str| {
         let key = |text: String| AttributeValue::S(text);

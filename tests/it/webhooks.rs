@@ -1,4 +1,4 @@
-//! Webhooks: how directories get one, what is delivered to it, and what happens when it is not.
+//! Webhooks: settings, deliveries, and failed deliveries.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -152,7 +152,7 @@ impl World {
 
     async fn set_webhook(&self, webhook: Value) -> Value {
         let body = json!({ "webhook": webhook });
-        let answer = self.admin(Method::PATCH, &self.v1(""), body).await;
+        let answer = self.admin(Method::PATCH, &self.admin_path(""), body).await;
         answer.expect(200).json()
     }
 
@@ -196,7 +196,7 @@ async fn failed(webhooks: &Webhooks, events: &[Value], times: u32) -> Vec<String
 }
 
 #[tokio::test]
-async fn events_arrive_as_the_log_shows_them_and_signed() {
+async fn events_are_delivered_as_logged_and_signed() {
     let world = World::new().await;
     let endpoint = Endpoint::start(&[204]).await;
     let url = format!("{}/hook?a=b", endpoint.url);
@@ -228,7 +228,11 @@ async fn events_arrive_as_the_log_shows_them_and_signed() {
     let came = endpoint.take();
     assert_eq!(came.len(), 4);
     world.wait(60);
-    let log = world.look(&acme.v1("/events")).await.expect(200).json();
+    let log = world
+        .admin_get(&acme.admin_path("/events"))
+        .await
+        .expect(200)
+        .json();
     for logged in log["data"].as_array().unwrap() {
         let of_it = |delivery: &&Delivery| delivery.header("webhook-id") == logged["id"];
         let delivery = came.iter().find(of_it).unwrap();
@@ -244,7 +248,11 @@ async fn events_arrive_as_the_log_shows_them_and_signed() {
     }
     // Only the webhook's owner can know its secret.
     let (_, other) = world.connected("other", &url).await;
-    let shown = world.look(&other.v1("/webhook")).await.expect(200).json();
+    let shown = world
+        .admin_get(&other.admin_path("/webhook"))
+        .await
+        .expect(200)
+        .json();
     assert_ne!(shown["secret"], secret);
     for text in [Value::from(events), log, came[0].json()] {
         assert!(!text.to_string().contains("whsec_"), "{text}");
@@ -253,12 +261,12 @@ async fn events_arrive_as_the_log_shows_them_and_signed() {
 }
 
 #[tokio::test]
-async fn a_webhook_comes_changes_and_goes() {
+async fn a_webhook_is_set_changed_and_removed() {
     let world = World::new().await;
     let (one, two) = (Endpoint::start(&[200]).await, Endpoint::start(&[200]).await);
     let acme = world.directory_of("acme", "crm").await;
     let shown = async || {
-        let answer = world.look(&acme.v1("/webhook")).await;
+        let answer = world.admin_get(&acme.admin_path("/webhook")).await;
         (answer.status.as_u16(), answer.json()["secret"].clone())
     };
     let create = async |name: &str| acme.post("/Users", &user(name)).await.expect(201);
@@ -280,8 +288,13 @@ async fn a_webhook_comes_changes_and_goes() {
 
     // The same again is no change: it may be a request whose answer was lost.
     world.wait(1);
-    let path = acme.v1("");
-    let version = world.look(&path).await.header("etag").unwrap().to_owned();
+    let path = acme.admin_path("");
+    let version = world
+        .admin_get(&path)
+        .await
+        .header("etag")
+        .unwrap()
+        .to_owned();
     acme.set_webhook(json!({"url": one.url})).await;
     acme.admin(Method::PATCH, &path, json!({"name": "Acme"}))
         .await
@@ -291,7 +304,7 @@ async fn a_webhook_comes_changes_and_goes() {
         .expect(200);
     assert_eq!(shown().await, (200, secret.clone()));
     assert_ne!(
-        world.look(&path).await.header("etag"),
+        world.admin_get(&path).await.header("etag"),
         Some(version.as_str())
     );
 
@@ -318,7 +331,7 @@ async fn a_webhook_comes_changes_and_goes() {
 }
 
 #[tokio::test]
-async fn the_same_creation_again_shows_the_same_secret() {
+async fn a_repeated_creation_shows_the_same_secret() {
     let world = World::new().await;
     let mut answers = vec![];
     for _ in 0..2 {
@@ -331,14 +344,17 @@ async fn the_same_creation_again_shows_the_same_secret() {
     }
     assert_eq!(answers[0], answers[1]);
     let path = format!("/v1/directories/{}", answers[0]["id"].as_str().unwrap());
-    let shown = world.look(&path).await.expect(200).json();
+    let shown = world.admin_get(&path).await.expect(200).json();
     assert_eq!(shown["webhook"].get("secret"), None);
-    let again = world.look(&format!("{path}/webhook")).await.expect(200);
+    let again = world
+        .admin_get(&format!("{path}/webhook"))
+        .await
+        .expect(200);
     assert_eq!(again.json(), answers[0]["webhook"]);
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_webhook_is_named_and_changes_nothing() {
+async fn an_invalid_webhook_is_refused_and_changes_nothing() {
     let world = World::new().await;
     let acme = world.directory_of("acme", "crm").await;
     let cases = [
@@ -365,15 +381,21 @@ async fn what_cannot_be_a_webhook_is_named_and_changes_nothing() {
         let change = json!({"name": "Taken", "webhook": webhook});
         for answer in [
             world.admin(Method::POST, "/v1/directories", body).await,
-            world.admin(Method::PATCH, &acme.v1(""), change).await,
+            world
+                .admin(Method::PATCH, &acme.admin_path(""), change)
+                .await,
         ] {
             let problem = answer.expect(422).json();
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
         }
     }
-    let list = world.look("/v1/directories").await.expect(200).json();
+    let list = world.admin_get("/v1/directories").await.expect(200).json();
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
-    let now = world.look(&acme.v1("")).await.expect(200).json();
+    let now = world
+        .admin_get(&acme.admin_path(""))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(
         (&now["name"], now.get("webhook")),
         (&json!("acme (crm)"), None)
@@ -382,7 +404,7 @@ async fn what_cannot_be_a_webhook_is_named_and_changes_nothing() {
 
 /// A stack that was deployed without them says so, and takes one away all the same.
 #[tokio::test]
-async fn where_there_are_no_webhooks_nobody_is_promised_one() {
+async fn a_stack_without_webhooks_refuses_them() {
     let world = World::new().await;
     let (_, acme) = world.connected("acme", "https://example.com/hook").await;
     let router = admin::router(Gateway::new(world.cloud.config(), world.deployed()));
@@ -397,31 +419,38 @@ async fn where_there_are_no_webhooks_nobody_is_promised_one() {
     let body = with_webhook("acme", "https://example.com/other");
     for (method, path, body) in [
         (Method::POST, "/v1/directories".to_owned(), body),
-        (Method::PATCH, acme.v1(""), webhook),
+        (Method::PATCH, acme.admin_path(""), webhook),
     ] {
         let (status, problem) = send(method, &path, body).await;
         assert_eq!(status, 422, "{problem}");
         assert!(problem.contains("Webhooks=enabled"), "{problem}");
     }
-    let (status, _) = send(Method::GET, &acme.v1("/webhook"), Value::Null).await;
+    let (status, _) = send(Method::GET, &acme.admin_path("/webhook"), Value::Null).await;
     assert_eq!(status, 404);
-    let (status, shown) = send(Method::PATCH, &acme.v1(""), json!({"webhook": null})).await;
+    let (status, shown) = send(
+        Method::PATCH,
+        &acme.admin_path(""),
+        json!({"webhook": null}),
+    )
+    .await;
     assert_eq!(status, 200, "{shown}");
     assert!(!shown.contains("example.com/hook"), "{shown}");
 }
 
 /// The last event of a directory has nobody left to ask.
 #[tokio::test]
-async fn the_end_of_a_directory_is_delivered() {
+async fn the_deletion_of_a_directory_is_delivered() {
     let world = World::new().await;
     let endpoint = Endpoint::start(&[200]).await;
     let (made, acme) = world.connected("acme", &endpoint.url).await;
     acme.deliver().await;
     endpoint.take();
-    let answer = world.admin(Method::DELETE, &acme.v1(""), Value::Null).await;
+    let answer = world
+        .admin(Method::DELETE, &acme.admin_path(""), Value::Null)
+        .await;
     answer.expect(202);
     acme.deliver().await;
-    world.look(&acme.v1("")).await.expect(404);
+    world.admin_get(&acme.admin_path("")).await.expect(404);
     let came = endpoint.take();
     assert_eq!(came.len(), 1);
     assert_eq!(came[0].kind(), "directory.deleted");
@@ -430,7 +459,7 @@ async fn the_end_of_a_directory_is_delivered() {
 }
 
 #[tokio::test]
-async fn a_short_failure_is_over_soon() {
+async fn a_short_failure_is_retried_soon() {
     let world = World::new().await;
     let endpoint = Endpoint::start(&[500, 503, 200]).await;
     let (_, acme) = world.connected("acme", &endpoint.url).await;
@@ -451,7 +480,7 @@ async fn a_short_failure_is_over_soon() {
 
 /// What an endpoint refuses for a day ends among the dead letters, and keeps back nothing else.
 #[tokio::test]
-async fn what_is_never_taken_ends_among_the_dead_letters() {
+async fn an_event_that_is_never_accepted_becomes_a_dead_letter() {
     let world = World::new().await;
     let (bad, good) = (Endpoint::start(&[410]).await, Endpoint::start(&[200]).await);
     let (_, acme) = world.connected("acme", &bad.url).await;
@@ -514,7 +543,7 @@ impl Silent {
 
 /// An endpoint that does not answer is left alone for a minute, so that it costs others nothing.
 #[tokio::test]
-async fn an_endpoint_that_does_not_answer_rests() {
+async fn an_unresponsive_endpoint_gets_a_cooldown() {
     let world = World::new().await;
     let silent = Silent::start();
     let url = format!("http://127.0.0.1:{}", silent.port);
@@ -562,7 +591,7 @@ async fn a_deployed_function_sends_to_the_internet_only() {
 }
 
 #[tokio::test]
-async fn poison_is_reported_and_holds_back_nothing() {
+async fn a_malformed_message_is_reported_and_blocks_no_other() {
     let world = World::new().await;
     let endpoint = Endpoint::start(&[200]).await;
     world.connected("acme", &endpoint.url).await;
@@ -580,7 +609,7 @@ async fn poison_is_reported_and_holds_back_nothing() {
 
 /// Ten events of a directory are one read; what they are signed with is read once a minute.
 #[tokio::test]
-async fn a_delivery_costs_a_tenth_of_a_read() {
+async fn a_delivery_costs_a_tenth_of_a_read_unit() {
     let world = World::new().await;
     let endpoint = Endpoint::start(&[200]).await;
     let (_, acme) = world.connected("acme", &endpoint.url).await;

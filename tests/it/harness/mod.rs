@@ -1,4 +1,5 @@
-//! One deployment for one test: an account in memory, the stack of `template.yaml`, a directory and its token.
+//! One deployment for each test: an AWS account in memory, the stack of `template.yaml`, and a directory with its
+//! token.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -245,12 +246,12 @@ impl World {
     }
 
     /// Reads from the admin API.
-    pub async fn look(&self, path: &str) -> Answer {
+    pub async fn admin_get(&self, path: &str) -> Answer {
         self.admin(Method::GET, path, Value::Null).await
     }
 
     /// The address of the directory in the admin API.
-    pub fn v1(&self, path: &str) -> String {
+    pub fn admin_path(&self, path: &str) -> String {
         format!("/v1/directories/{}{path}", self.directory)
     }
 

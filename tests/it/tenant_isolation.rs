@@ -1,5 +1,5 @@
-//! The walls between directories, and around all of them. Each route of `template.yaml` has an entry in [`WALLS`]: what
-//! is sent there without the right token, and what is sent with the right token of one directory about another.
+//! Isolation of directories. Each route of `template.yaml` has an entry in [`CASES`]: requests without the right token,
+//! and requests with the token of one directory and ids of another.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ enum Foreign {
     Created,
 }
 
-struct Wall {
+struct RouteCase {
     /// The key of the route in the template.
     route: &'static str,
     /// A request for each method of each endpoint, answered 401 without the right token.
@@ -67,8 +67,8 @@ const FIND_THEIRS: &str =
     r#"{"filter": "id eq \"{user}\" or id eq \"{group}\" or userName sw \"ann@theirs\""}"#;
 
 /// An entry for each route. Whoever adds a route adds an entry.
-const WALLS: &[Wall] = &[
-    Wall {
+const CASES: &[RouteCase] = &[
+    RouteCase {
         route: "ANY /scim/v2/{directory}/Users",
         requests: &[
             ("GET", "{base}/Users", ""),
@@ -106,7 +106,7 @@ const WALLS: &[Wall] = &[
             (("POST", "{base}/Users", WITH_THEIR_ID), Foreign::Created),
         ],
     },
-    Wall {
+    RouteCase {
         route: "ANY /scim/v2/{directory}/Users/{proxy+}",
         requests: &[
             ("GET", "{base}/Users/{user}", ""),
@@ -127,7 +127,7 @@ const WALLS: &[Wall] = &[
             (("DELETE", "{base}/Users/{user}", ""), Foreign::Unknown),
         ],
     },
-    Wall {
+    RouteCase {
         route: "ANY /scim/v2/{directory}/Groups",
         requests: &[
             ("GET", "{base}/Groups", ""),
@@ -162,7 +162,7 @@ const WALLS: &[Wall] = &[
             (("POST", "{base}/Groups", WITH_THEIR_ID), Foreign::Created),
         ],
     },
-    Wall {
+    RouteCase {
         route: "ANY /scim/v2/{directory}/Groups/{proxy+}",
         requests: &[
             ("GET", "{base}/Groups/{group}", ""),
@@ -202,7 +202,7 @@ const WALLS: &[Wall] = &[
             ),
         ],
     },
-    Wall {
+    RouteCase {
         route: "ANY /scim/v2/{directory}/Bulk",
         requests: &[("POST", "{base}/Bulk", DELETE_THEIRS)],
         foreign: &[
@@ -210,7 +210,7 @@ const WALLS: &[Wall] = &[
             (("POST", "{base}/Bulk", RENAME_THEIRS), Foreign::EachUnknown),
         ],
     },
-    Wall {
+    RouteCase {
         route: "ANY /scim/v2/{directory}",
         requests: &[("GET", "{base}", "")],
         foreign: &[
@@ -224,12 +224,12 @@ const WALLS: &[Wall] = &[
             ),
         ],
     },
-    Wall {
+    RouteCase {
         route: "ANY /scim/v2/{directory}/.search",
         requests: &[("POST", "{base}/.search", "{}")],
         foreign: &[(("POST", "{base}/.search", FIND_THEIRS), Foreign::Nothing)],
     },
-    Wall {
+    RouteCase {
         route: "$default",
         requests: &[
             ("GET", "{base}/ServiceProviderConfig", ""),
@@ -345,45 +345,45 @@ impl World {
 }
 
 #[tokio::test]
-async fn every_route_has_its_walls() {
+async fn every_route_has_an_isolation_case() {
     let near = Neighbours::new().await;
     let routes = &near.ours.stack.template().routes;
-    let mut known: BTreeSet<&str> = WALLS.iter().map(|wall| wall.route).collect();
-    // The admin API has one route and many endpoints: `admin.rs` holds the walls of each.
+    let mut known: BTreeSet<&str> = CASES.iter().map(|case| case.route).collect();
+    // The admin API has one route and many endpoints: `admin.rs` has a case for each.
     known.insert("ANY /v1/{proxy+}");
     for route in routes.iter() {
         assert!(
             known.contains(route.key.as_str()),
-            "template.yaml has the route {}, and WALLS in tests/it/walls.rs has no entry for it: add one with a request \
+            "template.yaml has the route {}, and CASES in tests/it/tenant_isolation.rs has no entry for it: add one with a request \
              for each of its methods, which is 401 without a token, with a wrong one and with another directory's, and \
              with what somebody may try there with the ids of another directory's resources.",
             route.key
         );
     }
-    for wall in WALLS {
+    for case in CASES {
         assert!(
-            routes.iter().any(|route| route.key == wall.route),
-            "WALLS has an entry for {}, which is no route of template.yaml: remove it.",
-            wall.route
+            routes.iter().any(|route| route.key == case.route),
+            "CASES has an entry for {}, which is not a route of template.yaml: remove it.",
+            case.route
         );
         assert!(
-            !wall.requests.is_empty() && !wall.foreign.is_empty(),
+            !case.requests.is_empty() && !case.foreign.is_empty(),
             "{}",
-            wall.route
+            case.route
         );
         let base = near.ours.base();
-        let foreign = wall.foreign.iter().map(|(sent, _)| sent);
+        let foreign = case.foreign.iter().map(|(sent, _)| sent);
         let mut methods: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (method, path, _) in wall.requests.iter().chain(foreign) {
+        for (method, path, _) in case.requests.iter().chain(foreign) {
             let filled = near.filled(path, &base);
             let path_alone = filled.split('?').next().unwrap();
             let found = routes.find(&method.parse().unwrap(), path_alone).unwrap();
             assert_eq!(
-                found.route.key, wall.route,
+                found.route.key, case.route,
                 "{method} {path} goes elsewhere"
             );
         }
-        for (method, path, _) in wall.requests {
+        for (method, path, _) in case.requests {
             methods.entry(path).or_default().insert(method);
         }
         // Each endpoint says itself which methods it has.
@@ -395,7 +395,7 @@ async fn every_route_has_its_walls() {
             for method in answer.header("allow").unwrap().split(',') {
                 assert!(
                     ["HEAD", "OPTIONS"].contains(&method) || sent.contains(method),
-                    "{path} has the method {method}, and WALLS has no request for it: add one."
+                    "{path} has the method {method}, and CASES has no request for it: add one."
                 );
             }
         }
@@ -403,7 +403,7 @@ async fn every_route_has_its_walls() {
 }
 
 #[tokio::test]
-async fn without_the_right_token_every_route_is_401_and_nothing_happens() {
+async fn without_the_right_token_every_route_is_401_and_changes_nothing() {
     let near = Neighbours::new().await;
     let before = near.ours.items("").await;
     let ours = format!("Bearer {}", near.ours.token);
@@ -416,8 +416,8 @@ async fn without_the_right_token_every_route_is_401_and_nothing_happens() {
         &ours,
         &ours.to_uppercase(),
     ];
-    for wall in WALLS {
-        for &(method, path, body) in wall.requests {
+    for case in CASES {
+        for &(method, path, body) in case.requests {
             for head in [false, true] {
                 if head && method != "GET" {
                     continue;
@@ -465,13 +465,13 @@ async fn without_the_right_token_every_route_is_401_and_nothing_happens() {
 }
 
 #[tokio::test]
-async fn no_route_shows_or_changes_what_another_directory_has() {
+async fn no_route_shows_or_changes_another_directory() {
     let near = Neighbours::new().await;
     let before = near.ours.items(&near.theirs.directory).await;
     assert!(before.len() > 5, "{before:?}");
     let ours = format!("Bearer {}", near.ours.token);
-    for wall in WALLS {
-        for &(sent, expected) in wall.foreign {
+    for case in CASES {
+        for &(sent, expected) in case.foreign {
             let answer = near.send(sent, &near.ours, Some(&ours)).await;
             let what = format!("{} {} {}", sent.0, sent.1, sent.2);
             let told = String::from_utf8_lossy(&answer.body).into_owned();
@@ -511,7 +511,7 @@ async fn no_route_shows_or_changes_what_another_directory_has() {
 
 /// What a body says of who and where it is changes neither.
 #[tokio::test]
-async fn ids_in_a_body_are_never_believed() {
+async fn ids_in_a_body_are_ignored() {
     let near = Neighbours::new().await;
     let before = near.ours.items(&near.theirs.directory).await;
     let claims = json!({
@@ -600,7 +600,7 @@ async fn ids_in_a_body_are_never_believed() {
 
 /// One process serves many directories at once, and mixes nothing up.
 #[tokio::test(flavor = "multi_thread")]
-async fn parallel_creates_end_in_their_own_directories() {
+async fn concurrent_creates_stay_in_their_own_directories() {
     let world = Arc::new(World::new().await);
     let mut directories = vec![];
     for name in ["a", "b", "c", "d"] {

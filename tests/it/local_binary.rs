@@ -1,4 +1,4 @@
-//! `rollcall`, the program, as a person or a script starts it.
+//! The program `rollcall`, started as a process.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -138,7 +138,7 @@ async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_line_is_the_directory_and_the_others_are_events() {
+async fn output_begins_with_the_directory_and_continues_with_events() {
     let data = Data::new("json");
     let mut rollcall = Rollcall::start(&data.0).await;
     let names: Vec<&String> = rollcall.greeting.as_object().unwrap().keys().collect();
@@ -179,7 +179,7 @@ async fn the_first_line_is_the_directory_and_the_others_are_events() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_everything_acknowledged_is_there_and_gets_published() {
+async fn acknowledged_changes_survive_a_kill_and_are_published() {
     let data = Data::new("kill");
     let rollcall = Rollcall::start(&data.0).await;
     let (base_url, token) = (
@@ -221,7 +221,7 @@ async fn after_a_kill_everything_acknowledged_is_there_and_gets_published() {
 
 /// What was not delivered when the process ended is delivered after the next start.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_webhooks_get_what_they_have_not_got() {
+async fn undelivered_webhook_events_survive_a_kill() {
     let data = Data::new("webhooks");
     let endpoint = Endpoint::start(&[503]).await;
     let rollcall = Rollcall::start(&data.0).await;
@@ -282,7 +282,7 @@ fn ids(event: &Value) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_directory_has_one_owner() {
+async fn a_data_directory_is_used_by_one_process() {
     let data = Data::new("owner");
     let rollcall = Rollcall::start(&data.0).await;
     let second = Command::new(program("rollcall"))
@@ -304,7 +304,7 @@ async fn a_data_directory_has_one_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_can_be_in_another_dynamodb() {
+async fn the_table_can_be_in_an_external_dynamodb() {
     let elsewhere = Cloud::in_memory().unwrap();
     let endpoint = format!("http://{}", serve(&elsewhere).await);
     let data = Data::new("elsewhere");
@@ -332,7 +332,7 @@ async fn the_table_can_be_in_another_dynamodb() {
 
 /// Data that was written before there was an index is found through it afterwards.
 #[tokio::test]
-async fn a_table_of_an_earlier_template_gets_the_index_it_lacks() {
+async fn a_table_of_an_earlier_template_gets_the_missing_index() {
     let text = include_str!("../../template.yaml");
     let begin = text.find("      # The groups of a member.").unwrap();
     let end = text.find("      StreamSpecification:").unwrap();

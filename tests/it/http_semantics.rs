@@ -1,4 +1,4 @@
-//! What holds at every endpoint alike: methods, headers, conditions and preferences (H3, H10 to H15, D6, D9, E1).
+//! HTTP semantics that all endpoints share: methods, headers, conditions and preferences (H3, H10 to H15, D6, D9, E1).
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ impl World {
 
 /// H11, D6.
 #[tokio::test]
-async fn other_methods_are_405_and_name_those_that_would_do() {
+async fn other_methods_are_405_with_the_allowed_methods() {
     let (world, mut endpoints) = endpoints().await;
     endpoints.extend(searches());
     let before = world.get("/Users").await.body;
@@ -115,7 +115,7 @@ async fn options_names_the_methods_and_reveals_nothing() {
 
 /// H12, H13: a HEAD has every header of the GET, and a slash at the end makes no difference.
 #[tokio::test]
-async fn head_and_a_slash_at_the_end_answer_as_get() {
+async fn head_and_a_trailing_slash_answer_as_get() {
     let (world, mut endpoints) = endpoints().await;
     endpoints.extend(searches());
     for unknown in [
@@ -156,7 +156,7 @@ async fn head_and_a_slash_at_the_end_answer_as_get() {
 
 /// H3, H10, E1: one media type without parameters, and what the headers say is what `meta` says.
 #[tokio::test]
-async fn headers_say_what_meta_says() {
+async fn etag_and_location_equal_meta() {
     let (world, endpoints) = endpoints().await;
     for (path, _) in &endpoints {
         let answer = world.get(path).await.expect(200);
@@ -193,7 +193,7 @@ async fn headers_say_what_meta_says() {
 
 /// D9, E2: what is known already is not sent again, and 304 has no body and no type of one.
 #[tokio::test]
-async fn what_a_client_has_is_304() {
+async fn if_none_match_with_the_current_version_is_304() {
     let (world, endpoints) = endpoints().await;
     for (path, _) in &endpoints {
         let answer = world.get(path).await;
@@ -233,7 +233,7 @@ async fn what_a_client_has_is_304() {
 /// H14: an answer that may be compressed says so to caches (RFC 9110 §12.5.5), and one that has an `ETag` says that its
 /// media type is chosen as well.
 #[tokio::test]
-async fn answers_vary_by_encoding_and_what_is_kept_by_type() {
+async fn responses_vary_by_encoding_and_cacheable_ones_by_type() {
     let (world, endpoints) = endpoints().await;
     for (path, _) in &endpoints {
         for encoding in ["identity", "gzip,deflate"] {
@@ -251,7 +251,7 @@ async fn answers_vary_by_encoding_and_what_is_kept_by_type() {
 
 /// RFC 7644 §3.8, RFC 9110 §12.5.1: `application/json` for a client that asks for it rather than for SCIM's own type.
 #[tokio::test]
-async fn the_media_type_is_the_one_that_is_asked_for() {
+async fn the_media_type_follows_accept() {
     const SCIM: &str = "application/scim+json";
     const JSON: &str = "application/json";
     let (world, mut endpoints) = endpoints().await;
@@ -352,7 +352,7 @@ async fn the_media_type_is_the_one_that_is_asked_for() {
 
 /// H15 and X22: a PATCH of a large group is answered without it, unless the client prefers the whole.
 #[tokio::test]
-async fn a_large_group_is_shown_to_who_prefers_that() {
+async fn prefer_representation_returns_a_large_group() {
     let world = World::new().await;
     let mut members = vec![];
     for n in 0..101 {
@@ -436,7 +436,7 @@ async fn a_condition_that_fails_changes_nothing() {
 
 /// RFC 7644 §3.12: whatever goes wrong is told in SCIM, with the status as text and a sentence for the administrator.
 #[tokio::test]
-async fn every_error_is_one_of_scim() {
+async fn every_error_has_a_scim_body() {
     let (world, endpoints) = endpoints().await;
     let (ann, sales) = (&endpoints[2].0, &endpoints[3].0);
     let patch = |operation: Value| json!({"Operations": [operation]}).to_string();
@@ -580,7 +580,7 @@ fn is_scim_error(answer: &Answer, status: u16, scim_type: Option<&str>) {
 
 /// RFC 3986 §2.2: what is encoded in a segment is data of it, and no id has it.
 #[tokio::test]
-async fn what_is_encoded_in_a_segment_is_data() {
+async fn encoded_characters_in_a_segment_are_data() {
     let (world, endpoints) = endpoints().await;
     world.events().await;
     for collection in ["/Users", "/Groups"] {
@@ -655,7 +655,7 @@ async fn dots_in_a_path_are_400() {
         format!("/v1/directories/{id}/..%2f{}%2fusers", other.directory),
         "/v1/./directories".to_owned(),
     ] {
-        let answer = world.look(&path).await.expect(400);
+        let answer = world.admin_get(&path).await.expect(400);
         assert_eq!(
             answer.header("content-type"),
             Some("application/problem+json"),
@@ -667,7 +667,7 @@ async fn dots_in_a_path_are_400() {
 
 /// A base URL that was pasted with a slash at its end.
 #[tokio::test]
-async fn two_slashes_are_one() {
+async fn two_slashes_count_as_one() {
     let (world, mut endpoints) = endpoints().await;
     endpoints.push(("/.search".to_owned(), ""));
     endpoints.push(("/Nothing".to_owned(), ""));
@@ -699,7 +699,7 @@ async fn two_slashes_are_one() {
         .post("//Bulk", &json!({"Operations": []}))
         .await
         .expect(200);
-    world.look("/v1//directories").await.expect(200);
+    world.admin_get("/v1//directories").await.expect(200);
 }
 
 /// RFC 9110 §15.5.16: a body that would have to be decompressed says so, and what would do.

@@ -1,4 +1,4 @@
-//! Reading for a backend that does not know SCIM.
+//! Reads of users, groups and memberships through the admin API.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ impl World {
         loop {
             let mark = if path.contains('?') { '&' } else { '?' };
             let page = self
-                .look(&format!("{path}{mark}limit={limit}{cursor}"))
+                .admin_get(&format!("{path}{mark}limit={limit}{cursor}"))
                 .await
                 .expect(200)
                 .json();
@@ -40,7 +40,7 @@ fn names(list: &[Value]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn users_are_read_as_events_show_them() {
+async fn users_are_represented_as_in_events() {
     let world = World::new().await;
     let id = world
         .post("/Users", &user("Ann@example.com"))
@@ -49,7 +49,7 @@ async fn users_are_read_as_events_show_them() {
         .id();
     let event = world.events().await.remove(0);
     let shown = world
-        .look(&world.v1(&format!("/users/{id}")))
+        .admin_get(&world.admin_path(&format!("/users/{id}")))
         .await
         .expect(200)
         .json();
@@ -63,7 +63,7 @@ async fn users_are_read_as_events_show_them() {
     let group = world.post("/Groups", &group).await.expect(201).id();
     let event = world.events().await.remove(0);
     let shown = world
-        .look(&world.v1(&format!("/groups/{group}")))
+        .admin_get(&world.admin_path(&format!("/groups/{group}")))
         .await
         .expect(200)
         .json();
@@ -71,7 +71,7 @@ async fn users_are_read_as_events_show_them() {
 }
 
 #[tokio::test]
-async fn lists_are_whole_at_any_page() {
+async fn lists_are_complete_at_any_page_size() {
     let world = World::new().await;
     let mut users = vec![];
     for n in 0..23 {
@@ -80,7 +80,7 @@ async fn lists_are_whole_at_any_page() {
         body["emails"] = json!([{"value": "all@example.com", "primary": true}]);
         users.push(world.post("/Users", &body).await.expect(201).id());
     }
-    let path = world.v1("/users");
+    let path = world.admin_path("/users");
     for limit in [1, 4, 23, 200] {
         assert_eq!(names(&world.all(&path, limit).await).len(), 23);
         let inactive = world.all(&format!("{path}?active=false"), limit).await;
@@ -129,12 +129,15 @@ async fn lists_are_whole_at_any_page() {
     let nobody = world.get("/Users?filter=userName%20eq%20%22%22").await;
     assert_eq!(nobody.expect(200).json()["totalResults"], 0);
     for query in ["active=yes", "emial=x", "username=x"] {
-        world.look(&format!("{path}?{query}")).await.expect(400);
+        world
+            .admin_get(&format!("{path}?{query}"))
+            .await
+            .expect(400);
     }
 
     // What is created and deleted meanwhile disturbs nobody.
     let first = world
-        .look(&format!("{path}?limit=10"))
+        .admin_get(&format!("{path}?limit=10"))
         .await
         .expect(200)
         .json();
@@ -143,7 +146,7 @@ async fn lists_are_whole_at_any_page() {
     let last = seen.last().unwrap()["id"].as_str().unwrap().to_owned();
     world.delete(&format!("/Users/{last}")).await.expect(204);
     let rest = world
-        .look(&format!("{path}?limit=200&cursor={cursor}"))
+        .admin_get(&format!("{path}?limit=200&cursor={cursor}"))
         .await
         .expect(200)
         .json();
@@ -152,20 +155,20 @@ async fn lists_are_whole_at_any_page() {
     // A cursor is of one list of one directory.
     let other = world.directory_of("acme", "crm").await;
     for path in [
-        other.v1("/users"),
-        world.v1("/groups"),
+        other.admin_path("/users"),
+        world.admin_path("/groups"),
         "/v1/users".to_owned(),
         "/v1/directories".to_owned(),
     ] {
         world
-            .look(&format!("{path}?cursor={cursor}"))
+            .admin_get(&format!("{path}?cursor={cursor}"))
             .await
             .expect(400);
     }
 }
 
 #[tokio::test]
-async fn members_and_groups_are_read_from_both_sides() {
+async fn members_of_a_group_and_groups_of_a_user_agree() {
     let world = World::new().await;
     let mut members = vec![];
     for n in 0..12 {
@@ -190,7 +193,10 @@ async fn members_and_groups_are_read_from_both_sides() {
     let all = world.post("/Groups", &mixed).await.expect(201).id();
     for limit in [1, 5, 100] {
         let list = world
-            .all(&world.v1(&format!("/groups/{sales}/members")), limit)
+            .all(
+                &world.admin_path(&format!("/groups/{sales}/members")),
+                limit,
+            )
             .await;
         assert_eq!(names(&list), members.iter().cloned().collect());
         assert!(
@@ -198,7 +204,7 @@ async fn members_and_groups_are_read_from_both_sides() {
                 .all(|member| member["type"] == "User" && member["email"].is_string())
         );
         let list = world
-            .all(&world.v1(&format!("/groups/{all}/members")), limit)
+            .all(&world.admin_path(&format!("/groups/{all}/members")), limit)
             .await;
         assert_eq!(
             names(&list),
@@ -212,7 +218,10 @@ async fn members_and_groups_are_read_from_both_sides() {
         );
 
         let of = world
-            .all(&world.v1(&format!("/users/{}/groups", members[1])), limit)
+            .all(
+                &world.admin_path(&format!("/users/{}/groups", members[1])),
+                limit,
+            )
             .await;
         let how: Vec<(&str, &str)> = of
             .iter()
@@ -229,24 +238,27 @@ async fn members_and_groups_are_read_from_both_sides() {
         );
         assert_eq!(
             world
-                .all(&world.v1("/groups?display_name=sales"), limit)
+                .all(&world.admin_path("/groups?display_name=sales"), limit)
                 .await
                 .len(),
             1
         );
-        assert_eq!(world.all(&world.v1("/groups"), limit).await.len(), 2);
+        assert_eq!(
+            world.all(&world.admin_path("/groups"), limit).await.len(),
+            2
+        );
     }
     // An id of one kind is none of the other.
     world
-        .look(&world.v1(&format!("/users/{sales}")))
+        .admin_get(&world.admin_path(&format!("/users/{sales}")))
         .await
         .expect(404);
     world
-        .look(&world.v1(&format!("/users/{sales}/groups")))
+        .admin_get(&world.admin_path(&format!("/users/{sales}/groups")))
         .await
         .expect(404);
     world
-        .look(&world.v1(&format!("/groups/{}/members", members[0])))
+        .admin_get(&world.admin_path(&format!("/groups/{}/members", members[0])))
         .await
         .expect(404);
 
@@ -261,7 +273,7 @@ async fn members_and_groups_are_read_from_both_sides() {
         .expect(200);
     assert_eq!(
         world
-            .all(&world.v1(&format!("/groups/{sales}/members")), 3)
+            .all(&world.admin_path(&format!("/groups/{sales}/members")), 3)
             .await
             .len(),
         2
@@ -269,7 +281,7 @@ async fn members_and_groups_are_read_from_both_sides() {
 }
 
 #[tokio::test]
-async fn lists_go_over_all_directories_of_a_tenant_and_product() {
+async fn lists_cover_all_directories_of_a_tenant_and_product() {
     let world = World::new().await;
     let mut expected = BTreeSet::new();
     for directory in 0..25 {
@@ -287,7 +299,11 @@ async fn lists_go_over_all_directories_of_a_tenant_and_product() {
         }
         if directory == 3 {
             world
-                .admin(Method::PATCH, &own.v1(""), json!({"status": "inactive"}))
+                .admin(
+                    Method::PATCH,
+                    &own.admin_path(""),
+                    json!({"status": "inactive"}),
+                )
                 .await
                 .expect(200);
         }
