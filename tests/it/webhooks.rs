@@ -170,7 +170,7 @@ impl World {
             secret_prefix: "rollcall/".to_owned(),
             post: webhooks::over_the_network(egress, timeout).unwrap(),
             clock: self.cloud.clock(),
-            rest: Arc::new(|_| Box::pin(async {})),
+            sleep: Arc::new(|_| Box::pin(async {})),
         };
         Webhooks::new(self.cloud.config(), settings)
     }

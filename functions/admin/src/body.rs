@@ -23,7 +23,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        gateway::refuse_coding(request.headers())?;
+        gateway::reject_content_coding(request.headers())?;
         let media_type = request.headers().get(CONTENT_TYPE).cloned();
         let bytes = Bytes::from_request(request, state).await.map_err(|_| {
             Problem::new(

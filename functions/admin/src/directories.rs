@@ -7,7 +7,8 @@ use directory::{
     Provider, Repeatable, Scope, Unreadable, Webhook,
 };
 use gateway::{
-    Administrator, Created, Gateway, Problem, QueryParams, Reader, SigningSecret, Wishes, Writer,
+    Administrator, Created, Gateway, Preconditions, Problem, QueryParams, Reader, SigningSecret,
+    Writer,
 };
 use http::header::{ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -196,10 +197,10 @@ pub async fn read(
     State(gateway): State<Gateway>,
     Reader(admin): Reader,
     Path(id): Path<String>,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Problem> {
     let directory = admin.directory(&gateway, &id).await?;
-    if wishes.has(directory.version) {
+    if preconditions.is_not_modified(directory.version) {
         return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), &directory));
     }
     let body = with_setup(&admin, &directory);
@@ -217,7 +218,7 @@ pub async fn modify(
     State(gateway): State<Gateway>,
     Writer(admin): Writer,
     Path(id): Path<String>,
-    wishes: Wishes,
+    preconditions: Preconditions,
     body: Body,
 ) -> Result<Response, Problem> {
     let id = admin.standing(&gateway, &id).await?.id;
@@ -232,7 +233,7 @@ pub async fn modify(
     };
     fields.finish()?;
     let (store, now) = (gateway.store(), gateway.now());
-    let changed = store.change_directory(id, &change, &wishes.precondition, now);
+    let changed = store.change_directory(id, &change, &preconditions.precondition, now);
     let directory = changed.await?;
     let body = with_setup(&admin, &directory);
     Ok(tagged(json(StatusCode::OK, &body), &directory))
@@ -250,10 +251,10 @@ pub async fn delete(
     State(gateway): State<Gateway>,
     Writer(admin): Writer,
     Path(id): Path<String>,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Problem> {
     let id: DirectoryId = admin.directory(&gateway, &id).await?.id;
-    let deleting = gateway.delete_directory(id, &wishes.precondition);
+    let deleting = gateway.delete_directory(id, &preconditions.precondition);
     let directory = deleting.await?;
     let body = json!({"id": id, "status": directory.status.as_str()});
     Ok(json(StatusCode::ACCEPTED, &body))

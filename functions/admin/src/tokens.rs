@@ -69,11 +69,7 @@ fn request_id(caller: &str, key: &str, body: &[u8]) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(digest.finalize())
 }
 
 /// Tells about the tokens

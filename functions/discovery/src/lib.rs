@@ -6,7 +6,9 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
 use directory::{CURSOR_TIMEOUT, Caller, Discovery};
-use gateway::{Authenticated, Error, Gateway, QueryParams, Wishes, discovery_response, not_found};
+use gateway::{
+    Authenticated, Error, Gateway, Preconditions, QueryParams, discovery_response, not_found,
+};
 use scim::bulk::{MAX_BULK_BYTES, MAX_BULK_OPERATIONS};
 use scim::discovery::{
     Bulk, Capabilities, Pagination, resource_type, schema, service_provider_config,
@@ -53,7 +55,7 @@ fn schemas_in_use(caller: &Caller) -> impl Iterator<Item = &Schema> {
 async fn config(
     Authenticated(caller): Authenticated,
     params: QueryParams,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let settings = &caller.directory().settings;
@@ -82,25 +84,29 @@ async fn config(
         },
     };
     let config = service_provider_config(&capabilities, caller.base_url());
-    Ok(discovery_response(config, &caller, &wishes))
+    Ok(discovery_response(config, &caller, &preconditions))
 }
 
 async fn resource_types(
     Authenticated(caller): Authenticated,
     params: QueryParams,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let types = served(&caller).into_iter();
     let types = types.map(|ty| resource_type(ty, caller.base_url()));
-    Ok(discovery_response(whole(types.collect()), &caller, &wishes))
+    Ok(discovery_response(
+        whole(types.collect()),
+        &caller,
+        &preconditions,
+    ))
 }
 
 async fn one_resource_type(
     Authenticated(caller): Authenticated,
     Path((_, name)): Path<(String, String)>,
     params: QueryParams,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let ty = served(&caller)
@@ -110,21 +116,21 @@ async fn one_resource_type(
     Ok(discovery_response(
         resource_type(ty, caller.base_url()),
         &caller,
-        &wishes,
+        &preconditions,
     ))
 }
 
 async fn schemas(
     Authenticated(caller): Authenticated,
     params: QueryParams,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     let schemas = schemas_in_use(&caller).map(|found| schema(found, caller.base_url()));
     Ok(discovery_response(
         whole(schemas.collect()),
         &caller,
-        &wishes,
+        &preconditions,
     ))
 }
 
@@ -132,7 +138,7 @@ async fn one_schema(
     Authenticated(caller): Authenticated,
     Path((_, urn)): Path<(String, String)>,
     params: QueryParams,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
     // URIs of schemas have no case (H7).
@@ -142,7 +148,7 @@ async fn one_schema(
     Ok(discovery_response(
         schema(found, caller.base_url()),
         &caller,
-        &wishes,
+        &preconditions,
     ))
 }
 

@@ -6,9 +6,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Group, Query};
 use gateway::{
-    Authenticated, Body, Error, Gateway, ListQuery, QueryParams, ResourcePath, Return, Wishes,
-    Working, created, no_content, not_found, not_found_as, not_modified, parse_id, resource, size,
-    too_many_members, updated,
+    Authenticated, Error, Gateway, ListQuery, Preconditions, QueryParams, ResourcePath, Return,
+    ScimJson, Working, created, no_content, not_found, not_found_as, not_modified, parse_id,
+    resource, size, too_many_members, updated,
 };
 use scim::{Object, PatchOp, Projection};
 use serde_json::{Value, json};
@@ -62,10 +62,10 @@ async fn create(
     State(gateway): State<Gateway>,
     Working(caller, work): Working,
     params: QueryParams,
-    wishes: Wishes,
-    Body(body): Body,
+    preconditions: Preconditions,
+    ScimJson(body): ScimJson,
 ) -> Result<Response, Error> {
-    wishes.allow_creation()?;
+    preconditions.check_collection()?;
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
     work.add_memberships(named_in(&body));
@@ -78,9 +78,9 @@ async fn create(
     if group.size() > most {
         group.members = None;
     }
-    let body = (!wishes.minimal(&params)).then(|| show(&caller, &group, &projection));
+    let body = (!preconditions.minimal(&params)).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
-    Ok(created(body, &meta, heard(&wishes, &group, most)))
+    Ok(created(body, &meta, heard(&preconditions, &group, most)))
 }
 
 async fn read(
@@ -88,7 +88,7 @@ async fn read(
     Authenticated(caller): Authenticated,
     Path((_, id)): ResourcePath,
     params: QueryParams,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
@@ -99,7 +99,7 @@ async fn read(
         .await?
         .ok_or_else(|| not_found(&ty.name, &id))?;
     let meta = group.stored.meta(&caller, ty);
-    if wishes.has(group.stored.version) {
+    if preconditions.is_not_modified(group.stored.version) {
         return Ok(not_modified(&meta));
     }
     check_response_size(&group, most)?;
@@ -111,12 +111,12 @@ async fn replace(
     Working(caller, work): Working,
     Path((_, id)): ResourcePath,
     params: QueryParams,
-    wishes: Wishes,
-    Body(body): Body,
+    preconditions: Preconditions,
+    ScimJson(body): ScimJson,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
-    let minimal = wishes.minimal(&params);
+    let minimal = preconditions.minimal(&params);
     let most = most_members(&caller, &projection);
     let echo = match minimal {
         true => 0,
@@ -126,13 +126,20 @@ async fn replace(
     work.add_memberships(named_in(&body));
     let group = gateway
         .store()
-        .replace_group(&caller, group_id, &body, &wishes.precondition, now, echo)
+        .replace_group(
+            &caller,
+            group_id,
+            &body,
+            &preconditions.precondition,
+            now,
+            echo,
+        )
         .await
         .map_err(|error| not_found_as(error, ty, &id))?;
     let whole = check_response_size(&group, most).is_ok();
     let body = (!minimal && whole).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
-    Ok(updated(body, &meta, wishes.prefer))
+    Ok(updated(body, &meta, preconditions.prefer))
 }
 
 async fn modify(
@@ -140,8 +147,8 @@ async fn modify(
     Working(caller, work): Working,
     Path((_, id)): ResourcePath,
     params: QueryParams,
-    wishes: Wishes,
-    Body(body): Body,
+    preconditions: Preconditions,
+    ScimJson(body): ScimJson,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = params.projection(ty)?;
@@ -149,8 +156,8 @@ async fn modify(
     let patch = PatchOp::parse(body, ty)?;
     // Who names attributes (X22), or prefers the whole (H15), gets even many members.
     let named_attributes = params.given("attributes").is_some();
-    let whole = named_attributes || wishes.prefer == Some(Return::Representation);
-    let minimal = wishes.minimal(&params);
+    let whole = named_attributes || preconditions.prefer == Some(Return::Representation);
+    let minimal = preconditions.minimal(&params);
     let most = most_members(&caller, &projection);
     let echo = match (minimal, whole) {
         (true, _) => 0,
@@ -160,26 +167,33 @@ async fn modify(
     let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
     let group = gateway
         .store()
-        .patch_group(&caller, group_id, &patch, &wishes.precondition, now, echo)
+        .patch_group(
+            &caller,
+            group_id,
+            &patch,
+            &preconditions.precondition,
+            now,
+            echo,
+        )
         .await
         .map_err(|error| not_found_as(error, ty, &id))?;
     let whole = check_response_size(&group, most).is_ok();
     let body = (!minimal && whole).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
-    Ok(updated(body, &meta, wishes.prefer))
+    Ok(updated(body, &meta, preconditions.prefer))
 }
 
 async fn delete(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
     Path((_, id)): ResourcePath,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
     let deleted = gateway
         .store()
-        .delete_group(&caller, group_id, &wishes.precondition, now);
+        .delete_group(&caller, group_id, &preconditions.precondition, now);
     deleted
         .await
         .map_err(|error| not_found_as(error, ty, &id))?;
@@ -200,9 +214,9 @@ fn named_in(body: &Object) -> usize {
 }
 
 /// The preference, as far as an answer can follow it: a group without members that do not fit is not the whole of it.
-fn heard(wishes: &Wishes, group: &Group, most: u64) -> Option<Return> {
+fn heard(preconditions: &Preconditions, group: &Group, most: u64) -> Option<Return> {
     let whole = most == 0 || group.size() <= most;
-    wishes
+    preconditions
         .prefer
         .filter(|prefer| whole || *prefer == Return::Minimal)
 }

@@ -13,34 +13,27 @@ use aws_config::SdkConfig;
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use directory::{Attended, DirectoryId, Store, Swept, Unfinished};
-use futures_util::future::BoxFuture;
-use gateway::DirectorySecrets;
+use gateway::{Clock, DirectorySecrets, Sleep};
 use jiff::Timestamp;
 use serde::Deserialize;
-
-/// The clock of the function.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// How the function lets time pass.
-pub type Rest = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The function, made once at cold start.
 pub struct Sweeper {
     store: Store,
     secrets: DirectorySecrets,
     clock: Clock,
-    rest: Rest,
+    sleep: Sleep,
 }
 
 impl Sweeper {
     /// The sweeper of what is in a store, and of the secrets of its directories.
     #[must_use]
-    pub fn new(store: Store, secrets: DirectorySecrets, clock: Clock, rest: Rest) -> Self {
+    pub fn new(store: Store, secrets: DirectorySecrets, clock: Clock, sleep: Sleep) -> Self {
         Self {
             store,
             secrets,
             clock,
-            rest,
+            sleep,
         }
     }
 
@@ -59,8 +52,8 @@ impl Sweeper {
         let config: SdkConfig = aws_config::load_from_env().await;
         let store = Store::from_config(&config, &table);
         let secrets = DirectorySecrets::new(&config, prefix);
-        let rest: Rest = Arc::new(|time| Box::pin(tokio::time::sleep(time)));
-        Ok(Self::new(store, secrets, Arc::new(Timestamp::now), rest))
+        let clock = Arc::new(Timestamp::now);
+        Ok(Self::new(store, secrets, clock, gateway::sleep()))
     }
 
     /// Does the step of each record, and says from which record on Lambda must bring them again.
@@ -106,7 +99,7 @@ impl Sweeper {
             match swept.map_err(|error| chain(&error))? {
                 Swept::Early(left) => {
                     let left = Duration::try_from(left).unwrap_or_default();
-                    (self.rest)(left).await;
+                    (self.sleep)(left).await;
                 }
                 Swept::Gone => {
                     tracing::info!(directory.id = %id, "a directory is deleted");
@@ -128,7 +121,7 @@ impl Sweeper {
                 Attended::Done => return Ok(()),
                 Attended::Early(left) => {
                     let left = Duration::try_from(left).unwrap_or_default();
-                    (self.rest)(left).await;
+                    (self.sleep)(left).await;
                 }
             }
         }

@@ -6,8 +6,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use directory::{Caller, Memberships, Query, ResourceId, Stored};
 use gateway::{
-    Authenticated, Body, Error, Gateway, ListQuery, QueryParams, ResourcePath, Wishes, created,
-    no_content, not_found, not_found_as, not_modified, parse_id, resource, updated,
+    Authenticated, Error, Gateway, ListQuery, Preconditions, QueryParams, ResourcePath, ScimJson,
+    created, no_content, not_found, not_found_as, not_modified, parse_id, resource, updated,
 };
 use scim::{Object, PatchOp, Projection};
 use serde_json::Value;
@@ -63,10 +63,10 @@ async fn create(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
     params: QueryParams,
-    wishes: Wishes,
-    Body(body): Body,
+    preconditions: Preconditions,
+    ScimJson(body): ScimJson,
 ) -> Result<Response, Error> {
-    wishes.allow_creation()?;
+    preconditions.check_collection()?;
     let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let user = gateway
@@ -75,8 +75,9 @@ async fn create(
         .await?;
     // Nobody is a member who was not there.
     let groups = Memberships::default();
-    let body = (!wishes.minimal(&params)).then(|| show(&caller, &user, &groups, &projection));
-    Ok(created(body, &user.meta(&caller, ty), wishes.prefer))
+    let body =
+        (!preconditions.minimal(&params)).then(|| show(&caller, &user, &groups, &projection));
+    Ok(created(body, &user.meta(&caller, ty), preconditions.prefer))
 }
 
 async fn read(
@@ -84,7 +85,7 @@ async fn read(
     Authenticated(caller): Authenticated,
     Path((_, id)): ResourcePath,
     params: QueryParams,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
     let projection = params.projection(ty)?;
@@ -95,7 +96,7 @@ async fn read(
     let user = user.ok_or_else(|| not_found(&ty.name, &id))?;
     let meta = user.meta(&caller, ty);
     // The version is that of what is written here; groups change through the groups.
-    if wishes.has(user.version) {
+    if preconditions.is_not_modified(user.version) {
         return Ok(not_modified(&meta));
     }
     resource(show(&caller, &user, &groups, &projection), &meta)
@@ -106,17 +107,17 @@ async fn replace(
     Authenticated(caller): Authenticated,
     Path((_, id)): ResourcePath,
     params: QueryParams,
-    wishes: Wishes,
-    Body(body): Body,
+    preconditions: Preconditions,
+    ScimJson(body): ScimJson,
 ) -> Result<Response, Error> {
     let change = async |user_id| {
         let (store, now) = (gateway.store(), gateway.now());
-        let precondition = &wishes.precondition;
+        let precondition = &preconditions.precondition;
         store
             .replace_user(&caller, user_id, &body, precondition, now)
             .await
     };
-    changed(&gateway, &caller, &id, &params, &wishes, change).await
+    changed(&gateway, &caller, &id, &params, &preconditions, change).await
 }
 
 async fn modify(
@@ -124,31 +125,31 @@ async fn modify(
     Authenticated(caller): Authenticated,
     Path((_, id)): ResourcePath,
     params: QueryParams,
-    wishes: Wishes,
-    Body(body): Body,
+    preconditions: Preconditions,
+    ScimJson(body): ScimJson,
 ) -> Result<Response, Error> {
     let patch = PatchOp::parse(body, &caller.types().user)?;
     let change = async |user_id| {
         let (store, now) = (gateway.store(), gateway.now());
-        let precondition = &wishes.precondition;
+        let precondition = &preconditions.precondition;
         store
             .patch_user(&caller, user_id, &patch, precondition, now)
             .await
     };
-    changed(&gateway, &caller, &id, &params, &wishes, change).await
+    changed(&gateway, &caller, &id, &params, &preconditions, change).await
 }
 
 async fn delete(
     State(gateway): State<Gateway>,
     Authenticated(caller): Authenticated,
     Path((_, id)): ResourcePath,
-    wishes: Wishes,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
     let (user_id, now) = (parse_id(ty, &id)?, gateway.now());
     let deleted = gateway
         .store()
-        .delete_user(&caller, user_id, &wishes.precondition, now);
+        .delete_user(&caller, user_id, &preconditions.precondition, now);
     deleted
         .await
         .map_err(|error| not_found_as(error, ty, &id))?;
@@ -195,13 +196,13 @@ async fn changed(
     caller: &Caller,
     id: &str,
     params: &QueryParams,
-    wishes: &Wishes,
+    preconditions: &Preconditions,
     change: impl AsyncFnOnce(ResourceId) -> Result<Stored, directory::Error>,
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
     let projection = params.projection(ty)?;
     let user_id = parse_id(ty, id)?;
-    let minimal = wishes.minimal(params);
+    let minimal = preconditions.minimal(params);
     let groups = async {
         match minimal {
             true => Ok(Memberships::default()),
@@ -212,5 +213,5 @@ async fn changed(
     let user = user.map_err(|error| not_found_as(error, ty, id))?;
     let groups = groups.ok().filter(|_| !minimal);
     let body = groups.map(|groups| show(caller, &user, &groups, &projection));
-    Ok(updated(body, &user.meta(caller, ty), wishes.prefer))
+    Ok(updated(body, &user.meta(caller, ty), preconditions.prefer))
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use directory::{DetailType, Directory, DirectoryId, EgressPolicy, Store, Webhook};
-use futures_util::future::{BoxFuture, join_all};
-use gateway::{SigningSecret, WebhookKey};
+use futures_util::future::join_all;
+use gateway::{Clock, SigningSecret, Sleep, WebhookKey};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -42,12 +42,6 @@ const REMEMBERED: usize = 10_000;
 /// The attribute of a message that says how often it was brought, this time included.
 const RECEIVED: &str = "ApproximateReceiveCount";
 
-/// The clock of the function.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// How the function lets time pass.
-pub type Rest = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
-
 /// What the function is told about where it runs.
 pub struct Settings {
     /// The name of the DynamoDB table.
@@ -59,7 +53,7 @@ pub struct Settings {
     /// The time.
     pub clock: Clock,
     /// How it lets time pass.
-    pub rest: Rest,
+    pub sleep: Sleep,
 }
 
 impl Settings {
@@ -72,7 +66,7 @@ impl Settings {
             secret_prefix,
             post: over_the_network(EgressPolicy::PublicInternet, TIMEOUT)?,
             clock,
-            rest: Arc::new(|time| Box::pin(tokio::time::sleep(time))),
+            sleep: gateway::sleep(),
         })
     }
 }
@@ -83,7 +77,7 @@ pub struct Webhooks {
     key: WebhookKey,
     post: Post,
     clock: Clock,
-    rest: Rest,
+    sleep: Sleep,
     /// Until when endpoints that did not answer are left alone, by their directories.
     resting: Mutex<HashMap<DirectoryId, Timestamp>>,
 }
@@ -198,10 +192,10 @@ impl Webhooks {
     pub fn new(config: &SdkConfig, settings: Settings) -> Self {
         Self {
             store: Store::from_config(config, &settings.table),
-            key: WebhookKey::new(config, &settings.secret_prefix, settings.rest.clone()),
+            key: WebhookKey::new(config, &settings.secret_prefix, settings.sleep.clone()),
             post: settings.post,
             clock: settings.clock,
-            rest: settings.rest,
+            sleep: settings.sleep,
             resting: Mutex::default(),
         }
     }
@@ -248,7 +242,7 @@ impl Webhooks {
             if outcome.is_ok() {
                 break;
             }
-            (self.rest)(pause).await;
+            (self.sleep)(pause).await;
             outcome = self.send(event, &webhook, &secret).await;
         }
         if let Err(Failure::NoAnswer(_)) = outcome {

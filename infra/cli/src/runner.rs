@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use local::{
-    Cloud, CloudOptions, Error, Exchange, FirstDirectory, Pause, Stack, StackOptions, serve,
+    Backoff, Cloud, CloudOptions, Error, Exchange, FirstDirectory, Stack, StackOptions, serve,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -58,7 +58,7 @@ pub(crate) async fn run(options: RunnerOptions) -> Result<(), Error> {
         cloud.clone(),
         StackOptions {
             domain: address.clone(),
-            pause: Pause {
+            backoff: Backoff {
                 first: Duration::from_millis(100),
                 longest: Duration::from_secs(60),
             },

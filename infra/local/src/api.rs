@@ -20,7 +20,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::template::{Match, Routes};
+use crate::routes::{Match, Routes};
 use crate::{Clock, random_id};
 
 /// The most bytes that the request line and the headers may have together.
@@ -38,7 +38,7 @@ pub(crate) struct Api {
     /// The name the API is reached by, such as `127.0.0.1:8080`.
     pub(crate) domain: String,
     /// How long a function may take.
-    pub(crate) patience: Duration,
+    pub(crate) function_timeout: Duration,
     pub(crate) clock: Clock,
 }
 
@@ -100,7 +100,7 @@ impl Api {
         // In a task of its own a function that panics is what it is in the cloud: an error of the function alone. And
         // one that takes too long goes on after the client was sent away, as it does there.
         let call = tokio::spawn(invoke(function.clone(), event));
-        let answer = tokio::time::timeout(self.patience, call)
+        let answer = tokio::time::timeout(self.function_timeout, call)
             .await
             .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?
             .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?

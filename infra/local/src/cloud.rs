@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::bus::Bus;
-use crate::connector::{Connector, Fault, RequestInfo, Services, Tables, real_client};
 use crate::dynamodb::Engine;
+use crate::http_client::{Fault, LocalHttpClient, RequestInfo, Services, Tables, real_client};
 use crate::queue::Queues;
 use crate::requests::{Log, Requests};
 use crate::secrets::Secrets;
-use crate::{Clock, Error, files, lock, system_clock};
+use crate::{Clock, Error, atomic_file, lock, system_clock};
 
 /// Where an account is kept, and what of it is elsewhere.
 #[derive(Clone)]
@@ -238,7 +238,7 @@ impl Cloud {
         }
     }
 
-    pub(crate) fn bury(&self, letter: DeadLetter) {
+    pub(crate) fn dead_letter(&self, letter: DeadLetter) {
         lock(&self.0.dead_letters).push(letter);
     }
 
@@ -255,7 +255,7 @@ fn occupy(directory: &Path) -> Result<File, Error> {
         path: directory.to_owned(),
         reason: error.to_string(),
     };
-    files::private_directory(directory).map_err(data)?;
+    atomic_file::private_directory(directory).map_err(data)?;
     let file = File::options()
         .write(true)
         .create(true)
@@ -290,7 +290,9 @@ fn config(services: &Arc<Services>, options: &CloudOptions) -> SdkConfig {
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .retry_config(retry)
-        .http_client(SharedHttpClient::new(Connector::new(services.clone())));
+        .http_client(SharedHttpClient::new(LocalHttpClient::new(
+            services.clone(),
+        )));
     config.set_service_config(options.dynamodb_endpoint.clone().map(Endpoint));
     config.build()
 }

@@ -7,15 +7,16 @@
 //! No function knows of this crate, and none has a line that asks whether it runs here.
 
 mod api;
+mod atomic_file;
+mod bootstrap;
 mod bus;
 mod cloud;
-mod connector;
 mod dynamodb;
-mod files;
-mod first;
+mod http_client;
 mod network;
 mod queue;
 mod requests;
+mod routes;
 mod secrets;
 mod server;
 mod stack;
@@ -26,27 +27,26 @@ mod tokens;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use bootstrap::FirstDirectory;
 pub use bus::Bus;
 pub use cloud::{Cloud, CloudOptions, DeadLetter};
-pub use connector::{Fault, RequestInfo};
-pub use first::FirstDirectory;
+pub use gateway::{Clock, Sleep};
+pub use http_client::{Fault, RequestInfo};
 pub use network::{Lost, Passage};
 pub use requests::{Request, Requests, Service};
+pub use routes::{Match, Route, Routes};
 pub use server::{Exchange, serve};
 pub use stack::{Courier, Stack, StackOptions};
-pub use stream::{Invoke, Pause};
+pub use stream::{Backoff, Invoke};
 pub use template::{
-    Attribute, Function, Index, Key, Mapping, Match, Projection, QueueMapping, Route, Routes,
-    Stream, Table, Template, TimeToLive,
+    Attribute, Function, Index, Key, Mapping, Projection, QueueMapping, Stream, Table, Template,
+    TimeToLive,
 };
 
 /// The allocator of the runner, the tests and the benchmarks: that of glibc takes longer the more memory is in use, so a
 /// creation took 1.3 times as long in a table of 100,000 users as in one of 1,000.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// What the time is, asked by whoever needs it.
-pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
 /// Why the local stack cannot run. Each is one line for the person who started it.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::cloud::{Cloud, DeadLetter};
 use crate::secrets::Refusal;
-use crate::stream::Pause;
+use crate::stream::Backoff;
 use crate::template::QueueMapping;
 use crate::{Error, lock};
 
@@ -160,7 +160,7 @@ pub(crate) struct QueueReader {
     cloud: Cloud,
     mapping: QueueMapping,
     invoke: InvokeQueue,
-    pause: Pause,
+    backoff: Backoff,
 }
 
 impl QueueReader {
@@ -168,13 +168,13 @@ impl QueueReader {
         cloud: Cloud,
         mapping: QueueMapping,
         invoke: InvokeQueue,
-        pause: Pause,
+        backoff: Backoff,
     ) -> Self {
         QueueReader {
             cloud,
             mapping,
             invoke,
-            pause,
+            backoff,
         }
     }
 
@@ -221,7 +221,7 @@ impl QueueReader {
                 self.give_up(message, attempts);
                 queues.delete(message)?;
             } else {
-                let pause = self.pause.before(message.received);
+                let pause = self.backoff.before(message.received);
                 let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
                 queues.bring_again(message, now().saturating_add(pause))?;
             }
@@ -273,7 +273,7 @@ impl QueueReader {
             "a message was given up on"
         );
         let body = serde_json::from_str(&message.body);
-        self.cloud.bury(DeadLetter {
+        self.cloud.dead_letter(DeadLetter {
             records: vec![body.unwrap_or_else(|_| json!(message.body))],
             attempts,
             reason: "the function reported the message as failed".to_owned(),

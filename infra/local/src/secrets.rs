@@ -1,7 +1,7 @@
-//! The local Secrets Manager: secrets, their versions and their staging labels, with AWS's own errors.
+//! The local AWS Secrets Manager: secrets, their versions and staging labels, with the errors of AWS.
 //!
-//! Secrets live in one file that only its owner can read, or in memory. Nothing here is encrypted: it is a developer's
-//! machine, and the file holds a token that opens nothing but that machine's data.
+//! Secrets are kept in one file that only its owner can read, or in memory. They are not encrypted: the tokens in the file
+//! only give access to the data on the same machine.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,25 +12,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{Clock, Error, files, lock, random_id};
+use crate::{Clock, Error, atomic_file, lock, random_id};
 
-/// The label of the version that is in use.
+/// The staging label of the version in use.
 const CURRENT: &str = "AWSCURRENT";
-/// The label of the version that was in use before.
+/// The staging label of the version that was in use before.
 const PREVIOUS: &str = "AWSPREVIOUS";
-/// AWS removes versions without a label when there are more than a hundred, the oldest first, but none that is younger
-/// than a day ("PutSecretValue").
+/// Maximum number of versions. AWS removes the oldest versions without a label beyond it, but none from the last day
+/// ("PutSecretValue").
 const VERSIONS: usize = 100;
-/// For how long it is remembered what secrets were before a change.
+/// Time for which the secrets before a change are kept.
 const PAST: Duration = Duration::from_secs(10);
-/// The seconds of a day.
+/// A day, in seconds.
 const DAY: f64 = 24.0 * 60.0 * 60.0;
+/// The time between the deletion of a secret and its end, in days ("DeleteSecret").
+const RECOVERY_DAYS: f64 = 30.0;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Secret {
     arn: String,
-    description: Option<String>,
     created: f64,
+    /// When the secret was scheduled for deletion.
     deleted: Option<f64>,
     versions: Vec<Version>,
 }
@@ -39,14 +41,13 @@ struct Secret {
 struct Version {
     id: String,
     created: f64,
-    string: Option<String>,
-    binary: Option<String>,
+    string: String,
     stages: Vec<String>,
 }
 
-type Shelf = BTreeMap<String, Secret>;
+type SecretStore = BTreeMap<String, Secret>;
 
-/// What AWS answers instead of a result.
+/// An error of AWS.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
@@ -70,9 +71,9 @@ fn refused(code: &'static str, message: impl Into<String>) -> Refusal {
 pub(crate) struct Secrets {
     file: Option<PathBuf>,
     clock: Clock,
-    shelf: Mutex<Shelf>,
-    /// What was on the shelf before each change, for readers of the past.
-    past: Mutex<Vec<(Instant, Shelf)>>,
+    store: Mutex<SecretStore>,
+    /// The secrets before each recent change, for [`Secrets::call_as_of`].
+    past: Mutex<Vec<(Instant, SecretStore)>>,
 }
 
 #[derive(Deserialize)]
@@ -80,16 +81,7 @@ pub(crate) struct Secrets {
 struct Create {
     name: String,
     client_request_token: Option<String>,
-    description: Option<String>,
-    #[serde(flatten)]
-    content: Content,
-}
-
-#[derive(Deserialize, PartialEq)]
-#[serde(rename_all = "PascalCase")]
-struct Content {
-    secret_string: Option<String>,
-    secret_binary: Option<String>,
+    secret_string: String,
 }
 
 #[derive(Deserialize)]
@@ -106,8 +98,7 @@ struct Put {
     secret_id: String,
     client_request_token: Option<String>,
     version_stages: Option<Vec<String>>,
-    #[serde(flatten)]
-    content: Content,
+    secret_string: String,
 }
 
 #[derive(Deserialize)]
@@ -123,15 +114,8 @@ struct MoveStage {
 #[serde(rename_all = "PascalCase")]
 struct Delete {
     secret_id: String,
-    recovery_window_in_days: Option<i64>,
     #[serde(default)]
     force_delete_without_recovery: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Named {
-    secret_id: String,
 }
 
 impl Secrets {
@@ -139,7 +123,7 @@ impl Secrets {
         Secrets {
             file: None,
             clock,
-            shelf: Mutex::default(),
+            store: Mutex::default(),
             past: Mutex::default(),
         }
     }
@@ -149,30 +133,28 @@ impl Secrets {
             path: file.clone(),
             reason,
         };
-        let shelf = match files::read(&file).map_err(|error| unreadable(error.to_string()))? {
+        let store = match atomic_file::read(&file).map_err(|error| unreadable(error.to_string()))? {
             Some(content) => serde_json::from_slice(&content)
                 .map_err(|_| unreadable("it is not a file of secrets".to_owned()))?,
-            None => Shelf::new(),
+            None => SecretStore::new(),
         };
         Ok(Secrets {
             file: Some(file),
             clock,
-            shelf: Mutex::new(shelf),
+            store: Mutex::new(store),
             past: Mutex::default(),
         })
     }
 
     /// Performs one operation.
     pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Result<Value, Refusal> {
-        let mut shelf = lock(&self.shelf);
+        let mut store = lock(&self.store);
         match operation {
-            "GetSecretValue" => self.get(&shelf, &input(body)?),
-            "DescribeSecret" => self.describe(&shelf, &input(body)?),
-            "CreateSecret" => self.change(&mut shelf, input(body)?, Self::create),
-            "PutSecretValue" => self.change(&mut shelf, input(body)?, Self::put),
-            "UpdateSecretVersionStage" => self.change(&mut shelf, input(body)?, Self::move_stage),
-            "DeleteSecret" => self.change(&mut shelf, input(body)?, Self::delete),
-            "RestoreSecret" => self.change(&mut shelf, input(body)?, Self::restore),
+            "GetSecretValue" => self.get(&store, &input(body)?),
+            "CreateSecret" => self.change(&mut store, input(body)?, Self::create),
+            "PutSecretValue" => self.change(&mut store, input(body)?, Self::put),
+            "UpdateSecretVersionStage" => self.change(&mut store, input(body)?, Self::move_stage),
+            "DeleteSecret" => self.change(&mut store, input(body)?, Self::delete),
             _ => Err(refused(
                 "UnknownOperationException",
                 format!("The local Secrets Manager does not know {operation}."),
@@ -180,8 +162,8 @@ impl Secrets {
         }
     }
 
-    /// Reads a secret as it was `ago`: Secrets Manager does not show a change at once everywhere. One that was not there
-    /// then is read as it is.
+    /// Reads a secret as it was `ago`, because Secrets Manager does not return a change everywhere at once. A secret that did
+    /// not exist then is read as it is.
     pub(crate) fn call_as_of(
         &self,
         operation: &str,
@@ -192,11 +174,11 @@ impl Secrets {
             let request: Get = input(body)?;
             let at = Instant::now().checked_sub(ago);
             let past = lock(&self.past);
-            // The first change after that time: the shelf before it is the shelf of that time.
+            // The state at that time is the one before the first later change.
             let then = past.iter().find(|(changed, _)| Some(*changed) > at);
-            if let Some((_, shelf)) = then
-                && shelf.contains_key(&request.secret_id)
-                && let Ok(answer) = self.get(shelf, &request)
+            if let Some((_, store)) = then
+                && store.contains_key(&request.secret_id)
+                && let Ok(answer) = self.get(store, &request)
             {
                 return Ok(answer);
             }
@@ -204,19 +186,19 @@ impl Secrets {
         self.call(operation, body)
     }
 
-    /// Makes a change all at once: the file is replaced before anyone can see it, and nothing changes if either fails.
+    /// Applies a change. The file is replaced before the change is visible, and nothing changes if either step fails.
     fn change<I>(
         &self,
-        shelf: &mut Shelf,
+        store: &mut SecretStore,
         input: I,
-        apply: impl FnOnce(&Self, &mut Shelf, I) -> Result<Value, Refusal>,
+        apply: impl FnOnce(&Self, &mut SecretStore, I) -> Result<Value, Refusal>,
     ) -> Result<Value, Refusal> {
-        let mut changed = shelf.clone();
+        let mut changed = store.clone();
         let answer = apply(self, &mut changed, input)?;
         if let Some(file) = &self.file {
             let written = serde_json::to_vec_pretty(&changed)
                 .map_err(std::io::Error::other)
-                .and_then(|content| files::replace(file, &content));
+                .and_then(|content| atomic_file::replace(file, &content));
             written.map_err(|error| {
                 refused(
                     "InternalServiceError",
@@ -224,16 +206,16 @@ impl Secrets {
                 )
             })?;
         }
-        let before = std::mem::replace(shelf, changed);
+        let before = std::mem::replace(store, changed);
         let mut past = lock(&self.past);
-        // As much as a reader of the past can want.
+        // `call_as_of` reads no further back.
         past.retain(|(changed, _)| changed.elapsed() < PAST);
         past.push((Instant::now(), before));
         Ok(answer)
     }
 
-    fn create(&self, shelf: &mut Shelf, request: Create) -> Result<Value, Refusal> {
-        match shelf.get(&request.name) {
+    fn create(&self, store: &mut SecretStore, request: Create) -> Result<Value, Refusal> {
+        match store.get(&request.name) {
             Some(secret) if secret.deleted.is_some() => {
                 return Err(refused(
                     "InvalidRequestException",
@@ -243,7 +225,7 @@ impl Secrets {
             Some(secret) => {
                 let repeated = secret.versions.iter().find(|version| {
                     Some(&version.id) == request.client_request_token.as_ref()
-                        && version.content() == request.content
+                        && version.string == request.secret_string
                 });
                 return match repeated {
                     Some(version) => Ok(json!({
@@ -266,28 +248,23 @@ impl Secrets {
                 "arn:aws:secretsmanager:us-east-1:000000000000:secret:{}-{suffix}",
                 request.name
             ),
-            description: request.description,
             created: self.now(),
             deleted: None,
             versions: Vec::new(),
         };
-        let mut answer = json!({"ARN": secret.arn, "Name": request.name});
-        if !request.content.is_empty() {
-            let version = self.add(
-                &mut secret,
-                request.client_request_token,
-                request.content,
-                vec![CURRENT.to_owned()],
-            )?;
-            set(&mut answer, "VersionId", json!(version));
-        }
-        shelf.insert(request.name, secret);
+        let version = self.add(
+            &mut secret,
+            request.client_request_token,
+            request.secret_string,
+            vec![CURRENT.to_owned()],
+        )?;
+        let answer = json!({"ARN": secret.arn, "Name": request.name, "VersionId": version});
+        store.insert(request.name, secret);
         Ok(answer)
     }
 
-    fn get(&self, shelf: &Shelf, request: &Get) -> Result<Value, Refusal> {
-        let (name, secret) = find(shelf, &request.secret_id)?;
-        live(secret)?;
+    fn get(&self, store: &SecretStore, request: &Get) -> Result<Value, Refusal> {
+        let secret = find(store, &request.secret_id)?;
         let stage = request.version_stage.as_deref();
         let version = match (&request.version_id, stage) {
             (Some(id), stage) => secret
@@ -304,54 +281,18 @@ impl Secrets {
                     .ok_or_else(|| missing_value(&format!("staging label: {stage}")))?
             }
         };
-        let mut answer = json!({
+        Ok(json!({
             "ARN": secret.arn,
-            "Name": name,
+            "Name": request.secret_id,
             "VersionId": version.id,
             "VersionStages": version.stages,
             "CreatedDate": version.created,
-        });
-        if let Some(string) = &version.string {
-            set(&mut answer, "SecretString", json!(string));
-        }
-        if let Some(binary) = &version.binary {
-            set(&mut answer, "SecretBinary", json!(binary));
-        }
-        Ok(answer)
+            "SecretString": version.string,
+        }))
     }
 
-    fn describe(&self, shelf: &Shelf, request: &Named) -> Result<Value, Refusal> {
-        let (name, secret) = find(shelf, &request.secret_id)?;
-        let stages: serde_json::Map<String, Value> = secret
-            .versions
-            .iter()
-            .filter(|version| !version.stages.is_empty())
-            .map(|version| (version.id.clone(), json!(version.stages)))
-            .collect();
-        let mut answer = json!({
-            "ARN": secret.arn,
-            "Name": name,
-            "CreatedDate": secret.created,
-            "VersionIdsToStages": stages,
-        });
-        if let Some(description) = &secret.description {
-            set(&mut answer, "Description", json!(description));
-        }
-        if let Some(deleted) = secret.deleted {
-            set(&mut answer, "DeletedDate", json!(deleted));
-        }
-        Ok(answer)
-    }
-
-    fn put(&self, shelf: &mut Shelf, request: Put) -> Result<Value, Refusal> {
-        let (name, secret) = find_mut(shelf, &request.secret_id)?;
-        live(secret)?;
-        if request.content.is_empty() {
-            return Err(refused(
-                "InvalidRequestException",
-                "You must provide either SecretString or SecretBinary.",
-            ));
-        }
+    fn put(&self, store: &mut SecretStore, request: Put) -> Result<Value, Refusal> {
+        let secret = find_mut(store, &request.secret_id)?;
         let stages = request
             .version_stages
             .unwrap_or_else(|| vec![CURRENT.to_owned()]);
@@ -364,7 +305,7 @@ impl Secrets {
         let version = self.add(
             secret,
             request.client_request_token,
-            request.content,
+            request.secret_string,
             stages,
         )?;
         let stages = secret
@@ -373,13 +314,12 @@ impl Secrets {
             .find(|one| one.id == version)
             .map(|one| one.stages.clone());
         Ok(json!({
-            "ARN": secret.arn, "Name": name, "VersionId": version, "VersionStages": stages,
+            "ARN": secret.arn, "Name": request.secret_id, "VersionId": version, "VersionStages": stages,
         }))
     }
 
-    fn move_stage(&self, shelf: &mut Shelf, request: MoveStage) -> Result<Value, Refusal> {
-        let (name, secret) = find_mut(shelf, &request.secret_id)?;
-        live(secret)?;
+    fn move_stage(&self, store: &mut SecretStore, request: MoveStage) -> Result<Value, Refusal> {
+        let secret = find_mut(store, &request.secret_id)?;
         let stage = request.version_stage.as_str();
         let holder = secret
             .versions
@@ -434,53 +374,32 @@ impl Secrets {
                 }
             }
         }
-        Ok(json!({"ARN": secret.arn, "Name": name}))
+        Ok(json!({"ARN": secret.arn, "Name": request.secret_id}))
     }
 
-    fn delete(&self, shelf: &mut Shelf, request: Delete) -> Result<Value, Refusal> {
-        let now = self.now();
-        if request.force_delete_without_recovery && request.recovery_window_in_days.is_some() {
-            return Err(refused(
-                "InvalidParameterException",
-                "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.",
-            ));
-        }
-        let days = request.recovery_window_in_days.unwrap_or(30);
-        if !(7..=30).contains(&days) {
-            return Err(refused(
-                "InvalidParameterException",
-                "RecoveryWindowInDays value must be between 7 and 30 days (inclusive).",
-            ));
-        }
-        let (name, secret) = find_mut(shelf, &request.secret_id)?;
-        let arn = secret.arn.clone();
+    fn delete(&self, store: &mut SecretStore, request: Delete) -> Result<Value, Refusal> {
+        let (now, name) = (self.now(), request.secret_id);
         if request.force_delete_without_recovery {
-            shelf.remove(&name);
-            return Ok(json!({"ARN": arn, "Name": name, "DeletionDate": now}));
+            let secret = store.remove(&name).ok_or_else(missing_secret)?;
+            return Ok(json!({"ARN": secret.arn, "Name": name, "DeletionDate": now}));
         }
-        live(secret)?;
+        let secret = find_mut(store, &name)?;
         secret.deleted = Some(now);
-        let deletion = now + (days * 24 * 60 * 60) as f64;
-        Ok(json!({"ARN": arn, "Name": name, "DeletionDate": deletion}))
+        let deletion = now + RECOVERY_DAYS * DAY;
+        Ok(json!({"ARN": secret.arn, "Name": name, "DeletionDate": deletion}))
     }
 
-    fn restore(&self, shelf: &mut Shelf, request: Named) -> Result<Value, Refusal> {
-        let (name, secret) = find_mut(shelf, &request.secret_id)?;
-        secret.deleted = None;
-        Ok(json!({"ARN": secret.arn, "Name": name}))
-    }
-
-    /// Adds a version under the request's token, which makes a repeat of the same request harmless.
+    /// Adds a version with the token of the request as its id, so that a repeated request has no effect.
     fn add(
         &self,
         secret: &mut Secret,
         token: Option<String>,
-        content: Content,
+        string: String,
         mut stages: Vec<String>,
     ) -> Result<String, Refusal> {
         let id = token.unwrap_or_else(random_id);
         if let Some(version) = secret.versions.iter().find(|version| version.id == id) {
-            if version.content() == content {
+            if version.string == string {
                 return Ok(id);
             }
             return Err(refused(
@@ -491,15 +410,14 @@ impl Secrets {
                 ),
             ));
         }
-        // The first version is current whatever it was asked to be.
+        // The first version is always current.
         if secret.versions.is_empty() && !stages.iter().any(|stage| stage == CURRENT) {
             stages.push(CURRENT.to_owned());
         }
         secret.versions.push(Version {
             id: id.clone(),
             created: self.now(),
-            string: content.secret_string,
-            binary: content.secret_binary,
+            string,
             stages: Vec::new(),
         });
         for stage in stages {
@@ -521,7 +439,7 @@ impl Secrets {
     }
 }
 
-/// Moves a label to a version. The version that was current becomes the previous one by the same move.
+/// Moves a label to a version. If the label is [`CURRENT`], the version that had it gets [`PREVIOUS`].
 fn label(secret: &mut Secret, to: &str, stage: &str) {
     let holder = secret
         .versions
@@ -546,65 +464,33 @@ impl Version {
     fn has(&self, stage: &str) -> bool {
         self.stages.iter().any(|held| held == stage)
     }
-
-    fn content(&self) -> Content {
-        Content {
-            secret_string: self.string.clone(),
-            secret_binary: self.binary.clone(),
-        }
-    }
-}
-
-impl Content {
-    fn is_empty(&self) -> bool {
-        self.secret_string.is_none() && self.secret_binary.is_none()
-    }
 }
 
 fn input<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| refused("ValidationException", error.to_string()))
 }
 
-/// A secret is named by its name, its ARN, or its ARN without the six characters at the end.
-fn key(shelf: &Shelf, id: &str) -> Result<String, Refusal> {
-    if shelf.contains_key(id) {
-        return Ok(id.to_owned());
-    }
-    shelf
-        .iter()
-        .find(|(_, secret)| {
-            secret.arn == id
-                || secret
-                    .arn
-                    .rsplit_once('-')
-                    .is_some_and(|(partial, _)| partial == id)
-        })
-        .map(|(name, _)| name.clone())
-        .ok_or_else(|| {
-            refused(
-                "ResourceNotFoundException",
-                "Secrets Manager can't find the specified secret.",
-            )
-        })
+fn missing_secret() -> Refusal {
+    refused(
+        "ResourceNotFoundException",
+        "Secrets Manager can't find the specified secret.",
+    )
 }
 
-fn find<'a>(shelf: &'a Shelf, id: &str) -> Result<(String, &'a Secret), Refusal> {
-    let name = key(shelf, id)?;
-    match shelf.get(&name) {
-        Some(secret) => Ok((name, secret)),
-        None => Err(missing_value(id)),
-    }
+/// Returns a secret by its name. AWS accepts its ARN as well, which nothing here uses.
+fn find<'a>(store: &'a SecretStore, name: &str) -> Result<&'a Secret, Refusal> {
+    let secret = store.get(name).ok_or_else(missing_secret)?;
+    check_not_deleted(secret)?;
+    Ok(secret)
 }
 
-fn find_mut<'a>(shelf: &'a mut Shelf, id: &str) -> Result<(String, &'a mut Secret), Refusal> {
-    let name = key(shelf, id)?;
-    match shelf.get_mut(&name) {
-        Some(secret) => Ok((name, secret)),
-        None => Err(missing_value(id)),
-    }
+fn find_mut<'a>(store: &'a mut SecretStore, name: &str) -> Result<&'a mut Secret, Refusal> {
+    let secret = store.get_mut(name).ok_or_else(missing_secret)?;
+    check_not_deleted(secret)?;
+    Ok(secret)
 }
 
-fn live(secret: &Secret) -> Result<(), Refusal> {
+fn check_not_deleted(secret: &Secret) -> Result<(), Refusal> {
     match secret.deleted {
         None => Ok(()),
         Some(_) => Err(refused(
@@ -619,12 +505,6 @@ fn missing_value(what: &str) -> Refusal {
         "ResourceNotFoundException",
         format!("Secrets Manager can't find the specified secret value for {what}"),
     )
-}
-
-fn set(object: &mut Value, key: &str, value: Value) {
-    if let Value::Object(object) = object {
-        object.insert(key.to_owned(), value);
-    }
 }
 
 #[cfg(test)]
@@ -650,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_keeps_the_previous_version_and_only_that() {
+    fn a_rotation_keeps_only_the_previous_version() {
         let secrets = secrets();
         let put = |value: &str| {
             call(
@@ -685,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_version_becomes_current_by_a_move_and_the_old_one_previous() {
+    fn moving_the_label_makes_a_pending_version_current_and_the_old_one_previous() {
         let secrets = secrets();
         let made = call(
             &secrets,
@@ -712,8 +592,8 @@ mod tests {
         assert_eq!(refusal.code, "InvalidParameterException");
     }
 
-    /// The move of a label is a compare-and-set: of two that were decided on the same version the second is refused, and
-    /// so is the first one again.
+    /// Moving a label is a compare-and-set. Of two moves from the same version the second is refused, and so is a repetition of
+    /// the first.
     #[test]
     fn a_label_moves_only_from_the_version_that_has_it() {
         let secrets = secrets();
@@ -724,7 +604,7 @@ mod tests {
                 "VersionStages": ["AWSPENDING"]});
             call(&secrets, "PutSecretValue", put).unwrap();
         }
-        // A label is at one version; the other one is still there, without any.
+        // A label is attached to one version. The other version still exists without a label.
         assert_eq!(staged(&secrets, "AWSPENDING"), Ok("three".to_owned()));
         let to = |id: &str| {
             let input = json!({"SecretId": "s", "VersionStage": CURRENT, "MoveToVersionId": id,
@@ -736,7 +616,7 @@ mod tests {
         assert_eq!(to("two"), Err("InvalidParameterException"));
         assert_eq!(staged(&secrets, CURRENT), Ok("two".to_owned()));
         assert_eq!(staged(&secrets, PREVIOUS), Ok("one".to_owned()));
-        // A put of the same again does nothing: it takes no label back.
+        // A repeated put has no effect. It does not move the label back.
         let put = json!({"SecretId": "s", "SecretString": "two", "ClientRequestToken": "two",
             "VersionStages": ["AWSPENDING"]});
         call(&secrets, "PutSecretValue", put).unwrap();
@@ -744,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_of_the_past_sees_what_there_was_before_a_change() {
+    fn a_read_of_the_past_returns_the_value_before_a_change() {
         let secrets = secrets();
         let made = json!({"Name": "s", "SecretString": "one"});
         call(&secrets, "CreateSecret", made).unwrap();
@@ -761,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_request_is_harmless_and_a_taken_name_is_refused() {
+    fn a_repeated_request_has_no_effect_and_a_taken_name_is_refused() {
         let secrets = secrets();
         let create = |value: &str| {
             call(
@@ -778,7 +658,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_secret_is_refused_until_it_is_restored() {
+    fn a_deleted_secret_is_refused_and_a_removed_one_is_unknown() {
         let secrets = secrets();
         call(
             &secrets,
@@ -788,15 +668,16 @@ mod tests {
         .unwrap();
         call(&secrets, "DeleteSecret", json!({"SecretId": "s"})).unwrap();
         assert_eq!(staged(&secrets, CURRENT), Err("InvalidRequestException"));
-        call(&secrets, "RestoreSecret", json!({"SecretId": "s"})).unwrap();
-        assert_eq!(staged(&secrets, CURRENT), Ok("one".to_owned()));
+        let again = json!({"Name": "s", "SecretString": "two"});
+        let refusal = call(&secrets, "CreateSecret", again).unwrap_err();
+        assert_eq!(refusal.code, "InvalidRequestException");
         let now = json!({"SecretId": "s", "ForceDeleteWithoutRecovery": true});
         call(&secrets, "DeleteSecret", now).unwrap();
         assert_eq!(staged(&secrets, CURRENT), Err("ResourceNotFoundException"));
     }
 
     #[test]
-    fn secrets_survive_in_a_file_that_only_its_owner_can_read() {
+    fn secrets_persist_in_a_file_that_only_its_owner_can_read() {
         let directory = crate::tests::directory();
         let file = directory.path().join("secrets.json");
         let clock = secrets().clock;

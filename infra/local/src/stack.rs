@@ -19,11 +19,11 @@ use axum::Router;
 use bytes::Bytes;
 use directory::{EgressPolicy, Ids};
 use futures_util::future::{BoxFuture, join_all, join3};
-use gateway::{AdminAuth, DirectorySecrets, Gateway};
+use gateway::{AdminAuth, Clock, DirectorySecrets, Gateway, Sleep};
 use http::{Request, Response};
 use publisher::Publisher;
 use serde_json::Value;
-use sweeper::{Rest, Sweeper};
+use sweeper::Sweeper;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use webhooks::{Post, Webhooks};
@@ -31,9 +31,9 @@ use webhooks::{Post, Webhooks};
 use crate::api::Api;
 use crate::cloud::Cloud;
 use crate::queue::{InvokeQueue, QueueReader};
-use crate::stream::{Filter, Invoke, Pause, StreamReader};
+use crate::stream::{Backoff, Filter, Invoke, StreamReader};
 use crate::template::{Index, Key, Mapping, QueueMapping, Table, Template};
-use crate::{Clock, Error, random_id};
+use crate::{Error, random_id};
 
 /// How often the stream is looked at when nothing was written through this process.
 const POLL: Duration = Duration::from_secs(1);
@@ -64,13 +64,13 @@ pub struct StackOptions {
     /// nobody has to be held off, and tests send many requests while their clock stands still.
     pub requests_per_second: Option<NonZeroU32>,
     /// How long a function may take before API Gateway answers for it.
-    pub patience: Duration,
+    pub function_timeout: Duration,
     /// How long a failed batch of records, or a message of a queue, rests.
-    pub pause: Pause,
+    pub backoff: Backoff,
     /// How the functions let time pass that work in the background.
-    pub rest: Rest,
+    pub background_sleep: Sleep,
     /// How the functions let time pass that answer requests.
-    pub pace: gateway::Rest,
+    pub request_sleep: Sleep,
     /// What stands between the table's stream and the functions, if anything does.
     pub courier: Option<Courier>,
     /// How webhooks are sent; over the network unless a test has its own way.
@@ -87,10 +87,10 @@ impl Default for StackOptions {
             ids: Ids::default(),
             actions: directory::ACTIONS,
             requests_per_second: None,
-            patience: Duration::from_secs(30),
-            pause: Pause::NONE,
-            rest: gateway::sleep(),
-            pace: gateway::sleep(),
+            function_timeout: Duration::from_secs(30),
+            backoff: Backoff::NONE,
+            background_sleep: gateway::sleep(),
+            request_sleep: gateway::sleep(),
             courier: None,
             post: None,
         }
@@ -143,7 +143,7 @@ impl Stack {
                 base_url: None,
                 requests_per_second: options.requests_per_second,
                 clock: clock.clone(),
-                rest: options.pace.clone(),
+                sleep: options.request_sleep.clone(),
                 ids: options.ids.clone(),
                 actions: options.actions,
                 admin_auth: AdminAuth::default(),
@@ -173,7 +173,13 @@ impl Stack {
         let mut streams = vec![];
         for mapping in &template.mappings {
             let package = package(&template, &mapping.function)?.to_owned();
-            let mut invoke = handler(&template, mapping, &cloud, &clock, &options.rest)?;
+            let mut invoke = handler(
+                &template,
+                mapping,
+                &cloud,
+                &clock,
+                &options.background_sleep,
+            )?;
             if let Some(courier) = options.courier.clone() {
                 let (package, function) = (package.clone(), invoke);
                 invoke = Arc::new(move |event| courier(&package, event, function.clone()));
@@ -188,7 +194,7 @@ impl Stack {
                 stream.clone(),
                 mapping.clone(),
                 invoke,
-                options.pause,
+                options.backoff,
                 &places,
             )?;
             streams.push(Stream {
@@ -199,7 +205,14 @@ impl Stack {
         let mut queues = vec![];
         for mapping in &template.queues {
             let post = options.post.as_ref();
-            let invoke = receiver(&template, mapping, &cloud, &clock, &options.rest, post)?;
+            let invoke = receiver(
+                &template,
+                mapping,
+                &cloud,
+                &clock,
+                &options.background_sleep,
+                post,
+            )?;
             let filter = Filter::new(&mapping.patterns)?;
             let (of_cloud, queue) = (cloud.queues().clone(), mapping.queue.clone());
             cloud.bus().rule(&mapping.queue, move |event| {
@@ -213,7 +226,7 @@ impl Stack {
                 cloud.clone(),
                 mapping.clone(),
                 invoke,
-                options.pause,
+                options.backoff,
             ));
         }
         Ok(Stack(Arc::new(Inner {
@@ -221,7 +234,7 @@ impl Stack {
                 routes: template.routes.clone(),
                 functions,
                 domain: options.domain,
-                patience: options.patience,
+                function_timeout: options.function_timeout,
                 clock: cloud.clock(),
             },
             gateway,
@@ -383,7 +396,7 @@ fn handler(
     mapping: &Mapping,
     cloud: &Cloud,
     clock: &Clock,
-    rest: &Rest,
+    sleep: &Sleep,
 ) -> Result<Invoke, Error> {
     let id = &mapping.function;
     let table = template.environment(id, "TABLE_NAME")?;
@@ -404,7 +417,7 @@ fn handler(
         "sweeper" => {
             let prefix = template.environment(id, "SECRET_PREFIX")?;
             let secrets = DirectorySecrets::new(cloud.config(), prefix);
-            let sweeper = Arc::new(Sweeper::new(store, secrets, clock.clone(), rest.clone()));
+            let sweeper = Arc::new(Sweeper::new(store, secrets, clock.clone(), sleep.clone()));
             Ok(Arc::new(move |event| {
                 let sweeper = sweeper.clone();
                 Box::pin(async move { Ok(sweeper.handle(event).await) })
@@ -422,7 +435,7 @@ fn receiver(
     mapping: &QueueMapping,
     cloud: &Cloud,
     clock: &Clock,
-    rest: &Rest,
+    sleep: &Sleep,
     post: Option<&Post>,
 ) -> Result<InvokeQueue, Error> {
     let id = &mapping.function;
@@ -438,7 +451,7 @@ fn receiver(
                 secret_prefix: template.environment(id, "SECRET_PREFIX")?.to_owned(),
                 post,
                 clock: clock.clone(),
-                rest: rest.clone(),
+                sleep: sleep.clone(),
             };
             let webhooks = Arc::new(Webhooks::new(cloud.config(), settings));
             Ok(Arc::new(move |event| {

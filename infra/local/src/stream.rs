@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cloud::{Cloud, DeadLetter};
 use crate::template::Mapping;
-use crate::{Error, chain, files};
+use crate::{Error, atomic_file, chain};
 
 /// A function as the mapping sees it: it answers with the records that failed, or fails as a whole.
 pub type Invoke =
@@ -33,16 +33,16 @@ pub type Invoke =
 
 /// How long a failed batch rests before it is tried again; the pause doubles with every try.
 #[derive(Clone, Copy, Debug)]
-pub struct Pause {
+pub struct Backoff {
     /// The pause before the first retry.
     pub first: Duration,
     /// The longest pause.
     pub longest: Duration,
 }
 
-impl Pause {
+impl Backoff {
     /// No pause at all, for tests.
-    pub const NONE: Pause = Pause {
+    pub const NONE: Backoff = Backoff {
         first: Duration::ZERO,
         longest: Duration::ZERO,
     };
@@ -61,8 +61,8 @@ pub(crate) struct StreamReader {
     mapping: Mapping,
     filter: Filter,
     invoke: Invoke,
-    pause: Pause,
-    places: Places,
+    backoff: Backoff,
+    places: Checkpoints,
     shards: Vec<Shard>,
     iterators: BTreeMap<String, String>,
 }
@@ -92,19 +92,19 @@ impl StreamReader {
         stream: String,
         mapping: Mapping,
         invoke: Invoke,
-        pause: Pause,
+        backoff: Backoff,
         places: &str,
     ) -> Result<Self, Error> {
         let file = cloud.data().map(|directory| directory.join(places));
         Ok(StreamReader {
             client: Client::new(cloud.config()),
             filter: Filter::new(&mapping.patterns)?,
-            places: Places::open(file, &stream)?,
+            places: Checkpoints::open(file, &stream)?,
             cloud,
             stream,
             mapping,
             invoke,
-            pause,
+            backoff,
             shards: Vec::new(),
             iterators: BTreeMap::new(),
         })
@@ -302,7 +302,7 @@ impl StreamReader {
                     retries: retries + 1,
                 });
             }
-            tokio::time::sleep(self.pause.before(retries)).await;
+            tokio::time::sleep(self.backoff.before(retries)).await;
         }
         Ok(())
     }
@@ -322,7 +322,7 @@ impl StreamReader {
             function = self.mapping.function,
             "a function was given up on; what it was to do stays in the table"
         );
-        self.cloud.bury(DeadLetter {
+        self.cloud.dead_letter(DeadLetter {
             records: records.iter().map(|record| record.json.clone()).collect(),
             attempts,
             reason,
@@ -480,36 +480,36 @@ impl Filter {
 }
 
 /// How far each shard has been handed on, kept in a file across restarts.
-struct Places {
+struct Checkpoints {
     file: Option<PathBuf>,
-    known: Known,
+    known: CheckpointFile,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Known {
+struct CheckpointFile {
     stream: String,
-    shards: BTreeMap<String, Place>,
+    shards: BTreeMap<String, Checkpoint>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Place {
+enum Checkpoint {
     /// Everything up to this sequence number is done.
     After(String),
     /// Everything is done, and nothing more will come.
     Finished,
 }
 
-impl Places {
+impl Checkpoints {
     fn open(file: Option<PathBuf>, stream: &str) -> Result<Self, Error> {
-        let mut known = Known::default();
+        let mut known = CheckpointFile::default();
         if let Some(file) = &file {
             let unreadable = |reason: String| Error::Data {
                 path: file.clone(),
                 reason,
             };
             if let Some(content) =
-                files::read(file).map_err(|error| unreadable(error.to_string()))?
+                atomic_file::read(file).map_err(|error| unreadable(error.to_string()))?
             {
                 known = serde_json::from_slice(&content)
                     .map_err(|_| unreadable("it is not a file of stream positions".to_owned()))?;
@@ -517,36 +517,38 @@ impl Places {
         }
         // Another table, or the table made anew: its stream has not been read at all.
         if known.stream != stream {
-            known = Known {
+            known = CheckpointFile {
                 stream: stream.to_owned(),
                 shards: BTreeMap::new(),
             };
         }
-        Ok(Places { file, known })
+        Ok(Checkpoints { file, known })
     }
 
     fn after(&self, shard: &str) -> Option<&str> {
         match self.known.shards.get(shard) {
-            Some(Place::After(sequence)) => Some(sequence),
+            Some(Checkpoint::After(sequence)) => Some(sequence),
             _ => None,
         }
     }
 
     fn finished(&self, shard: &str) -> bool {
-        matches!(self.known.shards.get(shard), Some(Place::Finished))
+        matches!(self.known.shards.get(shard), Some(Checkpoint::Finished))
     }
 
     fn reached(&mut self, shard: &str, sequence: &str) -> Result<(), Error> {
         if self.after(shard) == Some(sequence) {
             return Ok(());
         }
-        let place = Place::After(sequence.to_owned());
+        let place = Checkpoint::After(sequence.to_owned());
         self.known.shards.insert(shard.to_owned(), place);
         self.save()
     }
 
     fn finish(&mut self, shard: &str) -> Result<(), Error> {
-        self.known.shards.insert(shard.to_owned(), Place::Finished);
+        self.known
+            .shards
+            .insert(shard.to_owned(), Checkpoint::Finished);
         self.save()
     }
 
@@ -556,7 +558,7 @@ impl Places {
         };
         serde_json::to_vec(&self.known)
             .map_err(std::io::Error::other)
-            .and_then(|content| files::replace(file, &content))
+            .and_then(|content| atomic_file::replace(file, &content))
             .map_err(|error| Error::Data {
                 path: file.clone(),
                 reason: error.to_string(),

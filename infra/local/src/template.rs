@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Method;
-use percent_encoding::percent_decode_str;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
+use crate::routes::{Route, Routes};
 
 /// The template of this repository, compiled in so that the binary works wherever it is.
 const DEPLOYED: &str = include_str!("../../../template.yaml");
@@ -224,7 +223,11 @@ impl Template {
                     for event in entries(properties.get("Events")) {
                         let source = event.get("Properties").unwrap_or(&Value::Null);
                         match text_at(event, "Type") {
-                            "HttpApi" => routes.push(Route::read(id, source)?),
+                            "HttpApi" => {
+                                let (path, method) =
+                                    (text_at(source, "Path"), text_at(source, "Method"));
+                                routes.push(Route::new(id, method, path)?);
+                            }
                             "DynamoDB" => mappings.push(reader.mapping(id.clone(), source)?),
                             "SQS" => queues.push(reader.queue(id.clone(), source)?),
                             _ => {}
@@ -249,7 +252,7 @@ impl Template {
         }
         Ok(Template {
             functions,
-            routes: Routes(routes),
+            routes: Routes::new(routes),
             table,
             mappings,
             queues,
@@ -576,164 +579,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The routes of an HTTP API, matched by API Gateway's rules.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Routes(Vec<Route>);
-
-/// One route and where it leads.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// The route's key, such as `ANY /scim/v2/{directory}/Users`, or `$default`.
-    pub key: String,
-    /// The function's logical id.
-    pub function: String,
-    method: Option<Method>,
-    /// `None` for the route that takes what no other does.
-    path: Option<Vec<Segment>>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Segment {
-    Literal(String),
-    Variable(String),
-    Greedy(String),
-}
-
-/// A route that takes a request, and what its variables stand for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Match<'a> {
-    /// The route.
-    pub route: &'a Route,
-    /// The path's variables, decoded.
-    pub variables: BTreeMap<String, String>,
-}
-
-impl Route {
-    fn read(function: &str, source: &Value) -> Result<Route, Error> {
-        let path = text_at(source, "Path");
-        let method = text_at(source, "Method");
-        if path.is_empty() || path == "$default" {
-            return Ok(Route {
-                key: "$default".to_owned(),
-                function: function.to_owned(),
-                method: None,
-                path: None,
-            });
-        }
-        let any = matches!(method.to_ascii_uppercase().as_str(), "" | "ANY" | "*")
-            || method == "x-amazon-apigateway-any-method";
-        let method = if any {
-            None
-        } else {
-            let name = method.to_ascii_uppercase();
-            let method = Method::from_bytes(name.as_bytes());
-            Some(method.map_err(|_| wrong(format!("has a route with the method {name}")))?)
-        };
-        let segments = path
-            .strip_prefix('/')
-            .ok_or_else(|| wrong(format!("has a route whose path is {path}")))?
-            .split('/')
-            .map(|segment| {
-                let variable = segment
-                    .strip_prefix('{')
-                    .and_then(|segment| segment.strip_suffix('}'));
-                match variable.map(|name| (name, name.strip_suffix('+'))) {
-                    None => Segment::Literal(segment.to_owned()),
-                    Some((_, Some(name))) => Segment::Greedy(name.to_owned()),
-                    Some((name, None)) => Segment::Variable(name.to_owned()),
-                }
-            })
-            .collect();
-        let name = method.as_ref().map_or("ANY", Method::as_str);
-        Ok(Route {
-            key: format!("{name} {path}"),
-            function: function.to_owned(),
-            method,
-            path: Some(segments),
-        })
-    }
-
-    /// The variables, if the route takes a request for this path.
-    fn takes(&self, method: &Method, path: &[&str]) -> Option<BTreeMap<String, String>> {
-        if self.method.as_ref().is_some_and(|own| own != method) {
-            return None;
-        }
-        let mut variables = BTreeMap::new();
-        let mut rest = path;
-        for segment in self.path.as_deref().unwrap_or_default() {
-            match segment {
-                Segment::Greedy(name) => {
-                    // At least one segment, and a first one that is not empty.
-                    rest.first().filter(|first| !first.is_empty())?;
-                    variables.insert(name.clone(), decoded(&rest.join("/")));
-                    return Some(variables);
-                }
-                Segment::Literal(text) => {
-                    let (first, others) = rest.split_first()?;
-                    if decoded(first) != *text {
-                        return None;
-                    }
-                    rest = others;
-                }
-                Segment::Variable(name) => {
-                    let (first, others) = rest.split_first()?;
-                    if first.is_empty() {
-                        return None;
-                    }
-                    variables.insert(name.clone(), decoded(first));
-                    rest = others;
-                }
-            }
-        }
-        (rest.is_empty() || self.path.is_none()).then_some(variables)
-    }
-
-    /// How good a match is: full before greedy before `$default`; then, segment by segment, text before a variable; then
-    /// the route's own method before `ANY`.
-    fn rank(&self) -> (u8, Vec<u8>, bool) {
-        let Some(segments) = &self.path else {
-            return (2, Vec::new(), true);
-        };
-        let ranks: Vec<u8> = segments
-            .iter()
-            .map(|segment| match segment {
-                Segment::Literal(_) => 0,
-                Segment::Variable(_) => 1,
-                Segment::Greedy(_) => 2,
-            })
-            .collect();
-        let greedy = u8::from(ranks.contains(&2));
-        (greedy, ranks, self.method.is_none())
-    }
-}
-
-impl Routes {
-    /// The route that takes a request, by its path as it was sent. Neither a slash at its end nor a second one beside
-    /// another counts, though the function is shown both (tried on AWS by others: aws-powertools/powertools-lambda-python
-    /// #1552; localstack #11253, for a REST API).
-    pub fn find(&self, method: &Method, path: &str) -> Option<Match<'_>> {
-        let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        self.0
-            .iter()
-            .filter_map(|route| {
-                let variables = route.takes(method, &segments)?;
-                Some(Match { route, variables })
-            })
-            .min_by_key(|found| found.route.rank())
-    }
-
-    /// The routes, in the order of the template.
-    pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.0.iter()
-    }
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     const EXAMPLE: &str = r#"
@@ -795,39 +644,6 @@ Resources:
       TimeToLiveSpecification: { AttributeName: expires, Enabled: true }
       SSESpecification: { SSEEnabled: true }
 "#;
-
-    fn route(method: &str, path: &str) -> String {
-        let template = Template::read(EXAMPLE).unwrap();
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let found = template.routes.find(&method, path).unwrap();
-        found.route.key.clone()
-    }
-
-    #[test]
-    fn a_full_match_goes_before_a_greedy_one_and_that_before_the_default() {
-        assert_eq!(route("POST", "/v2/d/Users"), "ANY /v2/{d}/Users");
-        assert_eq!(route("GET", "/v2/d/Users/Me"), "GET /v2/{d}/Users/Me");
-        assert_eq!(route("PUT", "/v2/d/Users/Me"), "ANY /v2/{d}/Users/{proxy+}");
-        assert_eq!(
-            route("GET", "/v2/d/Users/1/x"),
-            "ANY /v2/{d}/Users/{proxy+}"
-        );
-        assert_eq!(route("GET", "/v2/d/users"), "ANY /v2/{proxy+}");
-        assert_eq!(route("GET", "/v2/d/Users/"), "ANY /v2/{d}/Users");
-        assert_eq!(route("GET", "/v3"), "$default");
-        assert_eq!(route("GET", "/"), "$default");
-    }
-
-    #[test]
-    fn variables_are_decoded() {
-        let template = Template::read(EXAMPLE).unwrap();
-        let found = template
-            .routes
-            .find(&Method::GET, "/v2/d%20x/Users/a%2Fb/c");
-        let variables = found.unwrap().variables;
-        assert_eq!(variables["d"], "d x");
-        assert_eq!(variables["proxy"], "a/b/c");
-    }
 
     #[test]
     fn functions_table_and_mapping_are_read_with_their_references() {

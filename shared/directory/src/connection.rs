@@ -398,8 +398,7 @@ impl Repeatable<'_> {
     }
 
     fn digest(&self) -> String {
-        let digest = Sha256::digest(self.body);
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(self.body))
     }
 
     fn item(&self, made: DirectoryId, now: Timestamp) -> (Key, Item) {

@@ -1,11 +1,9 @@
-//! Who calls the admin API: the holder of an admin key, or a principal of AWS.
+//! Authentication of requests to the admin API by an admin key, or by an AWS principal.
 //!
-//! A key is a secret of its own, `{prefix}admin/{name}`, which holds
-//! `{"key": "…", "access": "read" | "read-write"}` and, if it is not for
-//! everything, `"product"`, `"tenant"`, or both. What is sent is
-//! `rollcall_admin_{name}_{key}`, so one look-up finds it, and many are good at
-//! once. Where API Gateway checks signatures instead (SigV4), the principal that
-//! it names may do everything, and policies of IAM say who gets so far.
+//! Each key is a secret, `{prefix}admin/{name}`, which holds `{"key": "…", "access": "read" | "read-write"}` and, if the
+//! key is limited to a scope, `"product"`, `"tenant"`, or both. A client sends `rollcall_admin_{name}_{key}`, so the key
+//! names its secret, and several keys are valid at once. Where API Gateway checks signatures instead (SigV4), the
+//! principal that it names has full access, and IAM policies decide which principals can call the API.
 
 use std::sync::Arc;
 
@@ -21,28 +19,28 @@ use crate::auth::{base_url, bearer};
 use crate::problem::Problem;
 use crate::secret_cache::SecretCache;
 use crate::tokens::{Digest, digest};
-use crate::{Error, Gateway, Rest, secret};
+use crate::{Error, Gateway, Sleep, secret};
 
-/// How every admin key begins, so that secret scanners know it.
+/// Prefix of every admin key, by which secret scanners recognise one.
 pub const ADMIN_KEY_PREFIX: &str = "rollcall_admin_";
-/// What stands before a key's name in the name of its secret.
+/// Prefix of the name of an admin key in the name of its secret. It follows the prefix of all secrets.
 pub const ADMIN_SECRETS: &str = "admin/";
-/// What a key has at least, in characters: it is not to be guessed.
+/// Minimum length of a key, in characters.
 const KEY_CHARS: usize = 32;
-/// The longest name of a key.
+/// Maximum length of the name of a key, in characters.
 const NAME_CHARS: usize = 64;
 
-/// How callers of the admin API prove who they are.
+/// How callers of the admin API authenticate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdminAuth {
-    /// By a key.
+    /// By an admin key.
     #[default]
     Key,
-    /// By the signature that API Gateway has checked.
+    /// By a signature (SigV4) that API Gateway has checked.
     Iam,
 }
 
-/// What a key may do.
+/// What an admin key permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Access {
@@ -50,8 +48,7 @@ enum Access {
     ReadWrite,
 }
 
-/// What the secret of a key holds. A member that is not known is not passed
-/// over: it could be a scope, misspelt.
+/// The content of the secret of a key. Unknown members are rejected, because one could be a misspelt scope.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Secret {
@@ -61,36 +58,36 @@ struct Secret {
     tenant: Option<String>,
 }
 
-/// A key, as a process keeps it.
-struct Known {
+/// An admin key as a process caches it.
+struct CachedAdminKey {
     digest: Digest,
     access: Access,
     scope: Scope,
 }
 
-/// The keys that this process has met.
-pub(crate) struct Admins {
+/// The admin keys, with a cache.
+pub(crate) struct AdminKeys {
     auth: AdminAuth,
     secrets: Client,
     prefix: String,
-    fresh: SecretCache<Arc<str>, Known>,
+    cache: SecretCache<Arc<str>, CachedAdminKey>,
 }
 
-impl Admins {
-    pub(crate) fn new(secrets: Client, secret_prefix: &str, auth: AdminAuth, rest: Rest) -> Self {
+impl AdminKeys {
+    pub(crate) fn new(secrets: Client, secret_prefix: &str, auth: AdminAuth, sleep: Sleep) -> Self {
         Self {
             auth,
             secrets,
             prefix: format!("{secret_prefix}{ADMIN_SECRETS}"),
-            // Whether there is a key of a name is a call of Secrets Manager.
-            fresh: SecretCache::slow_for_strangers(rest),
+            // A look-up of an unknown name calls Secrets Manager.
+            cache: SecretCache::with_throttled_misses(sleep),
         }
     }
 
-    async fn read(&self, name: &str) -> Result<Option<Known>, Error> {
+    async fn read(&self, name: &str) -> Result<Option<CachedAdminKey>, Error> {
         let name_of_secret = format!("{}{name}", self.prefix);
-        let asked = self.secrets.get_secret_value().secret_id(name_of_secret);
-        let Some(version) = secret::read(asked).await? else {
+        let request = self.secrets.get_secret_value().secret_id(name_of_secret);
+        let Some(version) = secret::read(request).await? else {
             return Ok(None);
         };
         match serde_json::from_str(version.secret_string().unwrap_or_default()) {
@@ -99,7 +96,7 @@ impl Admins {
                 access,
                 product,
                 tenant,
-            }) if key.chars().count() >= KEY_CHARS => Ok(Some(Known {
+            }) if key.chars().count() >= KEY_CHARS => Ok(Some(CachedAdminKey {
                 digest: digest(&key),
                 access,
                 scope: Scope { tenant, product },
@@ -108,7 +105,7 @@ impl Admins {
             _ => {
                 tracing::error!(
                     admin = name,
-                    "the secret of an admin key is none: it holds key, of 32 characters or more, access, and perhaps product and tenant"
+                    "the secret of an admin key is invalid: it must hold key, of 32 characters or more, and access, and can hold product and tenant"
                 );
                 Ok(None)
             }
@@ -116,7 +113,7 @@ impl Admins {
     }
 }
 
-/// Who calls the admin API. Only the authentication makes one.
+/// An authenticated caller of the admin API.
 #[derive(Clone, Debug)]
 pub struct Administrator {
     name: Arc<str>,
@@ -128,11 +125,11 @@ pub struct Administrator {
 impl Administrator {
     async fn authenticated(parts: &Parts, gateway: &Gateway) -> Result<Self, Problem> {
         let origin = gateway.origin(parts);
-        let admin = match gateway.admins.auth {
+        let admin = match gateway.admin_keys.auth {
             AdminAuth::Iam => Self::signed(parts, origin)?,
             AdminAuth::Key => Self::by_key(parts, gateway, origin).await?,
         };
-        let name = match gateway.admins.auth {
+        let name = match gateway.admin_keys.auth {
             AdminAuth::Iam => without_person(&admin.name),
             AdminAuth::Key => admin.name.to_string(),
         };
@@ -140,7 +137,7 @@ impl Administrator {
         Ok(admin)
     }
 
-    /// The principal that API Gateway names. Without one there is no authorizer, and nobody gets in.
+    /// Authenticates the principal that API Gateway names. Without an authorizer, every request is refused.
     fn signed(parts: &Parts, origin: String) -> Result<Self, Error> {
         let Some(RequestContext::ApiGatewayV2(context)) = parts.extensions.get() else {
             return Err(Error::Unauthenticated { presented: false });
@@ -159,18 +156,18 @@ impl Administrator {
 
     async fn by_key(parts: &Parts, gateway: &Gateway, origin: String) -> Result<Self, Error> {
         let token = bearer(parts).ok_or(Error::Unauthenticated { presented: false })?;
-        let (name, key) = named(token).ok_or(Error::Unauthenticated { presented: true })?;
-        let shown = digest(key);
-        let accept = |known: &Known| {
-            let same: bool = known.digest.ct_eq(&shown).into();
+        let (name, key) = split_key(token).ok_or(Error::Unauthenticated { presented: true })?;
+        let presented = digest(key);
+        let accept = |known: &CachedAdminKey| {
+            let same: bool = known.digest.ct_eq(&presented).into();
             same.then(|| (known.access, known.scope.clone()))
         };
         let name: Arc<str> = name.into();
-        let admins = &gateway.admins;
-        let read = || admins.read(&name);
-        let verified = admins
-            .fresh
-            .verify(name.clone(), gateway.now(), accept, read);
+        let keys = &gateway.admin_keys;
+        let read = || keys.read(&name);
+        let verified = keys
+            .cache
+            .get_or_refresh(name.clone(), gateway.now(), accept, read);
         let (access, scope) = verified.await?;
         Ok(Self {
             name,
@@ -180,30 +177,30 @@ impl Administrator {
         })
     }
 
-    /// The name of the key, or of the principal.
+    /// Returns the name of the key, or the ARN of the principal.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Which directories there are for it.
+    /// Returns the scope: the directories that this caller can access.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// Whether it may change things.
+    /// Returns whether the caller may make changes.
     #[must_use]
     pub fn may_write(&self) -> bool {
         self.access == Access::ReadWrite
     }
 
-    /// The SCIM base URL of a directory, as its provider has to be told it.
+    /// Returns the SCIM base URL of a directory, as an administrator enters it at the identity provider.
     #[must_use]
     pub fn scim_base_url(&self, directory: &Directory) -> String {
         let base_url = base_url(&self.origin, directory.id);
         match directory.provider {
-            // Entra then sends PATCH as RFC 7644 has it ("Flags to alter the SCIM behavior").
+            // With this flag, Entra sends PATCH requests that conform to RFC 7644 ("Flags to alter the SCIM behavior").
             Provider::Azure => format!("{base_url}?aadOptscim062020"),
             Provider::Okta
             | Provider::OneLogin
@@ -214,11 +211,11 @@ impl Administrator {
         }
     }
 
-    /// The directory of that id. One that is for others is not there.
+    /// Reads a directory.
     ///
     /// # Errors
     ///
-    /// 404.
+    /// Returns 404 for an unknown directory, and for one outside the scope of the caller.
     pub async fn directory(&self, gateway: &Gateway, id: &str) -> Result<Directory, Problem> {
         let missing = || Problem::not_found("directory");
         let id: DirectoryId = id.parse().map_err(|_| missing())?;
@@ -228,11 +225,11 @@ impl Administrator {
         found.ok_or_else(missing)
     }
 
-    /// The same, unless it is being deleted.
+    /// Reads a directory that is not being deleted.
     ///
     /// # Errors
     ///
-    /// 404, 409.
+    /// Returns 404 as [`Self::directory`] does, and 409 for a directory that is being deleted.
     pub async fn standing(&self, gateway: &Gateway, id: &str) -> Result<Directory, Problem> {
         let directory = self.directory(gateway, id).await?;
         match directory.status {
@@ -241,11 +238,11 @@ impl Administrator {
         }
     }
 
-    /// What reads the resources of a directory, be it active or not.
+    /// Returns a SCIM caller that can read the resources of a directory, active or not.
     ///
     /// # Errors
     ///
-    /// 404, when it is for others.
+    /// Returns 404 for a directory outside the scope of the caller.
     pub fn caller(&self, directory: Directory) -> Result<Caller, Problem> {
         if !self.scope.has(&directory) {
             return Err(Problem::not_found("directory"));
@@ -256,7 +253,7 @@ impl Administrator {
     }
 }
 
-/// Somebody who may read.
+/// Extracts a caller who may read.
 pub struct Reader(pub Administrator);
 
 impl FromRequestParts<Gateway> for Reader {
@@ -267,7 +264,7 @@ impl FromRequestParts<Gateway> for Reader {
     }
 }
 
-/// Somebody who may change things.
+/// Extracts a caller who may make changes.
 pub struct Writer(pub Administrator);
 
 impl FromRequestParts<Gateway> for Writer {
@@ -277,13 +274,18 @@ impl FromRequestParts<Gateway> for Writer {
         let admin = Administrator::authenticated(parts, gateway).await?;
         match admin.access {
             Access::ReadWrite => Ok(Self(admin)),
-            Access::Read => Err(Problem::new(403, "This admin key may read only.")),
+            Access::Read => Err(Problem::new(
+                403,
+                "This admin key is read-only. Use a key with the access read-write.",
+            )),
         }
     }
 }
 
-/// The ARN of a principal for a log: the name of a session or of a user, which is often an e-mail address, stands there as
-/// the beginning of its digest. Other names are those of roles ("IAM identifiers", AWS Identity and Access Management).
+/// Returns the ARN of a principal without personal data, for a log.
+///
+/// The name of a session or of a user is often an e-mail address. It is replaced by the beginning of its digest. Other names
+/// are those of roles (AWS Identity and Access Management User Guide, "IAM identifiers").
 fn without_person(arn: &str) -> String {
     let (account, resource) = arn.rsplit_once(':').unwrap_or(("", arn));
     let (kind, name) = match resource.rsplit_once('/') {
@@ -292,20 +294,17 @@ fn without_person(arn: &str) -> String {
         None if resource == "root" => return arn.to_owned(),
         None => (String::new(), resource),
     };
-    let digest: String = digest(name)
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut digest = hex::encode(digest(name));
+    digest.truncate(12);
     format!("{account}:{kind}{digest}")
 }
 
-/// The name and the secret part of an admin key.
-fn named(token: &str) -> Option<(&str, &str)> {
+/// Splits an admin key into its name and its secret part.
+fn split_key(token: &str) -> Option<(&str, &str)> {
     let (name, key) = token.strip_prefix(ADMIN_KEY_PREFIX)?.rsplit_once('_')?;
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.';
-    let named = !name.is_empty() && name.len() <= NAME_CHARS && name.chars().all(known);
-    (named && !key.is_empty()).then_some((name, key))
+    let valid = !name.is_empty() && name.len() <= NAME_CHARS && name.chars().all(known);
+    (valid && !key.is_empty()).then_some((name, key))
 }
 
 #[cfg(test)]
@@ -313,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_log_has_the_name_of_a_session_or_a_user() {
+    fn the_arn_in_a_log_has_no_name_of_a_session_or_user() {
         for (arn, begin) in [
             (
                 "arn:aws:sts::1:assumed-role/Deploy/ann@example.com",
@@ -338,10 +337,10 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_a_name() {
-        assert_eq!(named("rollcall_admin_ci_abc"), Some(("ci", "abc")));
+    fn a_key_is_split_into_its_name_and_secret() {
+        assert_eq!(split_key("rollcall_admin_ci_abc"), Some(("ci", "abc")));
         assert_eq!(
-            named("rollcall_admin_crm.read_abc"),
+            split_key("rollcall_admin_crm.read_abc"),
             Some(("crm.read", "abc"))
         );
         for other in [
@@ -353,7 +352,7 @@ mod tests {
             "rollcall_admin_a-b_abc",
             "rollcall_admin_CI_abc",
         ] {
-            assert_eq!(named(other), None, "{other}");
+            assert_eq!(split_key(other), None, "{other}");
         }
     }
 }

@@ -1,42 +1,16 @@
-//! Who calls a SCIM function: the holder of a directory's bearer token.
-
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+//! Authentication of SCIM requests by the bearer token of a directory, and the origin of URLs in responses.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use directory::{Caller, DirectoryId, Status};
-use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use lambda_http::request::RequestContext;
-use tokio::task::JoinHandle;
 
+use crate::background::Background;
 use crate::rate_limit::Work;
 use crate::{Error, Gateway, conditional};
 
-/// How long an answer waits for what is written beside it.
-const PATIENCE: Duration = Duration::from_millis(100);
-
-/// What is done beside a request, and may take a moment longer than it.
-#[derive(Clone, Default)]
-pub(crate) struct Beside(Arc<Mutex<Vec<JoinHandle<()>>>>);
-
-impl Beside {
-    pub(crate) fn put(&self, task: JoinHandle<()>) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.push(task);
-    }
-
-    /// Waits a moment for what is not done yet: Lambda freezes a process that has answered.
-    pub(crate) async fn finish(&self) {
-        let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        if !tasks.is_empty() {
-            let _ = tokio::time::timeout(PATIENCE, join_all(tasks)).await;
-        }
-    }
-}
-
-/// The caller of a request that showed the right token. The only way to a [`Caller`].
+/// Extracts the caller of a request with a valid token of the directory in its path.
 pub struct Authenticated(pub Caller);
 
 impl FromRequestParts<Gateway> for Authenticated {
@@ -48,7 +22,7 @@ impl FromRequestParts<Gateway> for Authenticated {
     }
 }
 
-/// The same, for a request that may be more than one unit of work.
+/// Extracts the caller, and the [`Work`] of a request that can be more than one unit.
 pub struct Working(pub Caller, pub Work);
 
 impl FromRequestParts<Gateway> for Working {
@@ -63,28 +37,28 @@ impl FromRequestParts<Gateway> for Working {
             .find(|(name, _)| *name == "directory")
             .map(|(_, value)| value.to_owned());
         let token = bearer(parts).ok_or(Error::Unauthenticated { presented: false })?;
-        // A directory of another form is as unknown as any other (A1): the same answer.
+        // An id that is not a UUID gets the same response as an unknown directory (A1).
         let id: DirectoryId = directory
             .and_then(|id| id.parse().ok())
             .ok_or(Error::Unauthenticated { presented: true })?;
         tracing::Span::current().record("directory.id", tracing::field::display(id));
         let now = gateway.now();
         let (directory, token) = gateway.tokens.verify(id, token, now).await?;
-        let beside = parts.extensions.get::<Beside>().cloned();
-        let beside = beside.unwrap_or_default();
-        let work = Work::new(gateway.limits.clone(), id, now, beside.clone());
+        let background = parts.extensions.get::<Background>().cloned();
+        let background = background.unwrap_or_default();
+        let work = Work::new(gateway.rate_limiter.clone(), id, now, background.clone());
         if !gateway.counted {
             work.admit()?;
         }
         match directory.status {
             Status::Active => {}
-            // In a status that this version does not know it takes no changes either.
+            // A status that this version does not know does not accept changes either.
             Status::Inactive | Status::Other(_) => return Err(Error::Inactive),
-            // As unknown as one that is gone.
+            // A directory that is being deleted is not distinguished from an unknown one.
             Status::Deleting => return Err(Error::Unauthenticated { presented: true }),
         }
-        if let Some(mark) = gateway.tokens.mark(id, &token, now) {
-            beside.put(mark);
+        if let Some(task) = gateway.tokens.record_use(id, &token, now) {
+            background.add(task);
         }
         if !directory.settings.has_entity_tags() {
             conditional::forget_conditions(&mut parts.headers);
@@ -96,12 +70,12 @@ impl FromRequestParts<Gateway> for Working {
     }
 }
 
-/// The SCIM base URL of a directory.
+/// Returns the SCIM base URL of a directory.
 pub(crate) fn base_url(origin: &str, id: DirectoryId) -> String {
     format!("{origin}/scim/v2/{id}")
 }
 
-/// The token of an `Authorization` header. The word `Bearer` has no case, the token has (A2).
+/// Returns the token of an `Authorization` header. The scheme `Bearer` is case-insensitive, the token is not (A2).
 pub(crate) fn bearer(parts: &Parts) -> Option<&str> {
     let (scheme, token) = parts
         .headers
@@ -115,12 +89,12 @@ pub(crate) fn bearer(parts: &Parts) -> Option<&str> {
 }
 
 impl Gateway {
-    /// The scheme and authority that the client used, without a slash at the end.
+    /// Returns the scheme and authority that the client used, without a slash at the end.
     pub(crate) fn origin(&self, parts: &Parts) -> String {
         if let Some(base_url) = &self.base_url {
             return base_url.to_string();
         }
-        // API Gateway sets these itself; the Host header would be the client's word.
+        // API Gateway sets these. A client could put anything into the header Host.
         let (domain, stage) = match parts.extensions.get::<RequestContext>() {
             Some(RequestContext::ApiGatewayV2(context)) => {
                 (context.domain_name.clone(), context.stage.clone())

@@ -1,6 +1,5 @@
-//! What the headers of a request wish: conditions (RFC 9110 §13.1, RFC 7644
-//! §3.14), preferences (RFC 7240) and the media type of the answer (RFC 7644
-//! §3.8).
+//! The headers of conditional requests (RFC 9110 §13.1, RFC 7644 §3.14), of preferences (RFC 7240), and of the media type of
+//! the response (RFC 7644 §3.8).
 
 use std::cmp::Ordering;
 use std::convert::Infallible;
@@ -15,15 +14,15 @@ use crate::{Error, QueryParams};
 
 /// The header of preferences (RFC 7240 §2).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// The header that says which of them were heard (RFC 7240 §3).
+/// The header of a response that names the preference that was applied (RFC 7240 §3).
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What a client prefers as the answer to a change (RFC 7240 §4.2).
+/// The preference `return` for the response to a change (RFC 7240 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Return {
-    /// No body.
+    /// A response without a body.
     Minimal,
-    /// The whole resource.
+    /// A response with the resource.
     Representation,
 }
 
@@ -35,14 +34,14 @@ impl Return {
         })
     }
 
-    /// The first `return` counts, and words have no case (RFC 7240 §2).
+    /// Reads the first `return`. Names and values are case-insensitive (RFC 7240 §2).
     fn read(headers: &HeaderMap) -> Option<Self> {
         let preferences = headers.get_all(PREFER);
         let value = preferences
             .iter()
             .filter_map(|line| line.to_str().ok())
             .flat_map(|line| unquoted(line, ','))
-            // What follows a semicolon is a parameter of the preference before it.
+            // Parameters of the preference follow after a semicolon.
             .filter_map(|preference| unquoted(preference, ';').next())
             .filter_map(|preference| preference.split_once('='))
             .find(|(name, _)| name.trim().eq_ignore_ascii_case("return"))
@@ -55,7 +54,7 @@ impl Return {
     }
 }
 
-/// The parts of a header between `separator`, unless it stands in quotes (RFC 9110 §5.6).
+/// Splits a header at `separator`, except within quotes (RFC 9110 §5.6).
 fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {
@@ -70,12 +69,12 @@ fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
 /// A media range of an `Accept` header (RFC 9110 §12.5.1), without its parameters.
 struct Accepted<'a> {
     range: &'a str,
-    /// Its weight, in thousandths.
+    /// The weight, in thousandths.
     weight: u16,
 }
 
 impl<'a> Accepted<'a> {
-    /// `None` for what is no media range: it asks for nothing.
+    /// Returns `None` for an invalid media range, which is ignored.
     fn read(text: &'a str) -> Option<Self> {
         let mut parts = unquoted(text, ';');
         let range = parts.next()?;
@@ -94,7 +93,7 @@ impl<'a> Accepted<'a> {
     }
 }
 
-/// A weight (RFC 9110 §12.4.2): 0 to 1 with at most three digits after the point.
+/// Parses a weight (RFC 9110 §12.4.2): 0 to 1 with at most three digits after the point.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
     if !matches!(whole, "0" | "1")
@@ -107,14 +106,14 @@ fn thousandths(text: &str) -> Option<u16> {
     (weight <= 1000).then_some(weight)
 }
 
-/// RFC 9110 §5.6.2.
+/// Returns whether a text is a token (RFC 9110 §5.6.2).
 fn is_token(text: &str) -> bool {
     let other = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
     let of_token = |byte: u8| byte.is_ascii_alphanumeric() || other(byte);
     !text.is_empty() && text.bytes().all(of_token)
 }
 
-/// Whether a text is one quoted string (RFC 9110 §5.6.4).
+/// Returns whether a text is one quoted string (RFC 9110 §5.6.4).
 fn is_quoted(text: &str) -> bool {
     let inner = text
         .strip_prefix('"')
@@ -131,11 +130,11 @@ fn is_quoted(text: &str) -> bool {
     plain && !escaped
 }
 
-/// Whether a request prefers `application/json` to SCIM's own type (RFC 7644 §3.8).
+/// Returns whether a request prefers `application/json` to `application/scim+json` (RFC 7644 §3.8).
 ///
-/// Each of the two has the weight of the range that names it most exactly. ResourcePath equal weights it is SCIM's own, unless
-/// only the other one is named: wildcards ask for neither. Nothing is refused for its `Accept`, so what allows neither
-/// is answered in SCIM's own type too.
+/// Each type has the weight of the most specific range that matches it. With equal weights the type is
+/// `application/scim+json`, unless `application/json` is named and the other is not. No request is refused because of
+/// `Accept`: if it allows neither type, the response is `application/scim+json`.
 pub(crate) fn prefers_plain_json(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).iter();
     let ranges: Vec<Accepted<'_>> = lines
@@ -162,18 +161,17 @@ pub(crate) fn prefers_plain_json(headers: &HeaderMap) -> bool {
     }
 }
 
-/// What `If-Match` or `If-None-Match` lists.
+/// The entity tags of `If-Match` or `If-None-Match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Tags {
     Any,
-    /// What stands between the quotes.
+    /// The tags without their quotes.
     Listed(Vec<String>),
 }
 
 impl Tags {
-    /// Entity tags, which are compared weakly: SCIM's own are weak (RFC 7644
-    /// §3.14, E3). What is not an entity tag matches nothing, so that a condition
-    /// which is not understood changes nothing.
+    /// Reads entity tags. They are compared weakly, because those of SCIM are weak (RFC 7644 §3.14, E3). An invalid tag
+    /// matches no version, so a condition that cannot be parsed prevents a change.
     fn read(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
         let mut listed = None;
         for line in headers.get_all(name) {
@@ -191,7 +189,7 @@ impl Tags {
         listed.map(Self::Listed)
     }
 
-    fn name(&self, tag: &str) -> bool {
+    fn contains(&self, tag: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Listed(tags) => tags.iter().any(|listed| listed == tag),
@@ -199,8 +197,7 @@ impl Tags {
     }
 }
 
-/// The versions among entity tags. One that this service never gave is none:
-/// not `"01"`, and not `"+1"`.
+/// Returns the versions among entity tags. Tags that this service never issues, such as `"01"` and `"+1"`, are ignored.
 fn versions(tags: &[String]) -> Vec<u64> {
     tags.iter()
         .filter_map(|tag| {
@@ -210,24 +207,25 @@ fn versions(tags: &[String]) -> Vec<u64> {
         .collect()
 }
 
-/// Takes away the conditions of a client that was told that there are no entity tags (RFC 7643 §5, `etag`): what it sends
-/// is none of ours, and is judged neither on a change nor on a read. A request's wishes are read after its token.
+/// Removes the conditions from a request to a directory without entity tags (RFC 7643 §5, `etag`).
+///
+/// The tags of such a request are not from this service. [`Preconditions`] are read after authentication.
 pub(crate) fn forget_conditions(headers: &mut HeaderMap) {
     headers.remove(IF_MATCH);
     headers.remove(IF_NONE_MATCH);
 }
 
-/// What the headers of a request wish.
-pub struct Wishes {
-    /// The versions that may be changed.
+/// The conditions and the preference of a request.
+pub struct Preconditions {
+    /// The versions that the request may change.
     pub precondition: Precondition,
-    /// What the answer to a change should hold.
+    /// The preferred response to a change.
     pub prefer: Option<Return>,
     if_match: Option<Tags>,
     none_match: Option<Tags>,
 }
 
-impl<S: Sync> FromRequestParts<S> for Wishes {
+impl<S: Sync> FromRequestParts<S> for Preconditions {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -235,7 +233,7 @@ impl<S: Sync> FromRequestParts<S> for Wishes {
     }
 }
 
-impl Wishes {
+impl Preconditions {
     fn read(headers: &HeaderMap) -> Self {
         let if_match = Tags::read(headers, &IF_MATCH);
         let none_match = Tags::read(headers, &IF_NONE_MATCH);
@@ -247,31 +245,32 @@ impl Wishes {
         }
     }
 
-    /// Whether the client has this version already (`If-None-Match`, E2).
+    /// Returns whether the client already has this version (`If-None-Match`, E2).
     #[must_use]
-    pub fn has(&self, version: u64) -> bool {
+    pub fn is_not_modified(&self, version: u64) -> bool {
         self.has_tag(&version.to_string())
     }
 
-    /// The same, for what has a tag that is no number.
+    /// Returns whether the client already has the representation with this tag.
     pub(crate) fn has_tag(&self, tag: &str) -> bool {
-        self.none_match.as_ref().is_some_and(|tags| tags.name(tag))
+        self.none_match
+            .as_ref()
+            .is_some_and(|tags| tags.contains(tag))
     }
 
-    /// Whether the answer to a change needs no body: the client prefers that,
-    /// and names no attributes that it wants to see (X22).
+    /// Returns whether the response to a change needs no body: the client prefers `return=minimal`, and does not request
+    /// attributes (X22).
     #[must_use]
     pub fn minimal(&self, params: &QueryParams) -> bool {
         self.prefer == Some(Return::Minimal) && params.given("attributes").is_none()
     }
 
-    /// Conditions on a POST are about the collection (RFC 9110 §13.1), which is
-    /// always there and has no version.
+    /// Checks the conditions of a POST. They apply to the collection (RFC 9110 §13.1), which always exists and has no version.
     ///
     /// # Errors
     ///
-    /// 412 when they do not hold.
-    pub fn allow_creation(&self) -> Result<(), Error> {
+    /// Returns 412 when a condition fails.
+    pub fn check_collection(&self) -> Result<(), Error> {
         match (&self.if_match, &self.none_match) {
             (Some(Tags::Listed(_)), _) | (_, Some(Tags::Any)) => {
                 Err(directory::Error::Changed.into())
@@ -281,9 +280,8 @@ impl Wishes {
     }
 }
 
-/// What both headers together allow. `*` stands for any version: in `If-Match`
-/// it asks only that the resource exists, which every change does, and in
-/// `If-None-Match` that it does not, which no change can have.
+/// Combines both headers. `*` matches any version. In `If-Match` it requires that the resource exists, which every change
+/// requires anyway. In `If-None-Match` it requires that the resource does not exist, which no change can fulfil.
 fn precondition(if_match: Option<&Tags>, none_match: Option<&Tags>) -> Precondition {
     match (if_match, none_match) {
         (None | Some(Tags::Any), None) => Precondition::None,
@@ -292,7 +290,7 @@ fn precondition(if_match: Option<&Tags>, none_match: Option<&Tags>) -> Precondit
         (Some(Tags::Listed(tags)), none_match) => {
             let excluded = |version: &u64| {
                 let tag = version.to_string();
-                none_match.is_some_and(|tags| tags.name(&tag))
+                none_match.is_some_and(|tags| tags.contains(&tag))
             };
             let mut versions = versions(tags);
             versions.retain(|version| !excluded(version));
@@ -305,19 +303,19 @@ fn precondition(if_match: Option<&Tags>, none_match: Option<&Tags>) -> Precondit
 mod tests {
     use super::*;
 
-    fn wishes(lines: &[(&'static str, &str)]) -> Wishes {
+    fn preconditions(lines: &[(&'static str, &str)]) -> Preconditions {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Wishes::read(&headers)
+        Preconditions::read(&headers)
     }
 
     #[test]
     fn h15_return_is_found_among_other_preferences() {
         let check = |lines: &[&str], expected: Option<Return>| {
             let lines: Vec<_> = lines.iter().map(|line| ("prefer", *line)).collect();
-            assert_eq!(wishes(&lines).prefer, expected, "{lines:?}");
+            assert_eq!(preconditions(&lines).prefer, expected, "{lines:?}");
         };
         let (minimal, representation) = (Some(Return::Minimal), Some(Return::Representation));
         check(&[], None);
@@ -332,7 +330,7 @@ mod tests {
             &["foo=\"\\\", return=minimal\", return=representation"],
             representation,
         );
-        // A parameter of another preference is none of its own.
+        // A parameter of another preference is not a preference.
         check(&["respond-async; return=minimal"], None);
         // The first one counts, understood or not.
         check(&["return=minimal, return=representation"], minimal);
@@ -342,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_json_is_for_who_asks_for_it() {
+    fn plain_json_is_for_clients_that_prefer_it() {
         let check = |lines: &[&str], expected: bool| {
             let mut headers = HeaderMap::new();
             for line in lines {
@@ -393,7 +391,7 @@ mod tests {
             &["application/json;q=0, application/scim+json;q=0"],
             &["application/json;q=0, */*"],
             &["application/scim+json;q=0"],
-            // These are no media ranges.
+            // These are not media ranges.
             &["application/json;q=2"],
             &["application/json;q=1.001"],
             &["application/json;q=0.1234"],
@@ -423,7 +421,7 @@ mod tests {
     #[test]
     fn e3_conditions_are_read_from_lists_lines_and_stars() {
         let check = |lines: &[(&'static str, &str)], expected: Precondition| {
-            assert_eq!(wishes(lines).precondition, expected, "{lines:?}");
+            assert_eq!(preconditions(lines).precondition, expected, "{lines:?}");
         };
         let version = |versions: &[u64]| Precondition::Version(versions.to_vec());
         let except = |versions: &[u64]| Precondition::Except(versions.to_vec());
@@ -476,8 +474,9 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_has_conditions_on_the_collection() {
-        let allows = |lines: &[(&'static str, &str)]| wishes(lines).allow_creation().is_ok();
+    fn the_conditions_of_a_post_apply_to_the_collection() {
+        let allows =
+            |lines: &[(&'static str, &str)]| preconditions(lines).check_collection().is_ok();
         assert!(allows(&[]));
         assert!(allows(&[("if-match", "*")]));
         assert!(allows(&[("if-none-match", "\"1\"")]));

@@ -1,23 +1,22 @@
-//! From the event of API Gateway to the request that a function's router sees.
+//! Converts the event of API Gateway into the request for the router of a function.
 //!
-//! `lambda_http` pastes the path of an event into a URL and parses that. An HTTP API has decoded the path before
-//! ("Working with AWS Lambda proxy integrations for HTTP APIs"), so a second parser takes data for syntax: `%3F` would
-//! begin a query, `%23` a fragment, and `..` another directory. It also panics at a `Host` or a query that are no part
-//! of a URL. So requests are made here, and `lambda_http` is left what it does well: the answers, and the request
-//! context.
+//! `lambda_http` puts the path of an event into a URL and parses that URL. An HTTP API has already decoded the path (Amazon
+//! API Gateway Developer Guide, "Working with AWS Lambda proxy integrations for HTTP APIs"), so the second parser would take
+//! data for syntax: `%3F` would begin a query, `%23` a fragment, and `..` would name another path. `lambda_http` also panics
+//! at a `Host` or a query that cannot be part of a URL. This module therefore builds the request, and uses `lambda_http` for
+//! the response and for the request context.
 //!
-//! What holds for every event:
+//! Rules for every event:
 //!
-//! - Each segment of the path is encoded (RFC 3986 §2.2), and the router decodes it once. What stood in a segment is
-//!   data of that segment.
-//! - A path with a segment `.` or `..` is refused. API Gateway has chosen the function, and checked the signature where
-//!   there is one, by the path as it was sent; nothing may lead elsewhere afterwards.
-//! - Several slashes are one, as in a base URL that was pasted with a slash at its end. Not where API Gateway has
-//!   checked a signature, because a policy of IAM is about the path as it was sent.
-//! - An HTTP API does not show whether `a/b` was sent as `a%2Fb`. No id holds a slash, so both mean the resource `b`
-//!   below `a`, or none. Where the route's variables say that API Gateway took another path than the one that would be
-//!   served, the request is refused.
-//! - What cannot be a request is answered 400 by the function's router, in its own form and with its log line.
+//! - Each segment of the path is encoded (RFC 3986 §2.2), and the router decodes it once. The data of a segment stays in that
+//!   segment.
+//! - A path with a segment `.` or `..` is invalid. API Gateway has chosen the function, and checked the signature if there is
+//!   one, by the path as it was sent. The request must not reach another path afterwards.
+//! - Several slashes count as one, for a base URL that was entered with a slash at its end. This does not apply where API
+//!   Gateway has checked a signature, because IAM policies apply to the path as it was sent.
+//! - An HTTP API does not show whether `a/b` was sent as `a%2Fb`. No id contains a slash, so both mean the resource `b` below
+//!   `a`, or no resource. The request is invalid if the variables of the route show that API Gateway matched another path.
+//! - The router of the function responds 400 to an event that cannot be a request, in its own format and with its log line.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -41,8 +40,8 @@ use percent_encoding::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What a segment of a path does not hold as it is: all but the unreserved characters, the sub-delimiters, `:` and `@`
-/// (RFC 3986 §3.3).
+/// The characters that are encoded in a segment of a path: all but the unreserved characters, the sub-delimiters, `:` and
+/// `@` (RFC 3986 §3.3).
 const IN_SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -61,7 +60,7 @@ const IN_SEGMENT: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// What a query does not hold as it is (RFC 3986 §3.4). `%` is as it was sent.
+/// The characters that are encoded in a query (RFC 3986 §3.4). `%` is not, because the query is encoded already.
 const IN_QUERY: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -77,34 +76,34 @@ const IN_QUERY: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// What the name or the value of a parameter does not hold as it is: all but the unreserved characters. A blank is
-/// `%20`, so that it is never taken for a plus.
+/// The characters that are encoded in the name and the value of a parameter: all but the unreserved characters. A space is
+/// `%20`, so that it is not taken for a plus sign.
 const IN_PARAMETER: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// Runs a function: answers the events of this Lambda until it ends.
+/// Runs a Lambda function: responds to events until the process ends.
 ///
 /// # Errors
 ///
-/// When the Lambda Runtime API cannot be reached.
+/// Returns an error when the Lambda Runtime API cannot be reached.
 pub async fn run(router: Router) -> Result<(), lambda_http::Error> {
     lambda_runtime::run(service_fn(move |event| answer(router.clone(), event))).await
 }
 
-/// The answer of a function to an event, as API Gateway reads it. No event makes it panic.
+/// Returns the response of a function to an event, in the format of API Gateway. It does not panic, whatever the event.
 ///
 /// # Errors
 ///
-/// None.
+/// It returns no error.
 pub async fn answer(
     mut router: Router,
     event: LambdaEvent<ApiEvent>,
 ) -> Result<impl Serialize + fmt::Debug + Send, Infallible> {
     let LambdaEvent { payload, context } = event;
-    // An event without a request: it tells `lambda_http` in which form the answer is to be.
+    // An empty event tells `lambda_http` the payload format of the response.
     let empty = match &payload.0 {
         Format::V2(_) => LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default()),
         Format::V1(_) => LambdaRequest::ApiGatewayV1(ApiGatewayProxyRequest::default()),
@@ -112,35 +111,35 @@ pub async fn answer(
     let mut request = payload.into_request();
     let service =
         service_fn(move |_: lambda_http::Request| router.call(std::mem::take(&mut request)));
-    // The adapter, which cannot cross threads, is gone before anything waits.
+    // The adapter is not `Send`, so it is dropped before the first await.
     let call = Adapter::from(service).call(LambdaEvent::new(empty, context));
     call.await
 }
 
-/// Why a request is refused before it is routed: a sentence for a 400. The router's fallback answers it.
+/// The reason why an event cannot be a request, as the detail of a 400. The fallback of the router responds with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) String);
+pub(crate) struct InvalidEvent(pub(crate) String);
 
-impl Refused {
+impl InvalidEvent {
     fn new(detail: impl Into<String>) -> Self {
         Self(detail.into())
     }
 }
 
-/// An event of API Gateway, in one of its two payload formats.
+/// An event of API Gateway in one of its two payload formats.
 #[derive(Debug, Deserialize)]
 pub struct ApiEvent(Format);
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Format {
-    /// That of an HTTP API.
+    /// Format 2.0, of an HTTP API.
     V2(Box<V2>),
-    /// That of a REST API, and of an HTTP API that is set to it.
+    /// Format 1.0, of a REST API, and of an HTTP API that is configured for it.
     V1(Box<V1>),
 }
 
-/// Payload format 2.0. The path is decoded, the query is as it was sent, headers that came twice are joined.
+/// Payload format 2.0. The path is decoded, the query is not, and repeated headers are joined.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct V2 {
@@ -155,8 +154,8 @@ struct V2 {
     is_base64_encoded: Option<bool>,
 }
 
-/// Payload format 1.0. The query is decoded, each `+` as a blank. A REST API sends no `version` and leaves the path as it
-/// was sent; an HTTP API sends one and decodes the path.
+/// Payload format 1.0. The query is decoded, and each `+` became a space. A REST API sends no `version` and does not decode
+/// the path. An HTTP API sends a `version` and decodes the path.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct V1 {
@@ -173,7 +172,8 @@ struct V1 {
 }
 
 impl ApiEvent {
-    /// The request for the router: the one that was sent, or one for no endpoint that says why it is refused.
+    /// Returns the request for the router. An invalid event becomes a request without a path, with [`InvalidEvent`] as an
+    /// extension.
     fn into_request(self) -> Request<Body> {
         let (context, method, path, headers, request) = match self.0 {
             Format::V2(event) => {
@@ -184,23 +184,23 @@ impl ApiEvent {
             }
             Format::V1(event) => {
                 let method = Method::from_bytes(event.http_method.as_bytes());
-                let method = method.map_err(|_| Refused::new("The method is not a token."));
+                let method = method.map_err(|_| InvalidEvent::new("The method is not a token."));
                 let context = RequestContext::ApiGatewayV1(event.request_context.clone());
                 let path = event.path().to_owned();
                 (context, method, path, event.headers(), event.request())
             }
         };
-        // What is refused is still logged with its method and answered as its headers ask, if it has them.
+        // An invalid event keeps its method for the log, and its headers for the media type of the response.
         let named = method.clone().unwrap_or_default();
         let (headers, read) = match headers {
             Ok(headers) => (headers, Ok(())),
-            Err(refused) => (HeaderMap::new(), Err(refused)),
+            Err(invalid) => (HeaderMap::new(), Err(invalid)),
         };
         let mut request = match method.and(read).and(request) {
             Ok(request) => request,
-            Err(refused) => {
+            Err(invalid) => {
                 let mut request = Request::default();
-                request.extensions_mut().insert(refused);
+                request.extensions_mut().insert(invalid);
                 request
             }
         };
@@ -212,25 +212,25 @@ impl ApiEvent {
 }
 
 impl V2 {
-    /// The path without the stage, which stands before it if it has a name.
+    /// Returns the path without the name of the stage.
     fn path(&self) -> &str {
         without_stage(&self.raw_path, self.request_context.stage.as_deref())
     }
 
-    fn request(self) -> Result<Request<Body>, Refused> {
+    fn request(self) -> Result<Request<Body>, InvalidEvent> {
         if !self.is_routed() {
-            return Err(Refused::new(
+            return Err(InvalidEvent::new(
                 "The path that is left after decoding is not the one that was routed: send / as it is \
                  where it separates, once, and not as %2F.",
             ));
         }
-        let path = of_segments(self.path().split('/').map(|part| part.as_bytes().into()))?;
+        let path = encode_path(self.path().split('/').map(|part| part.as_bytes().into()))?;
         let query = self.raw_query_string.unwrap_or_default();
         let query = utf8_percent_encode(&query, IN_QUERY).to_string();
         request(path, &query, self.body, self.is_base64_encoded)
     }
 
-    fn headers(&self) -> Result<HeaderMap, Refused> {
+    fn headers(&self) -> Result<HeaderMap, InvalidEvent> {
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers.iter().flatten() {
             add(&mut headers, name, value)?;
@@ -241,15 +241,16 @@ impl V2 {
         Ok(headers)
     }
 
-    /// Whether API Gateway has checked a signature (SigV4) against policies about the path.
+    /// Returns whether API Gateway has checked a signature (SigV4), and IAM policies for the path.
     fn is_signed(&self) -> bool {
         let authorizer = self.request_context.authorizer.as_ref();
         authorizer.is_some_and(|by| by.iam.is_some())
     }
 
-    /// Whether the path is that of the route, with the values that API Gateway found for its variables. They may be
-    /// decoded or as they were sent, for the documentation does not say which. With a signature only what is the same
-    /// in both forms is served.
+    /// Returns whether the path is that of the route, with the values of its variables.
+    ///
+    /// The documentation does not say whether API Gateway decodes the values of variables, so both forms are accepted. With a
+    /// signature, only a path that is the same in both forms is accepted.
     fn is_routed(&self) -> bool {
         let signed = self.is_signed();
         if signed && self.path().contains("//") {
@@ -258,11 +259,11 @@ impl V2 {
         let (Some(key), Some(values)) = (&self.route_key, &self.path_parameters) else {
             return true;
         };
-        // `$default` has no path.
+        // The route `$default` does not have a path.
         let Some((_, route)) = key.split_once(' ') else {
             return true;
         };
-        // `None` is a text of the route.
+        // `None` is a literal segment of the route.
         let mut expected: Vec<Option<&str>> = vec![];
         for part in segments(route) {
             let variable = part
@@ -296,7 +297,7 @@ impl V2 {
 }
 
 impl V1 {
-    /// The path without the stage, which an HTTP API writes before it and a REST API does not.
+    /// Returns the path without the name of the stage, which only an HTTP API puts before it.
     fn path(&self) -> &str {
         match self.version {
             Some(_) => without_stage(&self.path, self.request_context.stage.as_deref()),
@@ -304,11 +305,11 @@ impl V1 {
         }
     }
 
-    fn request(self) -> Result<Request<Body>, Refused> {
+    fn request(self) -> Result<Request<Body>, InvalidEvent> {
         let parts = self.path().split('/');
         let path = match self.version {
-            Some(_) => of_segments(parts.map(|part| part.as_bytes().into()))?,
-            None => of_segments(parts.map(|part| percent_decode_str(part).into()))?,
+            Some(_) => encode_path(parts.map(|part| part.as_bytes().into()))?,
+            None => encode_path(parts.map(|part| percent_decode_str(part).into()))?,
         };
         let encoded = |text: &str| utf8_percent_encode(text, IN_PARAMETER).to_string();
         let query = values(
@@ -321,7 +322,7 @@ impl V1 {
         request(path, &query, self.body, self.is_base64_encoded)
     }
 
-    fn headers(&self) -> Result<HeaderMap, Refused> {
+    fn headers(&self) -> Result<HeaderMap, InvalidEvent> {
         let mut headers = HeaderMap::new();
         for (name, value) in values(self.multi_value_headers.as_ref(), self.headers.as_ref()) {
             add(&mut headers, name, value)?;
@@ -335,19 +336,19 @@ fn request(
     query: &str,
     body: Option<String>,
     encoded: Option<bool>,
-) -> Result<Request<Body>, Refused> {
+) -> Result<Request<Body>, InvalidEvent> {
     let target = match query {
         "" => path,
         query => format!("{path}?{query}"),
     };
     let target: Uri = target
         .try_into()
-        .map_err(|_| Refused::new("The path and the query are longer than an address can be."))?;
+        .map_err(|_| InvalidEvent::new("The path and the query are too long for a URL."))?;
     let body = match body {
         None => Body::empty(),
         Some(text) if encoded == Some(true) => BASE64
             .decode(text)
-            .map_err(|_| Refused::new("The body is not the Base64 that it is said to be."))?
+            .map_err(|_| InvalidEvent::new("The body is not valid Base64."))?
             .into(),
         Some(text) => text.into(),
     };
@@ -356,7 +357,7 @@ fn request(
     Ok(request)
 }
 
-/// The path after the name of a stage. That of the default stage does not stand in it.
+/// Removes the name of a stage from a path. A path does not contain the name of the default stage.
 fn without_stage<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
     let named = stage.filter(|stage| *stage != "$default");
     named
@@ -369,8 +370,8 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
 
-/// The path of these segments, which are decoded: each of them encoded, empty ones left out but for the last.
-fn of_segments<'a>(segments: impl Iterator<Item = Cow<'a, [u8]>>) -> Result<String, Refused> {
+/// Builds a path from decoded segments: encodes each one, and leaves out empty ones except for the last.
+fn encode_path<'a>(segments: impl Iterator<Item = Cow<'a, [u8]>>) -> Result<String, InvalidEvent> {
     let mut path = String::new();
     let mut slash = true;
     for segment in segments {
@@ -379,12 +380,14 @@ fn of_segments<'a>(segments: impl Iterator<Item = Cow<'a, [u8]>>) -> Result<Stri
             continue;
         }
         if matches!(&*segment, b"." | b"..") {
-            return Err(Refused::new(
+            return Err(InvalidEvent::new(
                 "The path has a segment . or .. in it. Send the address of the resource itself.",
             ));
         }
         if std::str::from_utf8(&segment).is_err() {
-            return Err(Refused::new("The path is not UTF-8 when it is decoded."));
+            return Err(InvalidEvent::new(
+                "The path is not UTF-8 when it is decoded.",
+            ));
         }
         path.push('/');
         path.extend(percent_encode(&segment, IN_SEGMENT));
@@ -395,7 +398,7 @@ fn of_segments<'a>(segments: impl Iterator<Item = Cow<'a, [u8]>>) -> Result<Stri
     Ok(path)
 }
 
-/// The pairs of a name and a value. The form for single values has the last of several, the other one has all.
+/// Returns pairs of name and value from the two forms of an event: with all values of each name, and with the last one.
 fn values<'a>(
     all: Option<&'a BTreeMap<String, Vec<String>>>,
     last: Option<&'a BTreeMap<String, String>>,
@@ -412,18 +415,19 @@ fn values<'a>(
         .flat_map(|(name, values)| values.into_iter().map(move |value| (name, value)))
 }
 
-/// Adds a header, after a comma if it is there (RFC 9110 §5.3), as an HTTP API does. None is left out: without
-/// `If-Match` a request means something else.
-fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Refused> {
+/// Adds a header. The values of a repeated header are joined by commas (RFC 9110 §5.3), as an HTTP API does.
+///
+/// An invalid header is an error rather than left out, because a request means something else without `If-Match`.
+fn add(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), InvalidEvent> {
     let name = HeaderName::try_from(name)
-        .map_err(|_| Refused::new("The request has a header whose name is not a token."))?;
+        .map_err(|_| InvalidEvent::new("The request has a header whose name is not a token."))?;
     let mut joined = headers
         .get(&name)
         .map(|before| [before.as_bytes(), b","].concat())
         .unwrap_or_default();
     joined.extend_from_slice(value.as_bytes());
     let value = HeaderValue::try_from(joined).map_err(|_| {
-        Refused::new(format!(
+        InvalidEvent::new(format!(
             "The header {name} has a character that no header can have."
         ))
     })?;
@@ -481,15 +485,15 @@ mod tests {
             .into_request()
     }
 
-    fn refused(event: Value) -> Option<String> {
+    fn invalid(event: Value) -> Option<String> {
         let request = request(event);
-        let refused: Option<&Refused> = request.extensions().get();
-        refused.map(|Refused(detail)| detail.clone())
+        let invalid: Option<&InvalidEvent> = request.extensions().get();
+        invalid.map(|InvalidEvent(detail)| detail.clone())
     }
 
     fn path(event: Value) -> String {
         let request = request(event);
-        assert_eq!(request.extensions().get::<Refused>(), None);
+        assert_eq!(request.extensions().get::<InvalidEvent>(), None);
         assert_eq!(request.method(), Method::PATCH);
         request.uri().path().to_owned()
     }
@@ -541,15 +545,15 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_refused() {
+    fn dots_are_invalid() {
         for sent in ["/Users/../Groups", "/Users/./1", "/..", "/Users/.."] {
-            assert!(refused(v2(sent, "")).unwrap().contains(".."), "{sent}");
-            assert!(refused(v1(sent)).is_some(), "{sent}");
+            assert!(invalid(v2(sent, "")).unwrap().contains(".."), "{sent}");
+            assert!(invalid(v1(sent)).is_some(), "{sent}");
         }
         for sent in ["/Users/%2e%2E/Groups", "/Users/.%2e", "/Users/%2e/1"] {
-            assert!(refused(v1(sent)).is_some(), "{sent}");
+            assert!(invalid(v1(sent)).is_some(), "{sent}");
         }
-        assert!(refused(v1("/Users/%ff")).unwrap().contains("UTF-8"));
+        assert!(invalid(v1("/Users/%ff")).unwrap().contains("UTF-8"));
     }
 
     #[test]
@@ -585,7 +589,7 @@ mod tests {
             ("/s/a/Users/1?x", many, json!({"d": "a", "proxy": "1?x"})),
             ("/s/a/Users/1?x", many, json!({"d": "a", "proxy": "1%3Fx"})),
         ] {
-            assert_eq!(refused(routed(path, route, parameters)), None, "{path}");
+            assert_eq!(invalid(routed(path, route, parameters)), None, "{path}");
         }
         for (path, route, parameters) in [
             // A slash was sent as %2F.
@@ -596,14 +600,14 @@ mod tests {
             ("/s/a/Users/1", many, json!({"d": "a", "proxy": "1%3Fx"})),
             ("/s/a/Users/1", many, json!({"d": "a", "proxy": "1?x"})),
         ] {
-            assert!(refused(routed(path, route, parameters)).is_some(), "{path}");
+            assert!(invalid(routed(path, route, parameters)).is_some(), "{path}");
         }
         // With a signature the two forms are one, and so are the slashes.
         let signed = |path: &str, proxy: &str| {
             let mut event = routed(path, "ANY /v1/{proxy+}", json!({"proxy": proxy}));
             let principal = json!({"userArn": "arn:aws:iam::1:role/backend"});
             event["requestContext"]["authorizer"] = json!({"iam": principal});
-            refused(event)
+            invalid(event)
         };
         assert_eq!(signed("/v1/users", "users"), None);
         assert!(signed("/v1/users", "%75sers").is_some());
@@ -629,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_all_there_or_the_request_is_refused() {
+    fn headers_are_all_there_or_the_request_is_invalid() {
         let mut event = v2("/Users", "");
         event["headers"] = json!({"host": "127.0.0.1:99999", "if-match": "W/\"é\""});
         event["cookies"] = json!(["a=1", "b=2"]);
@@ -640,7 +644,7 @@ mod tests {
         assert_eq!(request(v1("/Users")).headers()["x-probe"], "first,second");
         for (name, value, named) in [("if-match", "a\nb", "if-match"), ("a b", "x", "name")] {
             event["headers"] = json!({name: value});
-            assert!(refused(event.clone()).unwrap().contains(named));
+            assert!(invalid(event.clone()).unwrap().contains(named));
         }
         // One header in two spellings is one, whichever comes first.
         let mut event = v1("/Users");
@@ -657,7 +661,7 @@ mod tests {
         let mut event = v2("/Users", "");
         event["isBase64Encoded"] = json!(true);
         event["body"] = json!("not Base64");
-        assert!(refused(event).unwrap().contains("Base64"));
+        assert!(invalid(event).unwrap().contains("Base64"));
     }
 
     /// What a router behind the adapter of `lambda_http` makes of an event: the status and the body.
@@ -679,14 +683,14 @@ mod tests {
         answered_by(Router::new().fallback_service(echo), event)
     }
 
-    /// A router with a resource, which answers what it was asked for. It refuses what is refused.
+    /// A router with a resource, which answers what it was asked for. It refuses what is invalid.
     fn recorder() -> Router {
         let resource = async |Path((directory, id)): ResourcePath, params: QueryParams| {
             json!([directory, id, params.get("filter")]).to_string()
         };
         let path = "/scim/v2/{directory}/Users/{id}";
         let fallback = async |request: axum::extract::Request| match request.extensions().get() {
-            Some(Refused(_)) => StatusCode::BAD_REQUEST,
+            Some(InvalidEvent(_)) => StatusCode::BAD_REQUEST,
             None => StatusCode::NOT_FOUND,
         };
         Router::new()

@@ -1,5 +1,4 @@
-//! What the admin API answers instead of a result: problem details (RFC 9457),
-//! and the one place where a failure gets a status there.
+//! The errors of the admin API as problem details (RFC 9457), and their status.
 
 use axum::response::{IntoResponse, Response};
 use directory::Invalid;
@@ -10,78 +9,76 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::response::{ACCEPTED_CODING, CONTENT_CODING, OVERTAKEN, RETRY_SECONDS};
 
-/// What is wrong with one part of a request.
+/// An invalid part of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wrong {
+enum InvalidPart {
     /// A value of the body, at a JSON pointer.
     Body(Invalid),
     /// A parameter of the query.
     Parameter { name: String, detail: String },
 }
 
-/// Why a request of the admin API was not answered as it wished.
+/// Why a request to the admin API failed.
 #[derive(Debug)]
 pub struct Problem {
     status: u16,
     detail: String,
-    wrong: Vec<Wrong>,
-    /// A header that this problem calls for, its name in lower case.
+    invalid: Vec<InvalidPart>,
+    /// A header of the response, with its name in lower case.
     header: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
-    /// A problem with this status, of which there is no more to say.
+    /// Returns a problem with a status and a detail.
     #[must_use]
     pub fn new(status: u16, detail: impl Into<String>) -> Self {
         Self {
             status,
             detail: detail.into(),
-            wrong: vec![],
+            invalid: vec![],
             header: None,
         }
     }
 
-    /// 422: the body is JSON, but these values of it cannot be.
+    /// Returns 422 for a JSON body with invalid values.
     #[must_use]
     pub fn invalid(values: Vec<Invalid>) -> Self {
         Self {
-            wrong: values.into_iter().map(Wrong::Body).collect(),
-            ..Self::new(
-                422,
-                "The body has values that cannot be. Nothing was changed.",
-            )
+            invalid: values.into_iter().map(InvalidPart::Body).collect(),
+            ..Self::new(422, "The request body is invalid. Nothing was changed.")
         }
     }
 
-    /// 400: a parameter of the query cannot be as it is.
+    /// Returns 400 for an invalid query parameter.
     #[must_use]
     pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
-        let wrong = Wrong::Parameter {
+        let parameter = InvalidPart::Parameter {
             name: name.to_owned(),
             detail: detail.into(),
         };
         Self {
-            wrong: vec![wrong],
-            ..Self::new(400, "The query has a parameter that cannot be.")
+            invalid: vec![parameter],
+            ..Self::new(400, "A query parameter is invalid.")
         }
     }
 
-    /// 404, be it that there is no such thing or that the caller may not know of it.
+    /// Returns 404 for something that does not exist, or that is outside the scope of the caller.
     #[must_use]
     pub fn not_found(what: &str) -> Self {
         Self::new(404, format!("There is no such {what}."))
     }
 
     fn unauthenticated(presented: bool) -> Self {
-        let (detail, challenge) = match presented {
-            false => (
-                "The request has no admin key: send Authorization: Bearer and the key.",
-                r#"Bearer realm="admin""#,
-            ),
-            true => (
-                "The admin key is not known.",
+        let (detail, challenge) = if presented {
+            (
+                "The admin key is unknown.",
                 r#"Bearer realm="admin", error="invalid_token""#,
-            ),
+            )
+        } else {
+            (
+                "The request has no admin key. Send the header Authorization: Bearer with the key.",
+                r#"Bearer realm="admin""#,
+            )
         };
         Self {
             header: Some(("www-authenticate", challenge)),
@@ -91,17 +88,17 @@ impl Problem {
 
     fn to_json(&self, status: StatusCode) -> Value {
         let mut problem = json!({
-            // Its kind is that of the status (RFC 9457 §4.2.1).
+            // The type of a problem that only has a status (RFC 9457 §4.2.1).
             "type": "about:blank",
             "title": status.canonical_reason().unwrap_or_default(),
             "status": self.status,
             "detail": self.detail,
         });
-        let errors = self.wrong.iter().map(|wrong| match wrong {
-            Wrong::Body(Invalid { pointer, detail }) => {
+        let errors = self.invalid.iter().map(|part| match part {
+            InvalidPart::Body(Invalid { pointer, detail }) => {
                 json!({"pointer": pointer, "detail": detail})
             }
-            Wrong::Parameter { name, detail } => json!({"parameter": name, "detail": detail}),
+            InvalidPart::Parameter { name, detail } => json!({"parameter": name, "detail": detail}),
         });
         let errors: Vec<Value> = errors.collect();
         if let Value::Object(members) = &mut problem

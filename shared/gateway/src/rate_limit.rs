@@ -1,28 +1,21 @@
-//! How much work a directory may ask for (A8), so that one customer's
-//! provisioning client cannot take the table away from the others.
+//! The rate limit of each directory (A8), so that the client of one customer cannot use up the capacity of the table.
 //!
-//! A request is one unit of work, each operation of a bulk request is one, and
-//! so are a hundred memberships that a change of a group names. A directory has
-//! a bucket of units, which flows full again at a steady rate. A request is
-//! admitted if there is one unit left, and takes all that it needs: what is
-//! missing is a debt, so that the largest bulk request can be performed.
+//! A unit of work is a request, an operation of a bulk request, or a hundred memberships in a change of a group. Each
+//! directory has a token bucket that refills at a steady rate. A request is admitted if the bucket holds one unit, and takes
+//! as many as it needs. The bucket can go into debt, so that the largest bulk request can run.
 //!
-//! Lambda runs a process for every request that is under way, so the bucket is
-//! in the table ([`Store::charge`]). A process counts the work of a directory,
-//! and charges it ten units at a time, beside a request: one write for ten
-//! requests, none for a directory that sends less, and no request waits for it.
-//! The answer says when the bucket will be full again, and so whether it is
-//! empty; until a charge has told it, a process knows its own work only.
+//! Lambda runs a process for each concurrent request, so the bucket is an item of the table ([`Store::charge`]). A process
+//! counts the work of a directory and charges it ten units at a time, beside a request: one write for ten requests, none for
+//! a directory with fewer, and no request waits for it. The response to a charge says when the bucket will be full again.
+//! Between charges, a process knows only of its own work.
 //!
-//! So of a directory that sends all it can to `p` processes for `t` seconds,
-//! `rate × (4 + t)` units are admitted, and `19 p` more at the most: up to ten
-//! by each process between the moment in which the bucket is empty and the
-//! charge that tells it, and nine that it has not charged yet. Bulk requests
-//! and changes of groups count in full, and may go beyond that by their own
-//! size. Whatever was charged is paid for by waiting, so it does not add up.
+//! A directory that sends as much as it can to `p` processes for `t` seconds is therefore admitted `rate × (4 + t)` units,
+//! and at most `19 p` more: up to ten by each process between the moment at which the bucket is empty and the next charge,
+//! and nine that are not charged yet. Bulk requests and changes of groups count in full and can exceed that by their own
+//! size. All units that were charged are paid for by waiting, so the excess does not accumulate.
 //!
-//! It stands behind authentication: nobody can use up the work of another
-//! directory. A charge that fails is logged, and never a reason to refuse.
+//! Requests are counted after authentication, so a client cannot use up the bucket of another directory. A charge that fails
+//! is logged, and no request is refused because of it.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,58 +25,58 @@ use jiff::{SignedDuration, Timestamp};
 use quick_cache::sync::Cache;
 
 use crate::Error;
-use crate::auth::Beside;
+use crate::background::Background;
 
-/// How many seconds' worth of work may come at once: Okta and Entra send
-/// in bursts, and rest in between.
+/// Capacity of a bucket, in seconds of its rate. Okta and Entra send bursts of requests.
 const BURST_SECONDS: u32 = 4;
 
-/// How many units are charged at once.
+/// Number of units in one charge.
 const CHARGED_AT_ONCE: u32 = 10;
 
-/// How many buckets a process remembers.
-const REMEMBERED: usize = 10_000;
+/// Maximum number of buckets that a process caches. The least used are evicted one by one.
+const CAPACITY: usize = 10_000;
 
-/// How many memberships are a unit of work.
+/// Number of memberships in a unit of work.
 const MEMBERSHIPS: usize = 100;
 
-/// What a process knows of the bucket of a directory.
+/// The bucket of a directory, as far as this process knows.
 #[derive(Default)]
 struct Bucket {
-    /// When it will be full again, which says all there is to say of it (the
-    /// "generic cell rate algorithm"). A time that is over: it is full.
+    /// The time at which the bucket will be full again, which describes it completely ("generic cell rate algorithm"). It is
+    /// full at a time in the past.
     full: Timestamp,
-    /// What was done and is not charged yet.
+    /// Units of work that are not charged yet.
     uncharged: u32,
 }
 
-/// Work that is to be charged.
+/// Units of work for one charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Charge {
     units: u32,
-    /// Whether the bucket was full before, as far as this process knows.
+    /// Whether the bucket was full before these units, as far as this process knows.
     was_full: bool,
 }
 
-/// The buckets of the directories that this process has met.
+/// The buckets of the directories that send requests to this process.
 pub(crate) struct RateLimiter {
-    a_second: NonZeroU32,
+    per_second: NonZeroU32,
     store: Store,
     buckets: Cache<DirectoryId, Arc<Mutex<Bucket>>>,
 }
 
 impl RateLimiter {
-    pub(crate) fn new(a_second: NonZeroU32, store: Store) -> Self {
+    pub(crate) fn new(per_second: NonZeroU32, store: Store) -> Self {
         Self {
-            a_second,
+            per_second,
             store,
-            buckets: Cache::new(REMEMBERED),
+            buckets: Cache::new(CAPACITY),
         }
     }
 
-    /// What so many units take to flow in.
+    /// Returns the time in which the bucket refills by this number of units.
     fn time_of(&self, units: u32) -> SignedDuration {
-        let nanos = i64::from(units).saturating_mul(1_000_000_000) / i64::from(self.a_second.get());
+        let nanos =
+            i64::from(units).saturating_mul(1_000_000_000) / i64::from(self.per_second.get());
         SignedDuration::from_nanos(nanos)
     }
 
@@ -97,29 +90,29 @@ impl RateLimiter {
         then(&mut bucket)
     }
 
-    /// Takes a request out of the directory's bucket.
+    /// Takes one unit for a request.
     ///
     /// # Errors
     ///
-    /// [`Error::RateLimited`] if it is empty.
+    /// Returns [`Error::RateLimited`] if the bucket is empty.
     fn take(&self, directory: DirectoryId, now: Timestamp) -> Result<Option<Charge>, Error> {
         self.with_bucket(directory, |bucket| {
             let after = later(bucket.full.max(now), self.time_of(1));
             let all = SignedDuration::from_secs(i64::from(BURST_SECONDS));
             let wait = after.duration_since(now) - all;
             if wait.is_positive() {
-                let begun = i64::from(wait.subsec_nanos() > 0);
+                let partial = i64::from(wait.subsec_nanos() > 0);
                 return Err(Error::RateLimited {
-                    a_second: self.a_second,
-                    // Okta reads whole seconds only (A8).
-                    retry_after: u64::try_from(wait.as_secs() + begun).unwrap_or(1),
+                    per_second: self.per_second,
+                    // Okta only reads whole seconds (A8).
+                    retry_after: u64::try_from(wait.as_secs() + partial).unwrap_or(1),
                 });
             }
             Ok(self.add_to(bucket, 1, now))
         })
     }
 
-    /// Takes so many units out of the directory's bucket, whether they are there or not.
+    /// Takes units, even if the bucket does not hold as many.
     fn add(&self, directory: DirectoryId, units: u32, now: Timestamp) -> Option<Charge> {
         self.with_bucket(directory, |bucket| self.add_to(bucket, units, now))
     }
@@ -131,12 +124,12 @@ impl RateLimiter {
             return None;
         }
         let units = std::mem::take(&mut bucket.uncharged);
-        // What this process knows of is no more than these units themselves.
+        // The bucket is missing no more than these units, as far as this process knows.
         let was_full = bucket.full <= later(now, self.time_of(units));
         Some(Charge { units, was_full })
     }
 
-    /// Writes work into the table, and learns what other processes have written.
+    /// Writes a charge to the table, and updates the bucket with the charges of other processes.
     async fn charge(&self, directory: DirectoryId, charge: Charge, now: Timestamp) {
         let time = self.time_of(charge.units);
         match self
@@ -149,7 +142,7 @@ impl RateLimiter {
                 bucket.full = bucket.full.max(later(full, uncharged));
             }),
             Err(error) => {
-                tracing::warn!(error = %Error::Store(error).source_chain(), directory.id = %directory, "work could not be charged");
+                tracing::warn!(error = %Error::Store(error).source_chain(), directory.id = %directory, "a charge of the rate limit could not be written");
             }
         }
     }
@@ -159,53 +152,52 @@ fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// The work of one request, taken out of the bucket of its directory.
+/// Counts the work of one request.
 pub struct Work {
-    limits: Option<Arc<RateLimiter>>,
+    rate_limiter: Option<Arc<RateLimiter>>,
     directory: DirectoryId,
     now: Timestamp,
-    beside: Beside,
+    background: Background,
 }
 
 impl Work {
     pub(crate) fn new(
-        limits: Option<Arc<RateLimiter>>,
+        rate_limiter: Option<Arc<RateLimiter>>,
         directory: DirectoryId,
         now: Timestamp,
-        beside: Beside,
+        background: Background,
     ) -> Self {
         Self {
-            limits,
+            rate_limiter,
             directory,
             now,
-            beside,
+            background,
         }
     }
 
-    /// Counts the request itself, if there is a unit of work left for it.
+    /// Counts the request itself, if the bucket holds a unit for it.
     ///
     /// # Errors
     ///
-    /// [`Error::RateLimited`].
+    /// Returns [`Error::RateLimited`] if the bucket is empty.
     pub(crate) fn admit(&self) -> Result<(), Error> {
-        if let Some(limits) = &self.limits {
+        if let Some(limits) = &self.rate_limiter {
             let charge = limits.take(self.directory, self.now)?;
             self.charge(limits, charge);
         }
         Ok(())
     }
 
-    /// Counts what the request does beyond the first unit. It is not refused
-    /// for it, the next ones are.
+    /// Counts the work of the request beyond its first unit. The request is not refused because of it; later ones can be.
     pub fn add(&self, units: usize) {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        if let (Some(limits), 1..) = (&self.limits, units) {
+        if let (Some(limits), 1..) = (&self.rate_limiter, units) {
             let charge = limits.add(self.directory, units, self.now);
             self.charge(limits, charge);
         }
     }
 
-    /// Counts the memberships that a change of a group names: one unit for each hundred.
+    /// Counts the memberships in a change of a group: one unit for each hundred.
     pub fn add_memberships(&self, named: usize) {
         self.add(named / MEMBERSHIPS);
     }
@@ -214,7 +206,7 @@ impl Work {
         if let Some(charge) = charge {
             let (limits, directory, now) = (limits.clone(), self.directory, self.now);
             let task = async move { limits.charge(directory, charge, now).await };
-            self.beside.put(tokio::spawn(task));
+            self.background.add(tokio::spawn(task));
         }
     }
 }
@@ -229,7 +221,7 @@ mod tests {
         Timestamp::from_millisecond(1_767_225_600_000 + milliseconds).unwrap()
     }
 
-    /// RateLimiter whose table is never asked.
+    /// A rate limiter that does not use its table.
     fn limits(rate: NonZeroU32) -> RateLimiter {
         let config = aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
@@ -244,19 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_taken_and_then_what_flows_in() {
+    fn a_burst_is_admitted_and_then_the_refill() {
         let (limits, acme) = (limits(RATE), DirectoryId::random());
         assert_eq!(taken(&limits, acme, at(0)), 200);
         assert_eq!(taken(&limits, acme, at(19)), 0);
         assert_eq!(taken(&limits, acme, at(20)), 1);
         assert_eq!(taken(&limits, acme, at(1_020)), 50);
         assert_eq!(taken(&limits, acme, at(100_000)), 200);
-        // A clock that is set back gives nothing away.
+        // A clock that is set back does not refill the bucket.
         assert_eq!(taken(&limits, acme, at(0)), 0);
     }
 
     #[test]
-    fn directories_have_buckets_of_their_own() {
+    fn each_directory_has_a_bucket() {
         let limits = limits(RATE);
         let (acme, other) = (DirectoryId::random(), DirectoryId::random());
         assert_eq!(taken(&limits, acme, at(0)), 200);
@@ -264,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a8_the_wait_is_in_whole_seconds_and_long_enough() {
+    fn a8_the_wait_is_in_whole_seconds_and_sufficient() {
         for rate in [1, 3, 50, 100_000, u32::MAX] {
             let rate = NonZeroU32::new(rate).unwrap();
             let (limits, acme) = (limits(rate), DirectoryId::random());
@@ -296,10 +288,10 @@ mod tests {
         assert_eq!(charged(limits.take(acme, at(0)).unwrap()), Some((10, true)));
         assert_eq!(charged(limits.add(acme, 9, at(0))), None);
         assert_eq!(charged(limits.add(acme, 1, at(0))), Some((10, false)));
-        // In full, and into debt.
+        // The work counts in full, and the bucket goes into debt.
         assert_eq!(charged(limits.add(acme, 999, at(0))), Some((999, false)));
         match limits.take(acme, at(0)) {
-            // 1,019 of 200 are used up, and one more is asked for.
+            // 1,019 of 200 units are used, and the request needs one more.
             Err(Error::RateLimited { retry_after, .. }) => assert_eq!(retry_after, 17),
             other => panic!("{other:?}"),
         }

@@ -1,4 +1,4 @@
-//! Answers: SCIM JSON with its headers, and the one place where a failure gets a status.
+//! SCIM responses with their headers, and the status of each error.
 
 use std::error::Error as StdError;
 use std::num::NonZeroU32;
@@ -14,61 +14,60 @@ use scim::{Meta, Object, ResourceType};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::conditional::{PREFERENCE_APPLIED, Return, Wishes};
+use crate::conditional::{PREFERENCE_APPLIED, Preconditions, Return};
 use crate::size::{self, Room};
 
-/// The media type of every answer, unless the request prefers the other one. It has no parameters: clients compare the
-/// exact text (H3).
+/// The media type of responses, unless the request prefers [`JSON`]. It has no parameters, because clients compare the exact
+/// text (H3).
 pub(crate) const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
 
-/// The other media type (RFC 7644 §3.8).
+/// The alternative media type (RFC 7644 §3.8).
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What Okta waits before it sends a request again, in seconds. It reads whole seconds only (A8).
+/// The value of `Retry-After`, in seconds. Okta only reads whole seconds (A8).
 pub(crate) const RETRY_SECONDS: u64 = 5;
 
-/// How long a client may keep what the service says of itself: an hour, for a
-/// deployment or a directory's settings may change it.
-const DESCRIBED_FOR: HeaderValue = HeaderValue::from_static("private, max-age=3600");
+/// The `Cache-Control` of discovery responses: one hour, because a deployment or the settings of a directory can change them.
+const DISCOVERY_CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, max-age=3600");
 
-/// What is said when another change of the tokens was faster.
+/// Detail of [`Error::Overtaken`].
 pub(crate) const OVERTAKEN: &str = "Another request changed the tokens of this directory at the same time and was faster; its token is the one in use. \
      Nothing was changed by this request.";
 
-/// Why a request was not answered as it wished.
+/// Why a SCIM request failed.
 #[derive(Debug)]
 pub enum Error {
-    /// There was no token, or not the right one: 401.
+    /// The token is missing or wrong: 401.
     Unauthenticated {
-        /// Whether there was one.
+        /// Whether the request had a token.
         presented: bool,
     },
     /// The directory is deactivated: 403.
     Inactive,
-    /// The tokens of the directory were changed by another request at the same time, which was faster: 409.
+    /// A concurrent request changed the tokens of the directory first: 409.
     Overtaken,
-    /// The directory asks for more than it may: 429.
+    /// The directory exceeds its rate limit: 429.
     RateLimited {
-        /// How many units of work it may ask for in a second.
-        a_second: NonZeroU32,
-        /// How many seconds it has to wait.
+        /// Units of work per second that the directory may use.
+        per_second: NonZeroU32,
+        /// Time to wait, in seconds.
         retry_after: u64,
     },
-    /// The tokens cannot be read now, and not because of throttling: 503, never 401, which says "wrong token".
+    /// The tokens cannot be read, for another reason than throttling: 503. A 401 would mean that the token is wrong.
     Unavailable(Box<dyn StdError + Send + Sync>),
-    /// The store did not do it.
+    /// The store failed or refused the request.
     Store(directory::Error),
-    /// The body is in a coding such as gzip: 415.
+    /// The body has a content coding such as gzip: 415.
     ContentCoding,
-    /// The request breaks a rule of SCIM.
+    /// The request violates a rule of SCIM.
     Scim(scim::Error),
 }
 
-/// What is wrong with a body that has a `Content-Encoding`.
+/// Detail of [`Error::ContentCoding`].
 pub(crate) const CONTENT_CODING: &str =
     "The body is compressed, as its Content-Encoding says. Send it as it is, without that header.";
 
-/// The content codings that a body may have (RFC 9110 §15.5.16).
+/// The value of `Accept-Encoding` in a 415 (RFC 9110 §15.5.16).
 pub(crate) const ACCEPTED_CODING: &str = "identity";
 
 impl Error {
@@ -76,7 +75,7 @@ impl Error {
         Self::Store(directory::Error::Broken(source.into()))
     }
 
-    /// What failed, for a log: nothing of a request, and no secret.
+    /// Returns the chain of errors for a log. It contains no data of a request, and no secret.
     #[must_use]
     pub fn source_chain(&self) -> String {
         let mut text = String::new();
@@ -100,7 +99,7 @@ impl Error {
         text
     }
 
-    /// The SCIM error, which the administrator of the provisioning client reads.
+    /// Returns the SCIM error, which the administrator of the provisioning client reads.
     #[must_use]
     pub fn to_scim(&self) -> scim::Error {
         match self {
@@ -121,13 +120,13 @@ impl Error {
             ),
             Self::Overtaken => scim::Error::new(409, None, OVERTAKEN),
             Self::RateLimited {
-                a_second,
+                per_second,
                 retry_after,
             } => scim::Error::new(
                 429,
                 None,
                 format!(
-                    "This directory may send {a_second} requests a second, of which each operation of a bulk request is one. \
+                    "This directory may send {per_second} requests a second, of which each operation of a bulk request is one. \
                      Nothing was changed by this request. Send it again in {retry_after} s."
                 ),
             ),
@@ -213,7 +212,7 @@ impl IntoResponse for Error {
         let headers = response.headers_mut();
         match &self {
             Self::Unauthenticated { presented } => {
-                // RFC 6750 §3: the error is named only if there was a token.
+                // RFC 6750 §3: the challenge names an error only if the request had a token.
                 let challenge = if *presented {
                     r#"Bearer realm="scim", error="invalid_token""#
                 } else {
@@ -236,7 +235,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// 404 for an id that no resource of this kind has, naming it.
+/// Returns 404 for an id that no resource of this type has.
 #[must_use]
 pub fn not_found(kind: &str, id: &str) -> Error {
     Error::Scim(scim::Error::new(
@@ -258,12 +257,12 @@ pub fn not_found_as(error: directory::Error, ty: &ResourceType, id: &str) -> Err
     }
 }
 
-/// As much of a client's own text as an error needs to show.
+/// Shortens a value of a client for an error, to 100 characters.
 fn shown(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
-/// An answer with a JSON body, or 400 `tooMany` if that is more than an answer holds.
+/// Returns a response with a JSON body, or 400 `tooMany` if the body exceeds the maximum size of a response.
 #[must_use]
 pub fn object(status: StatusCode, body: Object) -> Response {
     match size::written(&body) {
@@ -279,12 +278,12 @@ fn json(status: StatusCode, text: Vec<u8>) -> Response {
     response
 }
 
-/// A list of as many of the resources found as one answer holds: a page may be shorter than it was asked to be (RFC 7644
-/// §3.4.2.4), and the next one begins with the first resource that was left out.
+/// Returns a list response with as many resources as fit. A page can be shorter than requested (RFC 7644 §3.4.2.4), and the
+/// next page begins with the first resource that did not fit.
 ///
 /// # Errors
 ///
-/// 400 `tooMany` when the first resource alone is more than an answer holds.
+/// Returns 400 `tooMany` when the first resource alone exceeds the maximum size of a response.
 pub fn list<T>(
     found: Found<T>,
     caller: &Caller,
@@ -307,7 +306,7 @@ pub fn list<T>(
     }
 }
 
-/// 400 `tooMany` for a resource that is more than an answer holds, which says how to read it.
+/// Returns 400 `tooMany` for a resource that exceeds the maximum size of a response. The detail says how to read it.
 fn too_large(resource: &Object) -> scim::Error {
     let id = resource.get("id").and_then(Value::as_str);
     let has = |name: &str| resource.get(name).and_then(Value::as_array);
@@ -320,7 +319,7 @@ fn too_large(resource: &Object) -> scim::Error {
     }
 }
 
-/// 400 `tooMany` for a group whose members are more than one answer holds, which says how to read them.
+/// Returns 400 `tooMany` for a group whose members exceed the maximum size of a response. The detail says how to read them.
 #[must_use]
 pub fn too_many_members(group: &str, members: u64) -> scim::Error {
     scim::Error::too_many(format_args!(
@@ -329,29 +328,29 @@ pub fn too_many_members(group: &str, members: u64) -> scim::Error {
     ))
 }
 
-/// 204.
+/// Returns 204.
 #[must_use]
 pub fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// A resource, with its address and version as headers (H10, E1).
+/// Returns a resource, with its location and version as headers (H10, E1).
 ///
 /// # Errors
 ///
-/// 400 `tooMany` when it is more than an answer holds.
+/// Returns 400 `tooMany` when the resource exceeds the maximum size of a response.
 pub fn resource(body: Object, meta: &Meta) -> Result<Response, Error> {
     let text = size::written(&body).ok_or_else(|| too_large(&body))?;
-    Ok(addressed(json(StatusCode::OK, text), meta))
+    Ok(with_location(json(StatusCode::OK, text), meta))
 }
 
-/// 304: the client has this version already (E2).
+/// Returns 304, because the client already has this version (E2).
 #[must_use]
 pub fn not_modified(meta: &Meta) -> Response {
-    addressed(empty_not_modified(), meta)
+    with_location(empty_not_modified(), meta)
 }
 
-/// With what a cache is told of the body that it has (RFC 9110 §15.4.5); on answers with a body, compression says it.
+/// Returns 304 with the `Vary` of the stored response (RFC 9110 §15.4.5). In responses with a body, the compression sets it.
 fn empty_not_modified() -> Response {
     const ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
     let mut response = StatusCode::NOT_MODIFIED.into_response();
@@ -359,29 +358,30 @@ fn empty_not_modified() -> Response {
     response
 }
 
-/// 201, for a resource that is new. It has a body unless the client prefers none: Okta needs one (R1, H15). A group of
-/// more members than an answer holds is shown without them.
+/// Returns 201 for a new resource. It has a body unless the client prefers none, because Okta needs one (R1, H15). A group
+/// whose members exceed the maximum size of a response is returned without them.
 #[must_use]
 pub fn created(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
     let status = StatusCode::CREATED;
     let whole = body.as_ref().and_then(size::written);
     if let (None, Some(mut body)) = (&whole, body) {
         body.shift_remove("members");
-        return addressed(object(status, body), meta);
+        return with_location(object(status, body), meta);
     }
     changed(whole, status, status, meta, prefer)
 }
 
-/// A resource that was changed, with its body or, if the client prefers that,
-/// without (RFC 7240, H15). `None` is also a body that would be too costly (RFC 7644 §3.5.2), and one that is more than
-/// an answer holds is left out as well: the change was made.
+/// Returns the response to a change: 200 with the resource, or 204 if the body is `None` (RFC 7240, H15).
+///
+/// The body is `None` if the client prefers no body, or if it would be too costly to build (RFC 7644 §3.5.2). A body that
+/// exceeds the maximum size of a response is left out as well, because the change was made.
 #[must_use]
 pub fn updated(body: Option<Object>, meta: &Meta, prefer: Option<Return>) -> Response {
     let whole = body.as_ref().and_then(size::written);
     changed(whole, StatusCode::OK, StatusCode::NO_CONTENT, meta, prefer)
 }
 
-/// The answer to a change, which says so if it is as the client prefers (RFC 7240 §3).
+/// Returns the response to a change, with `Preference-Applied` if it is as the client prefers (RFC 7240 §3).
 fn changed(
     body: Option<Vec<u8>>,
     with_body: StatusCode,
@@ -393,7 +393,7 @@ fn changed(
         Some(body) => (json(with_body, body), Return::Representation),
         None => (without.into_response(), Return::Minimal),
     };
-    let mut response = addressed(response, meta);
+    let mut response = with_location(response, meta);
     if prefer == Some(is) {
         let headers = response.headers_mut();
         headers.insert(PREFERENCE_APPLIED, is.as_header());
@@ -401,20 +401,26 @@ fn changed(
     response
 }
 
-/// What the service says of itself, with a tag that follows from the content
-/// and a lifetime, or 304 for a client that has it (D9). A directory without entity tags has none here either.
+/// Returns a discovery response with a lifetime and an entity tag of its content, or 304 for a client that has it (D9). A
+/// directory without entity tags has none here either.
 #[must_use]
-pub fn discovery_response(mut body: Object, caller: &Caller, wishes: &Wishes) -> Response {
+pub fn discovery_response(
+    mut body: Object,
+    caller: &Caller,
+    preconditions: &Preconditions,
+) -> Response {
     let has_tags = caller.directory().settings.has_entity_tags();
     let tag = has_tags.then(|| tag(&mut body));
     let location = body.get("meta").and_then(|meta| meta.get("location"));
     let location = location.and_then(Value::as_str).map(HeaderValue::from_str);
-    let mut response = match tag.as_ref().is_some_and(|tag| wishes.has_tag(tag)) {
-        true => empty_not_modified(),
-        false => object(StatusCode::OK, body),
+    let not_modified = tag.as_ref().is_some_and(|tag| preconditions.has_tag(tag));
+    let mut response = if not_modified {
+        empty_not_modified()
+    } else {
+        object(StatusCode::OK, body)
     };
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, DESCRIBED_FOR);
+    headers.insert(CACHE_CONTROL, DISCOVERY_CACHE_CONTROL);
     if let Some(Ok(etag)) = tag.map(|tag| HeaderValue::try_from(weak(&tag))) {
         headers.insert(ETAG, etag);
     }
@@ -424,9 +430,9 @@ pub fn discovery_response(mut body: Object, caller: &Caller, wishes: &Wishes) ->
     response
 }
 
-/// A tag that follows from the content, and is the `meta.version` of each resource in it as well (E1).
+/// Returns a tag of the content, and sets the `meta.version` of each resource in it (E1).
 fn tag(body: &mut Object) -> String {
-    // A location follows from the address that was asked, which is no content.
+    // A location depends on the address of the request, which is not part of the content.
     let meta = body.shift_remove("meta");
     let mut digest = Sha256::new();
     match body.get_mut("Resources") {
@@ -437,12 +443,8 @@ fn tag(body: &mut Object) -> String {
         }
         _ => digest.update(Value::Object(body.clone()).to_string()),
     }
-    let digest = digest.finalize();
-    let tag: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut tag = hex::encode(digest.finalize());
+    tag.truncate(16);
     if let Some(Value::Object(mut meta)) = meta {
         meta.insert("version".to_owned(), weak(&tag).into());
         body.insert("meta".to_owned(), meta.into());
@@ -454,7 +456,7 @@ fn weak(tag: &str) -> String {
     format!("W/\"{tag}\"")
 }
 
-fn addressed(mut response: Response, meta: &Meta) -> Response {
+fn with_location(mut response: Response, meta: &Meta) -> Response {
     let headers = response.headers_mut();
     for (name, text) in [
         (ETAG, meta.etag().as_ref()),
@@ -475,7 +477,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d9_a_tag_follows_from_the_content_and_not_from_the_address() {
+    fn d9_a_tag_depends_on_the_content_and_not_on_the_address() {
         let tag_of = |body: Value| match body {
             Value::Object(mut body) => tag(&mut body),
             other => panic!("{other}"),

@@ -1,4 +1,4 @@
-//! Reading a secret of Secrets Manager, and what its failures mean.
+//! Reads secrets of AWS Secrets Manager and classifies its errors.
 
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::operation::get_secret_value::builders::GetSecretValueFluentBuilder;
@@ -8,35 +8,34 @@ use aws_sdk_secretsmanager::operation::get_secret_value::{
 
 use crate::Error;
 
-/// The version that is asked for; `None` when there is none, or when its secret is about to be deleted.
+/// Reads the requested version of a secret. Returns `None` if it does not exist, or if the secret is scheduled for deletion.
 ///
 /// # Errors
 ///
-/// Those of [`failed`].
+/// See [`classify`].
 pub(crate) async fn read(
-    asked: GetSecretValueFluentBuilder,
+    request: GetSecretValueFluentBuilder,
 ) -> Result<Option<GetSecretValueOutput>, Error> {
-    match asked.send().await {
+    match request.send().await {
         Ok(version) => Ok(Some(version)),
         Err(error) => match error.as_service_error() {
-            // The second one: the secret is about to be deleted.
+            // `InvalidRequestException`: the secret is scheduled for deletion.
             Some(
                 GetSecretValueError::ResourceNotFoundException(_)
                 | GetSecretValueError::InvalidRequestException(_),
             ) => Ok(None),
-            // A quota: of a read, that of requests in a second, and not one of what is kept.
+            // For a read, this can only be the quota of requests per second.
             _ if error.code() == Some("LimitExceededException") => {
                 Err(directory::Error::Busy.into())
             }
-            _ => Err(failed(error)),
+            _ => Err(classify(error)),
         },
     }
 }
 
-/// What is throttled is worth trying again ([`directory::Error::Busy`], 429);
-/// the rest is [`Error::Unavailable`], 503. AWS: "Common error types" of the
-/// Secrets Manager API reference.
-pub(crate) fn failed<E>(error: SdkError<E>) -> Error
+/// Returns [`directory::Error::Busy`] (429) for a throttled request, and [`Error::Unavailable`] (503) for any other failure
+/// (AWS Secrets Manager API Reference, "Common error types").
+pub(crate) fn classify<E>(error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

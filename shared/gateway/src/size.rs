@@ -1,32 +1,32 @@
-//! How large an answer is where it goes out, and how large it may be.
+//! The size of a response in the payload of a Lambda function, and its maximum.
 //!
-//! A function returns its answer to Lambda as one JSON object, in which the body is a string, so a body of JSON is JSON
-//! within JSON: each quote and each backslash of it takes two bytes. A body that is compressed goes out in Base64, four
-//! bytes for three. Both forms have to fit, whichever the client asks for.
+//! A function returns its response to Lambda as a JSON object with the body as a string. A JSON body is therefore JSON within
+//! JSON, and each of its quotes and backslashes takes two bytes. A compressed body is Base64, four bytes for three. Both forms
+//! have to fit, whichever the client requests.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// The most bytes that a function returns ("Lambda quotas": 6 MB of invocation payload).
+/// Maximum size of the payload of a function, in bytes (AWS Lambda Developer Guide, "Lambda quotas": 6 MB).
 const MAX_PAYLOAD: usize = 6 * 1024 * 1024;
 
-/// What is kept free for the status and the headers, which have the address of the resource twice, in bytes. The request
-/// has at most 10 KB of headers, its host among them.
+/// Reserve for the status and the headers, in bytes. The headers contain the location of the resource twice. The host in it
+/// comes from the request, which has at most 10 KB of headers.
 const AROUND_A_BODY: usize = 64 * 1024;
 
-/// The most bytes of a body, in either form.
+/// Maximum size of a body in either form, in bytes.
 const MAX_BODY: usize = MAX_PAYLOAD - AROUND_A_BODY;
 
-/// What is kept free in a list for the message around its elements, cursors included, in bytes.
+/// Reserve for the message around the elements of a list, cursors included, in bytes.
 const AROUND_A_LIST: usize = 4 * 1024;
 
-/// How many bytes a body takes.
+/// The size of a body, in bytes.
 #[derive(Clone, Copy, Default)]
 struct Size {
-    /// As it is.
+    /// Size of the body.
     plain: usize,
-    /// As a string of JSON, without the quotes around it.
+    /// Size of the body as a JSON string, without the quotes around it.
     quoted: usize,
 }
 
@@ -37,13 +37,13 @@ impl Size {
     }
 
     fn fits(self) -> bool {
-        // What gzip cannot compress it stores in blocks, with a few bytes for each.
+        // gzip stores data that it cannot compress in blocks, with a few bytes for each.
         let compressed = self.plain + self.plain / 512 + 64;
         self.quoted <= MAX_BODY && compressed.div_ceil(3) * 4 <= MAX_BODY
     }
 }
 
-/// The bytes that `serde_json` writes for one byte of a string (RFC 8259 §7).
+/// Returns the number of bytes that `serde_json` writes for one byte of a string (RFC 8259 §7).
 const fn quoted(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
@@ -52,10 +52,10 @@ const fn quoted(byte: u8) -> usize {
     }
 }
 
-/// Takes what is written as long as it fits.
+/// A writer that fails when the data exceeds the maximum size.
 struct Measure {
     size: Size,
-    /// What was written, if it is to be kept.
+    /// The data that was written, if it is kept.
     text: Option<Vec<u8>>,
 }
 
@@ -76,7 +76,7 @@ impl Write for Measure {
     }
 }
 
-/// The JSON text of a body; `None` if it is more than an answer holds.
+/// Returns the JSON text of a body, or `None` if it exceeds the maximum size of a response.
 #[must_use]
 pub fn written(body: &impl Serialize) -> Option<Vec<u8>> {
     let mut measure = Measure {
@@ -87,17 +87,17 @@ pub fn written(body: &impl Serialize) -> Option<Vec<u8>> {
     measure.text
 }
 
-/// Whether a body is no more than an answer holds.
+/// Returns whether a body fits into a response.
 #[must_use]
 pub fn fits(body: &impl Serialize) -> bool {
     Room(Size::default()).takes(body)
 }
 
-/// What is left of an answer that is a list.
+/// The space that is left in a list response.
 pub struct Room(Size);
 
 impl Default for Room {
-    /// The room for all elements of one list.
+    /// Returns the space for all elements of a list.
     fn default() -> Self {
         Self(Size {
             plain: AROUND_A_LIST,
@@ -107,7 +107,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Whether there is room for one element more, which then has its place.
+    /// Adds an element if it fits, and returns whether it did.
     pub fn takes(&mut self, element: &impl Serialize) -> bool {
         let mut measure = Measure {
             size: self.0,

@@ -1,20 +1,16 @@
-//! Bearer tokens: from Secrets Manager, as digests, compared in constant time.
+//! Bearer tokens: stored in AWS Secrets Manager, cached as digests, compared in constant time.
 //!
-//! One secret per directory holds `{"token": "…"}`, and beside it what the token
-//! replaced: the digest of the one before, and until when that is good. So one
-//! read of `AWSCURRENT` says all there is to say, whatever state the staging
-//! labels are in. A secret without that, written by hand or by an earlier
-//! release, is read together with `AWSPREVIOUS`, which is good until
-//! `previousUntil`, or for 24 hours. A second rotation within the time of the
-//! token before ends the oldest one: two are good at a time. A current version
-//! without a token means that all are revoked.
+//! Each directory has one secret. It holds `{"token": "…"}`, the digest of the previous token, and the time at which the
+//! previous token ends. One read of `AWSCURRENT` is therefore sufficient, whatever the state of the staging labels. A secret
+//! without the previous token, written by hand or by an earlier release, is read together with `AWSPREVIOUS`, which is valid
+//! until `previousUntil`, or for 24 hours. At most two tokens are valid at a time: a second rotation ends the oldest one. A
+//! current version without a token means that all tokens are revoked.
 //!
-//! Every change is a compare-and-set: the new version is put as `AWSPENDING`,
-//! which moves nothing, and `AWSCURRENT` moves to it from the very version that
-//! the change was decided on. Secrets Manager refuses if the label is elsewhere
-//! ("UpdateSecretVersionStage"). Such a change is answered when a read shows it.
+//! Every change is a compare-and-set. The new version is put as `AWSPENDING`, which moves no other label. `AWSCURRENT` then
+//! moves to it from the version on which the change was based. Secrets Manager refuses this if the label has moved (AWS
+//! Secrets Manager API Reference, "UpdateSecretVersionStage"). The change is complete when a read returns it.
 //!
-//! Nothing here ever logs a token, and no token is kept once its digest is taken.
+//! This module does not log tokens, and does not keep a token after it has computed the digest.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,42 +29,42 @@ use subtle::ConstantTimeEq;
 use tokio::task::JoinHandle;
 
 use crate::secret_cache::SecretCache;
-use crate::{Error, Rest, secret};
+use crate::{Error, Sleep, secret};
 
-/// The stage of the version in use.
+/// The staging label of the version in use.
 const CURRENT: &str = "AWSCURRENT";
-/// The stage of the version in use before.
+/// The staging label of the version that was in use before.
 const PREVIOUS: &str = "AWSPREVIOUS";
-/// The stage of a version that is to be the next one.
+/// The staging label of a version that is to become the current one.
 const PENDING: &str = "AWSPENDING";
-/// How long the previous token is good when its successor does not say.
+/// Time for which the previous token is valid if the secret does not say.
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
-/// How many tokens a process remembers to have been used.
-const REMEMBERED: usize = 10_000;
-/// The pauses between reads until one shows a change that was made: less than a second together.
-const PAUSES: [Duration; 4] = [
+/// Maximum number of tokens for which a process caches the hour of the last use.
+const CAPACITY: usize = 10_000;
+/// Pauses between reads until one returns a change that was made: less than a second in total.
+const READ_BACKOFF: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(100),
     Duration::from_millis(200),
     Duration::from_millis(400),
 ];
-/// How often the end of all tokens is tried when rotations are faster.
-const TRIES: usize = 3;
-/// What cannot be: the SDK chooses the ids of versions at random.
+/// Number of attempts to revoke all tokens while concurrent rotations are first.
+const REVOKE_ATTEMPTS: usize = 3;
+/// Error for an id that is taken although the SDK chose it at random.
 const TAKEN: &str = "the id of a new version of a secret is taken";
 
-/// A secret that a provisioning client shows. Its `Debug` form hides it.
+/// The bearer token of a provisioning client. Its `Debug` form hides it.
 pub struct BearerToken(String);
 
 impl BearerToken {
-    /// 256 random bits behind a prefix by which secret scanners know it.
+    /// Returns a token of 256 random bits, with a prefix by which secret scanners recognise it.
     fn random() -> Result<Self, Error> {
         let mut bits = [0; 32];
         getrandom::fill(&mut bits).map_err(Error::internal)?;
-        Ok(Self(format!("rollcall_{}", hex(&bits))))
+        Ok(Self(format!("rollcall_{}", hex::encode(bits))))
     }
 
-    /// The token itself, to be shown once to whoever created it.
+    /// Returns the token, to show it once to the client that created it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -81,43 +77,39 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 pub(crate) type Digest = [u8; 32];
 
 pub(crate) fn digest(token: &str) -> Digest {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// What a version of a secret holds.
+/// The content of a version of a secret.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Secret {
-    /// `None`: all tokens are revoked, until there is a new one.
+    /// The current token. `None` if all tokens are revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    /// Which version issued the token, if it was not this one.
+    /// The version that issued the token, if it was not this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     issued: Option<Issued>,
-    /// Until when the token before is good.
+    /// The time at which the previous token ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_until: Option<Timestamp>,
-    /// The token before; `Some(None)` if there is none, and `None` if this
-    /// does not say it, so that `AWSPREVIOUS` has to.
+    /// The previous token. `Some(None)` if there is none, and `None` if the secret does not say, so that `AWSPREVIOUS` holds
+    /// it.
     #[serde(
         default,
-        deserialize_with = "said",
+        deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
     previous: Option<Option<Previous>>,
-    /// The version that this one takes the place of.
+    /// The version that this one replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<String>,
 }
 
-/// When a token was issued, and what it is known by: the id of the version of the secret that held it first.
+/// The time at which a token was issued, and its id: the id of the version of the secret that first held it.
 #[derive(Clone, Serialize, Deserialize)]
 struct Issued {
     id: String,
@@ -133,8 +125,8 @@ struct Previous {
     sha256: String,
 }
 
-/// A member that is there, be it null.
-fn said<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Previous>>, D::Error> {
+/// Deserializes a member that is present, possibly null.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Previous>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
@@ -147,7 +139,7 @@ struct Version {
 }
 
 impl Version {
-    /// When the token was issued that it holds.
+    /// Returns when the token of this version was issued.
     fn issued(&self) -> Issued {
         self.secret.issued.clone().unwrap_or_else(|| Issued {
             id: self.id.clone(),
@@ -155,50 +147,50 @@ impl Version {
         })
     }
 
-    /// Its token, as the one before in its successor.
+    /// Returns the token of this version as the previous token of the next one.
     fn as_previous(&self) -> Option<Previous> {
         let token = self.secret.token.as_deref()?;
         Some(Previous {
             issued: self.issued(),
-            sha256: hex(&digest(token)),
+            sha256: hex::encode(digest(token)),
         })
     }
 
-    /// Until when the token before is good, if this is the current version.
+    /// Returns when the previous token ends, if this is the current version.
     fn previous_until(&self) -> Timestamp {
         let usual = self.made.saturating_add(GRACE).unwrap_or(Timestamp::MAX);
         self.secret.previous_until.unwrap_or(usual)
     }
 }
 
-/// What the current version of a directory's secret says.
-struct Held {
+/// The current version of the secret of a directory, and the previous token.
+struct CurrentSecret {
     current: Version,
     previous: Option<Previous>,
 }
 
-/// A token of a directory, as a process keeps it.
+/// A token of a directory as a process caches it.
 struct Token {
     digest: Digest,
-    /// What its use is noted by.
+    /// The id under which its use is recorded.
     id: Arc<str>,
 }
 
-/// A directory and the digests of its tokens.
-struct Known {
+/// A directory and the digests of its tokens, as a process caches them.
+struct CachedTokens {
     directory: Arc<Directory>,
     current: Option<Token>,
     previous: Option<(Token, Timestamp)>,
 }
 
-impl Known {
-    fn new(directory: Directory, held: Option<Held>) -> Result<Self, Error> {
+impl CachedTokens {
+    fn new(directory: Directory, current: Option<CurrentSecret>) -> Result<Self, Error> {
         let mut known = Self {
             directory: Arc::new(directory),
             current: None,
             previous: None,
         };
-        let Some(Held { current, previous }) = held else {
+        let Some(CurrentSecret { current, previous }) = current else {
             return Ok(known);
         };
         known.current = current.secret.token.as_deref().map(|token| Token {
@@ -207,7 +199,7 @@ impl Known {
         });
         if let Some(previous) = previous {
             let token = Token {
-                digest: unhex(&previous.sha256).ok_or_else(malformed)?,
+                digest: parse_digest(&previous.sha256).ok_or_else(malformed)?,
                 id: previous.issued.id.into(),
             };
             known.previous = Some((token, current.previous_until()));
@@ -215,10 +207,10 @@ impl Known {
         Ok(known)
     }
 
-    /// The directory and what the use of `token` is noted by, if it is good.
+    /// Returns the directory and the id of `token`, if the token is valid.
     fn accepts(&self, token: &Digest, now: Timestamp) -> Option<(Arc<Directory>, Arc<str>)> {
         let previous = self.previous.as_ref().filter(|(_, until)| now < *until);
-        // Both are compared, whatever comes of the first.
+        // Both tokens are compared, so the time does not depend on which one matches.
         let tokens = [self.current.as_ref(), previous.map(|(token, _)| token)];
         let mut found = None;
         for known in tokens.into_iter().flatten() {
@@ -230,69 +222,64 @@ impl Known {
     }
 }
 
-fn unhex(text: &str) -> Option<Digest> {
+fn parse_digest(text: &str) -> Option<Digest> {
     let mut digest = Digest::default();
-    if text.len() != 2 * digest.len() {
-        return None;
-    }
-    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
+    hex::decode_to_slice(text, &mut digest).ok()?;
     Some(digest)
 }
 
-/// The error of serde_json would quote the secret.
+/// Replaces the error of `serde_json`, which would quote the secret.
 fn malformed() -> Error {
     Error::internal("a directory's secret is not {\"token\": \"…\"}")
 }
 
-/// What may be told of a token.
+/// Metadata of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenState {
-    /// Whether it is the one that was issued last.
+    /// Whether the token is the one that was issued last.
     pub current: bool,
-    /// When it was issued.
+    /// When the token was issued.
     pub created: Timestamp,
-    /// When it was last used, to the hour; `None` if it was not yet.
+    /// When the token was last used, to the hour. `None` if it was not used yet.
     pub last_used: Option<Timestamp>,
-    /// When it ends, if it was rotated.
+    /// When the token ends, if it was replaced by a rotation.
     pub expires: Option<Timestamp>,
 }
 
-/// A new token, and when the one before ends, if there was one.
+/// Result of a rotation.
 #[derive(Debug)]
 pub struct Rotated {
-    /// The new one.
+    /// The new token.
     pub token: BearerToken,
-    /// Until when the one before is good.
+    /// When the previous token ends, if there was one.
     pub previous_expires: Option<Timestamp>,
 }
 
-/// The tokens of the directories that this process has met.
+/// The tokens of the directories, with a cache.
 pub(crate) struct Tokens {
     secrets: Client,
     store: Store,
     prefix: String,
-    fresh: SecretCache<DirectoryId, Known>,
-    /// The hour in which the use of each token was last noted.
-    marked: Cache<Arc<str>, i64>,
-    rest: Rest,
+    cache: SecretCache<DirectoryId, CachedTokens>,
+    /// The hour in which the use of each token was last recorded.
+    recorded: Cache<Arc<str>, i64>,
+    sleep: Sleep,
 }
 
 impl Tokens {
-    pub(crate) fn new(secrets: Client, store: Store, prefix: String, rest: Rest) -> Self {
+    pub(crate) fn new(secrets: Client, store: Store, prefix: String, sleep: Sleep) -> Self {
         Self {
             secrets,
             store,
             prefix,
-            // Whether there is such a directory is one cheap read.
-            fresh: SecretCache::new(rest.clone()),
-            marked: Cache::new(REMEMBERED),
-            rest,
+            // A look-up of an unknown directory is one cheap read of the table.
+            cache: SecretCache::new(sleep.clone()),
+            recorded: Cache::new(CAPACITY),
+            sleep,
         }
     }
 
-    /// A new token, kept as the directory's secret, of which there is none yet.
+    /// Issues the first token of a directory and creates its secret.
     pub(crate) async fn issue(&self, directory: DirectoryId) -> Result<BearerToken, Error> {
         let token = BearerToken::random()?;
         let secret = Secret {
@@ -306,7 +293,7 @@ impl Tokens {
             .secrets
             .create_secret()
             .name(self.name(directory))
-            // The first version has the directory's id, by which it is known again.
+            // The first version has the id of the directory, by which `reissue` recognises it.
             .client_request_token(directory.to_string())
             .description("The SCIM bearer token of a Rollcall directory")
             .secret_string(secret.text()?)
@@ -314,22 +301,24 @@ impl Tokens {
             .await;
         match made {
             Ok(_) => Ok(token),
-            // The same request made it a moment ago.
+            // A repeated request created the secret a moment ago.
             Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(|error| error.is_resource_exists_exception()) =>
             {
                 self.issued(directory).await?.ok_or_else(|| {
-                    Error::internal("a directory has a secret before it has a token")
+                    Error::internal(
+                        "the secret of a new directory exists already and holds another token",
+                    )
                 })
             }
-            Err(error) => Err(secret::failed(error)),
+            Err(error) => Err(secret::classify(error)),
         }
     }
 
-    /// The token that the directory was created with, for whoever did not get
-    /// the answer: made now if that failed, and `None` when it was rotated since.
+    /// Returns the first token of a directory, for a client that did not receive the response. Issues it if that failed before.
+    /// Returns `None` if the token was rotated since.
     pub(crate) async fn reissue(
         &self,
         directory: DirectoryId,
@@ -348,13 +337,12 @@ impl Tokens {
             .map(BearerToken))
     }
 
-    /// A new token; the one before is good for `grace` more. The same `request`
-    /// again answers the same token, or does what is left of its work if it was
-    /// interrupted; `None` when there is a newer token.
+    /// Issues a new token. The previous one is valid for `grace` longer. The same `request` returns the same token, and
+    /// completes a rotation that was interrupted. Returns `None` if there is a newer token.
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] when another change of the tokens was faster.
+    /// Returns [`Error::Overtaken`] when a concurrent change of the tokens was first.
     pub(crate) async fn rotate(
         &self,
         directory: DirectoryId,
@@ -363,7 +351,7 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<Option<Rotated>, Error> {
         let Some(before) = self.version(directory, CURRENT).await? else {
-            // It was created, and that was interrupted.
+            // The creation of the directory was interrupted before its token was issued.
             let token = self.issue(directory).await?;
             return Ok(Some(Rotated {
                 token,
@@ -395,7 +383,7 @@ impl Tokens {
         }
     }
 
-    /// The token that a request has made, whose last step is done now if it was interrupted before that.
+    /// Returns the token that a request has issued, and completes the rotation if it was interrupted.
     async fn rotated(
         &self,
         directory: DirectoryId,
@@ -419,17 +407,17 @@ impl Tokens {
         }))
     }
 
-    /// Ends the token before the current one.
+    /// Revokes the previous token.
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] when a rotation was faster: the token before is another one then.
+    /// Returns [`Error::Overtaken`] when a concurrent rotation was first, because the previous token is then another one.
     pub(crate) async fn revoke_previous(
         &self,
         directory: DirectoryId,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let Some(Held { current, previous }) = self.held(directory).await? else {
+        let Some(CurrentSecret { current, previous }) = self.current(directory).await? else {
             return Ok(());
         };
         if previous.is_none() || current.previous_until() <= now {
@@ -445,17 +433,17 @@ impl Tokens {
         self.change(directory, &next).await
     }
 
-    /// Ends all tokens, until there is a new one.
+    /// Revokes all tokens. A rotation issues a new one.
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] when rotations were faster, again and again.
+    /// Returns [`Error::Overtaken`] when concurrent rotations were first on every attempt.
     pub(crate) async fn revoke_all(
         &self,
         directory: DirectoryId,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
             let Some(current) = self.version(directory, CURRENT).await? else {
                 return Ok(());
@@ -467,15 +455,15 @@ impl Tokens {
                 previous: Some(None),
                 replaces: Some(current.id),
             };
-            tries += 1;
+            attempts += 1;
             match self.change(directory, &next).await {
-                Err(Error::Overtaken) if tries < TRIES => {}
+                Err(Error::Overtaken) if attempts < REVOKE_ATTEMPTS => {}
                 outcome => return outcome,
             }
         }
     }
 
-    /// Makes `next` the current version, in place of the one that it replaces.
+    /// Makes `next` the current version in place of the one that it replaces.
     async fn change(&self, directory: DirectoryId, next: &Secret) -> Result<(), Error> {
         match self.put(directory, next, None).await? {
             Put::New(id) => self.advance(directory, next, &id).await,
@@ -483,7 +471,7 @@ impl Tokens {
         }
     }
 
-    /// Puts a version that is not the current one yet.
+    /// Puts a version with the label [`PENDING`].
     async fn put(
         &self,
         directory: DirectoryId,
@@ -506,17 +494,16 @@ impl Tokens {
                 Some(PutSecretValueError::ResourceNotFoundException(_)) => {
                     Err(directory::Error::Deleting.into())
                 }
-                _ => Err(secret::failed(error)),
+                _ => Err(secret::classify(error)),
             },
         }
     }
 
-    /// Moves the label of the current version to `id`, from the version that it
-    /// was made to replace, and waits until a read shows it.
+    /// Moves the label [`CURRENT`] to `id` from the version that `next` replaces, and waits until a read returns it.
     ///
     /// # Errors
     ///
-    /// [`Error::Overtaken`] when another version is the current one.
+    /// Returns [`Error::Overtaken`] when another version is current.
     async fn advance(&self, directory: DirectoryId, next: &Secret, id: &str) -> Result<(), Error> {
         let from = next.replaces.as_deref().ok_or(Error::Overtaken)?;
         let moved = self
@@ -531,43 +518,43 @@ impl Tokens {
         let moved = match moved {
             Ok(_) => true,
             Err(error) => match error.as_service_error() {
-                // The label is elsewhere: or here, if the answer to a first attempt was lost.
+                // Another version has the label, or this one if the response to a first attempt was lost.
                 Some(
                     UpdateSecretVersionStageError::InvalidParameterException(_)
                     | UpdateSecretVersionStageError::InvalidRequestException(_),
                 ) => false,
-                // One of the versions is so old that it is gone.
+                // Secrets Manager has removed one of the versions because of its age.
                 Some(UpdateSecretVersionStageError::ResourceNotFoundException(_)) => {
                     return Err(Error::Overtaken);
                 }
-                _ => return Err(secret::failed(error)),
+                _ => return Err(secret::classify(error)),
             },
         };
-        // Secrets Manager may answer for a moment as it did before: who is told of
-        // a token uses it at once.
-        let mut pauses = PAUSES.iter();
+        // Secrets Manager can return the previous version for a moment, and the client uses the new token at once.
+        let mut pauses = READ_BACKOFF.iter();
         let shown = loop {
             let shown = self.version(directory, CURRENT).await?.map(|now| now.id);
             match (shown.as_deref() == Some(from), pauses.next()) {
-                (true, Some(pause)) => (self.rest)(*pause).await,
+                (true, Some(pause)) => (self.sleep)(*pause).await,
                 _ => break shown,
             }
         };
-        match moved || shown.as_deref() == Some(id) {
-            true => Ok(()),
-            false => Err(Error::Overtaken),
+        if moved || shown.as_deref() == Some(id) {
+            Ok(())
+        } else {
+            Err(Error::Overtaken)
         }
     }
 
-    /// What may be told of the tokens that are good, the current one first.
+    /// Returns the metadata of the valid tokens, the current one first.
     pub(crate) async fn states(
         &self,
         directory: DirectoryId,
         now: Timestamp,
     ) -> Result<Vec<TokenState>, Error> {
         let used = async { self.store.last_used(directory).await.map_err(Error::Store) };
-        let (held, used) = try_join(self.held(directory), used).await?;
-        let Some(Held { current, previous }) = held else {
+        let (current, used) = try_join(self.current(directory), used).await?;
+        let Some(CurrentSecret { current, previous }) = current else {
             return Ok(vec![]);
         };
         let state = |issued: &Issued, expires: Option<Timestamp>| TokenState {
@@ -590,13 +577,12 @@ impl Tokens {
         format!("{}{directory}", self.prefix)
     }
 
-    /// The directory of that id, if `token` is one of its tokens, and what its use is noted by.
+    /// Returns the directory and the id of the token, if `token` is a valid token of the directory.
     ///
     /// # Errors
     ///
-    /// [`Error::Unauthenticated`] for a wrong token and for an unknown
-    /// directory alike; [`directory::Error::Busy`] when AWS throttles, and
-    /// [`Error::Unavailable`] when it fails.
+    /// Returns [`Error::Unauthenticated`] for a wrong token and for an unknown directory alike, [`directory::Error::Busy`] when
+    /// AWS throttles, and [`Error::Unavailable`] when AWS fails.
     pub(crate) async fn verify(
         &self,
         id: DirectoryId,
@@ -604,14 +590,15 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<(Arc<Directory>, Arc<str>), Error> {
         let token = digest(token);
-        let accept = |known: &Known| known.accepts(&token, now);
-        self.fresh.verify(id, now, accept, || self.read(id)).await
+        let accept = |known: &CachedTokens| known.accepts(&token, now);
+        self.cache
+            .get_or_refresh(id, now, accept, || self.read(id))
+            .await
     }
 
-    /// The directory first, and its secret only if it is there: an unknown one
-    /// costs one read of the table. `None` also if it is being deleted: its
-    /// tokens are over, whether the secret is still there or not.
-    async fn read(&self, id: DirectoryId) -> Result<Option<Known>, Error> {
+    /// Reads a directory, and its secret if the directory exists, so an unknown directory costs one read of the table. Returns
+    /// `None` also for a directory that is being deleted, whether its secret still exists or not.
+    async fn read(&self, id: DirectoryId) -> Result<Option<CachedTokens>, Error> {
         let directory = match self.store.directory(id).await {
             Err(directory::Error::Broken(error)) => return Err(Error::Unavailable(error)),
             Err(error @ directory::Error::Unreadable(_)) => {
@@ -619,50 +606,50 @@ impl Tokens {
             }
             read => read?,
         };
-        let standing = |directory: &Directory| directory.status != Status::Deleting;
-        let Some(directory) = directory.filter(standing) else {
+        let exists = |directory: &Directory| directory.status != Status::Deleting;
+        let Some(directory) = directory.filter(exists) else {
             return Ok(None);
         };
-        crate::log_unreadable(&directory);
-        Known::new(directory, self.held(id).await?).map(Some)
+        crate::directories::log_unreadable(&directory);
+        CachedTokens::new(directory, self.current(id).await?).map(Some)
     }
 
-    /// What the secret of a directory says, if there is one.
-    async fn held(&self, id: DirectoryId) -> Result<Option<Held>, Error> {
+    /// Reads the secret of a directory, if it exists.
+    async fn current(&self, id: DirectoryId) -> Result<Option<CurrentSecret>, Error> {
         let Some(current) = self.version(id, CURRENT).await? else {
             return Ok(None);
         };
         let previous = match &current.secret.previous {
             Some(previous) => previous.clone(),
-            // After the current one: a rotation in between makes the one that was
-            // read the previous one, which is good all the same.
+            // This read follows that of the current version. A rotation in between makes that version the previous one, whose
+            // token is still valid.
             None => {
                 let previous = self.version(id, PREVIOUS).await?;
                 previous.and_then(|previous| previous.as_previous())
             }
         };
-        Ok(Some(Held { current, previous }))
+        Ok(Some(CurrentSecret { current, previous }))
     }
 
-    /// The version of a directory's secret that has a stage.
+    /// Reads the version of the secret of a directory with a staging label.
     async fn version(&self, id: DirectoryId, stage: &str) -> Result<Option<Version>, Error> {
         self.version_of(id, Some(stage), None).await
     }
 
-    /// The version of a directory's secret that has a stage, or that id.
+    /// Reads the version of the secret of a directory with a staging label or an id.
     async fn version_of(
         &self,
         id: DirectoryId,
         stage: Option<&str>,
         version: Option<&str>,
     ) -> Result<Option<Version>, Error> {
-        let asked = self
+        let request = self
             .secrets
             .get_secret_value()
             .secret_id(self.name(id))
             .set_version_stage(stage.map(str::to_owned))
             .set_version_id(version.map(str::to_owned));
-        let Some(version) = secret::read(asked).await? else {
+        let Some(version) = secret::read(request).await? else {
             return Ok(None);
         };
         let made = version
@@ -680,51 +667,50 @@ impl Tokens {
         }))
     }
 
-    /// Notes that a token is used in this hour: written beside the request,
-    /// once an hour, and never a reason for it to fail.
-    pub(crate) fn mark(
+    /// Records the use of a token once an hour, in a task beside the request. A failure does not fail the request.
+    pub(crate) fn record_use(
         &self,
         directory: DirectoryId,
         token: &Arc<str>,
         now: Timestamp,
     ) -> Option<JoinHandle<()>> {
         let hour = now.as_second().div_euclid(60 * 60);
-        if self.marked.get(token) == Some(hour) {
+        if self.recorded.get(token) == Some(hour) {
             return None;
         }
-        self.marked.insert(token.clone(), hour);
+        self.recorded.insert(token.clone(), hour);
         let (store, token) = (self.store.clone(), token.clone());
         Some(tokio::spawn(async move {
             if let Err(error) = store.mark_used(directory, &token, now).await {
-                tracing::warn!(error = %Error::Store(error).source_chain(), directory.id = %directory, "the use of a token could not be marked");
+                tracing::warn!(error = %Error::Store(error).source_chain(), directory.id = %directory, "the use of a token could not be recorded");
             }
         }))
     }
 }
 
-/// What became of a version that was to be put.
+/// Outcome of putting a version.
 enum Put {
-    /// It is there, under this id.
+    /// The version was put with this id.
     New(String),
-    /// There is another one under its id: that of the same request.
+    /// The id is taken by a version of the same request.
     Taken,
 }
 
 impl Secret {
     fn text(&self) -> Result<String, Error> {
-        // The error of serde_json could quote the secret.
-        serde_json::to_string(self).map_err(|_| Error::internal("a secret cannot be written"))
+        // The error of `serde_json` could quote the secret.
+        serde_json::to_string(self).map_err(|_| Error::internal("a secret cannot be serialised"))
     }
 }
 
-/// The secrets of directories, for whoever deletes them and reads none.
+/// The secrets of directories, for functions that delete them without reading them.
 pub struct DirectorySecrets {
     secrets: Client,
     prefix: String,
 }
 
 impl DirectorySecrets {
-    /// Those of this account, named with that prefix.
+    /// Returns the secrets of this account. `prefix` is the prefix of their names.
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, prefix: impl Into<String>) -> Self {
         Self {
@@ -733,11 +719,11 @@ impl DirectorySecrets {
         }
     }
 
-    /// Deletes the secret of a directory, if it is there.
+    /// Deletes the secret of a directory, if it exists.
     ///
     /// # Errors
     ///
-    /// When Secrets Manager fails.
+    /// Returns an error when Secrets Manager fails.
     pub async fn delete(&self, directory: DirectoryId) -> Result<(), Error> {
         let deleted = self
             .secrets
@@ -755,7 +741,7 @@ impl DirectorySecrets {
             {
                 Ok(())
             }
-            Err(error) => Err(secret::failed(error)),
+            Err(error) => Err(secret::classify(error)),
         }
     }
 }
@@ -765,9 +751,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_says_whether_there_is_a_token_before() {
+    fn a_secret_distinguishes_no_previous_token_from_an_unknown_one() {
         let read = |text: &str| serde_json::from_str::<Secret>(text).unwrap();
-        // By hand, or by an earlier release.
+        // Written by hand, or by an earlier release.
         let old = read(r#"{"token": "t", "previousUntil": "2026-01-01T00:00:00Z"}"#);
         assert!(old.previous.is_none());
         assert!(matches!(read(r#"{"previous": null}"#).previous, Some(None)));
@@ -784,11 +770,11 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_read_as_it_is_written() {
+    fn a_digest_survives_a_round_trip() {
         let known = digest("t");
-        assert_eq!(unhex(&hex(&known)), Some(known));
+        assert_eq!(parse_digest(&hex::encode(known)), Some(known));
         for other in ["", "00", &"0".repeat(63), &"x".repeat(64), &"é".repeat(32)] {
-            assert_eq!(unhex(other), None, "{other}");
+            assert_eq!(parse_digest(other), None, "{other}");
         }
     }
 }

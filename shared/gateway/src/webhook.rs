@@ -1,9 +1,8 @@
-//! What deliveries to webhooks are signed with ("Standard Webhooks", symmetric signatures).
+//! The secrets that sign deliveries to webhooks ("Standard Webhooks", symmetric signatures).
 //!
-//! One secret, `{prefix}webhooks`, holds `{"key": "…"}`. The secret of each
-//! webhook follows from it, from the directory, and from the webhook itself: so
-//! none of them is kept anywhere, it can be shown again, and a webhook that is
-//! set anew has another one.
+//! One secret of AWS Secrets Manager, `{prefix}webhooks`, holds `{"key": "…"}`. The signing secret of each webhook is derived
+//! from that key, the directory, the URL, and the time at which the webhook was set. Signing secrets are therefore not
+//! stored, can be shown again, and change when a webhook is replaced.
 
 use std::fmt;
 
@@ -18,28 +17,28 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use crate::secret_cache::SecretCache;
-use crate::{Error, Rest, secret};
+use crate::{Error, Sleep, secret};
 
-/// What stands after the prefix in the name of the secret.
+/// The name of the secret, after the prefix of all secrets.
 pub const WEBHOOK_SECRET: &str = "webhooks";
-/// What the key has at least, in characters: it is not to be guessed.
+/// Minimum length of the key, in characters.
 const KEY_CHARS: usize = 32;
 
-/// What the deliveries to one webhook are signed with: `whsec_` and 32 bytes in Base64.
+/// The signing secret of one webhook: `whsec_` and 32 bytes in Base64. Its `Debug` form hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret(String);
 
 impl SigningSecret {
-    fn of(key: &[u8], directory: DirectoryId, webhook: &Webhook) -> Result<Self, Error> {
+    fn derive(key: &[u8], directory: DirectoryId, webhook: &Webhook) -> Result<Self, Error> {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(Error::internal)?;
-        // No part can hold a line feed, so no two webhooks are the same text.
+        // None of the parts can contain a line feed, so two webhooks never result in the same text.
         let (url, created) = (webhook.url.as_str(), webhook.created.as_millisecond());
         mac.update(format!("{directory}\n{created}\n{url}").as_bytes());
         let bytes = mac.finalize().into_bytes();
         Ok(Self(format!("whsec_{}", STANDARD.encode(bytes))))
     }
 
-    /// The secret itself, for whoever signs or checks signatures.
+    /// Returns the secret, for code that signs or shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -57,49 +56,52 @@ struct Secret {
     key: String,
 }
 
-/// The key that all secrets of webhooks follow from, believed for a minute.
+/// The key from which signing secrets are derived, cached for a minute.
 pub struct WebhookKey {
     secrets: Client,
     name: String,
-    fresh: SecretCache<&'static str, String>,
+    cache: SecretCache<&'static str, String>,
 }
 
 impl WebhookKey {
-    /// The key of this account, whose secrets are named with that prefix.
+    /// Returns the key of this account. `secret_prefix` is the prefix of the names of secrets.
     #[must_use]
-    pub fn new(config: &SdkConfig, secret_prefix: &str, rest: Rest) -> Self {
+    pub fn new(config: &SdkConfig, secret_prefix: &str, sleep: Sleep) -> Self {
         Self {
             secrets: Client::new(config),
             name: format!("{secret_prefix}{WEBHOOK_SECRET}"),
-            fresh: SecretCache::new(rest),
+            cache: SecretCache::new(sleep),
         }
     }
 
-    /// What the deliveries to a webhook of a directory are signed with.
+    /// Returns the signing secret of a webhook.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] when Secrets Manager fails, and [`Error::Store`] when it holds no such secret.
+    /// Returns [`Error::Unavailable`] when Secrets Manager fails, and [`Error::Store`] when the secret is missing or invalid.
     pub async fn secret(
         &self,
         directory: DirectoryId,
         webhook: &Webhook,
         now: Timestamp,
     ) -> Result<SigningSecret, Error> {
-        let accept = |key: &String| Some(SigningSecret::of(key.as_bytes(), directory, webhook));
+        let accept = |key: &String| Some(SigningSecret::derive(key.as_bytes(), directory, webhook));
         let read = || async { self.read().await.map(Some) };
-        self.fresh.verify(WEBHOOK_SECRET, now, accept, read).await?
+        self.cache
+            .get_or_refresh(WEBHOOK_SECRET, now, accept, read)
+            .await?
     }
 
     async fn read(&self) -> Result<String, Error> {
-        let asked = self.secrets.get_secret_value().secret_id(&self.name);
-        let version = secret::read(asked).await?;
-        let version = version.ok_or_else(|| Error::internal("there is no secret for webhooks"))?;
+        let request = self.secrets.get_secret_value().secret_id(&self.name);
+        let version = secret::read(request).await?;
+        let version =
+            version.ok_or_else(|| Error::internal("the secret for webhooks does not exist"))?;
         // The error of serde_json would quote the secret.
         match serde_json::from_str(version.secret_string().unwrap_or_default()) {
             Ok(Secret { key }) if key.chars().count() >= KEY_CHARS => Ok(key),
             _ => Err(Error::internal(
-                "the secret for webhooks holds no key of 32 characters or more",
+                "the secret for webhooks must hold a key of 32 characters or more",
             )),
         }
     }
@@ -123,7 +125,7 @@ mod tests {
         };
         let (key, other) = (&[b'k'; 32], &[b'o'; 32]);
         let one = webhook("https://example.com/a", 1);
-        let secret = |key: &[u8], id, webhook| SigningSecret::of(key, directory(id), webhook);
+        let secret = |key: &[u8], id, webhook| SigningSecret::derive(key, directory(id), webhook);
         let first = secret(key, 1, &one).unwrap();
         assert_eq!(first, secret(key, 1, &one).unwrap());
         for different in [

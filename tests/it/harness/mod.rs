@@ -335,7 +335,7 @@ impl World {
             ids: Ids::default(),
             actions: directory::ACTIONS,
             requests_per_second: None,
-            rest: gateway::sleep(),
+            sleep: gateway::sleep(),
             admin_auth: gateway::AdminAuth::Key,
             webhooks: None,
         }
@@ -356,12 +356,12 @@ fn options(ids: &Ids, seconds: &Arc<AtomicI64>, rested: &Arc<AtomicU64>) -> Stac
     let (seconds, rested) = (seconds.clone(), rested.clone());
     StackOptions {
         // Whoever waits makes the clock go on.
-        rest: Arc::new(move |time| {
+        background_sleep: Arc::new(move |time| {
             seconds.fetch_add(time.as_secs() as i64 + 1, Ordering::Relaxed);
             Box::pin(async {})
         }),
         // A token that is looked up again waits for its turn, and no test waits for that.
-        pace: Arc::new(move |time| {
+        request_sleep: Arc::new(move |time| {
             rested.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
             Box::pin(tokio::task::yield_now())
         }),

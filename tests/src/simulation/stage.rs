@@ -15,7 +15,7 @@ use gateway::Gateway;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
-use local::{Cloud, CloudOptions, Courier, Pause, Stack, StackOptions, Template};
+use local::{Backoff, Cloud, CloudOptions, Courier, Stack, StackOptions, Template};
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -302,7 +302,7 @@ impl Stage {
                     history.disorder,
                     Arc::clone(&delivered),
                 )),
-                pause: Pause {
+                backoff: Backoff {
                     first: Duration::from_millis(100),
                     longest: Duration::from_secs(5),
                 },
@@ -374,7 +374,7 @@ impl Stage {
             base_url: Some("https://scim.example.com".to_owned()),
             requests_per_second: None,
             clock: Arc::new(move || base + SignedDuration::try_from(begun.elapsed()).unwrap()),
-            rest: gateway::sleep(),
+            sleep: gateway::sleep(),
             ids: self.ids.clone(),
             actions: ACTIONS,
             admin_auth: gateway::AdminAuth::Key,

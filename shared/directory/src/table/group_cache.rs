@@ -1,33 +1,38 @@
-//! The groups that this process saw last, so that a change of one member needs
-//! not read the group first.
+//! A cache of groups, so that a change of one member need not read the group first.
 //!
-//! What is known may be old: another process may have changed the group since.
-//! So it decides nothing by itself. A write is conditional on the version that
-//! is known here, and what would not be written, such as a change that changes
-//! nothing, is read first.
+//! An entry can be out of date, because another process can have changed the group. A write is therefore conditional on the
+//! cached version, and a request that would write nothing, such as a change without effect, reads the group first.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quick_cache::unsync::Cache;
 
 use crate::model::caller::Caller;
 use crate::model::id::{DirectoryId, ResourceId};
 use crate::model::member::Members;
 use crate::model::stored::Stored;
 
-/// How many groups are kept; when there are more, it begins anew.
-const MOST: usize = 256;
+/// Maximum number of entries. The least used are evicted one by one.
+const CAPACITY: usize = 256;
 
-/// A group as it was seen last.
+/// A group as this process last read or wrote it.
 #[derive(Clone)]
 pub(crate) struct CachedGroup {
     pub(crate) group: Stored,
-    /// Its members, if they were read and are few.
+    /// The members, if they were read and are few.
     pub(crate) members: Option<Arc<Members>>,
 }
 
-/// What one process knows.
-#[derive(Default)]
-pub(crate) struct GroupCache(Mutex<HashMap<(DirectoryId, ResourceId), CachedGroup>>);
+type Entries = Cache<(DirectoryId, ResourceId), CachedGroup>;
+
+/// The groups that this process read or wrote last.
+pub(crate) struct GroupCache(Mutex<Entries>);
+
+impl Default for GroupCache {
+    fn default() -> Self {
+        Self(Mutex::new(Cache::new(CAPACITY)))
+    }
+}
 
 impl std::fmt::Debug for GroupCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,7 +41,7 @@ impl std::fmt::Debug for GroupCache {
 }
 
 impl GroupCache {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(DirectoryId, ResourceId), CachedGroup>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -44,24 +49,21 @@ impl GroupCache {
         self.lock().get(&(caller.directory().id, id)).cloned()
     }
 
-    /// Remembers a group, unless a later version is known.
+    /// Caches a group, unless a later version is cached.
     pub(crate) fn put(&self, caller: &Caller, seen: CachedGroup) {
         let key = (caller.directory().id, seen.group.id);
-        let mut known = self.lock();
+        let mut entries = self.lock();
         if seen.group.group.staged.is_some() {
-            known.remove(&key);
+            entries.remove(&key);
             return;
         }
-        if known.len() >= MOST && !known.contains_key(&key) {
-            known.clear();
-        }
-        match known.get_mut(&key) {
-            Some(old) if old.group.version > seen.group.version => {}
-            // Members that are known stay known.
-            Some(old) if old.group.version == seen.group.version && seen.members.is_none() => {}
-            _ => {
-                known.insert(key, seen);
-            }
+        let keep = entries.get(&key).is_some_and(|cached| {
+            let (old, new) = (cached.group.version, seen.group.version);
+            // An entry of the same version can have the members already.
+            old > new || old == new && seen.members.is_none()
+        });
+        if !keep {
+            entries.insert(key, seen);
         }
     }
 

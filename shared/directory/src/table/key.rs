@@ -440,8 +440,7 @@ fn looks_cut(text: &str) -> bool {
 
 /// Text in 64 characters that say nothing of it.
 fn digest(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -416,42 +416,42 @@ impl Services {
 
 /// The client the SDK's configuration holds.
 #[derive(Clone)]
-pub(crate) struct Connector {
+pub(crate) struct LocalHttpClient {
     services: Arc<Services>,
     read_timeout: Option<Duration>,
 }
 
-impl Connector {
+impl LocalHttpClient {
     pub(crate) fn new(services: Arc<Services>) -> Self {
-        Connector {
+        LocalHttpClient {
             services,
             read_timeout: None,
         }
     }
 }
 
-impl fmt::Debug for Connector {
+impl fmt::Debug for LocalHttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("local::Connector")
+        f.write_str("local::HttpClient")
     }
 }
 
-impl HttpClient for Connector {
+impl HttpClient for LocalHttpClient {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         _components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector {
+        SharedHttpConnector::new(LocalHttpClient {
             services: self.services.clone(),
             read_timeout: settings.read_timeout(),
         })
     }
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for LocalHttpClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Connector {
+        let LocalHttpClient {
             services,
             read_timeout,
         } = self.clone();

@@ -5,7 +5,7 @@ use directory::{DirectoryId, NewDirectory, Provider, Settings};
 use gateway::{ADMIN_KEY_PREFIX, ADMIN_SECRETS};
 use serde::Deserialize;
 
-use crate::{Error, Stack, chain, files};
+use crate::{Error, Stack, atomic_file, chain};
 
 /// What a person, or a test, needs to call the SCIM endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Stack {
     pub async fn first_directory(&self) -> Result<FirstDirectory, Error> {
         let file = self.cloud().data().map(|data| data.join("first-directory"));
         if let Some(file) = &file {
-            let kept = files::read(file).map_err(|error| Error::Data {
+            let kept = atomic_file::read(file).map_err(|error| Error::Data {
                 path: file.clone(),
                 reason: error.to_string(),
             })?;
@@ -74,7 +74,7 @@ impl Stack {
         let (directory, token) = made.map_err(|error| Error::Directory(error.source_chain()))?;
         let id = directory.id.to_string();
         if let Some(file) = &file {
-            files::replace(file, id.as_bytes()).map_err(|error| Error::Data {
+            atomic_file::replace(file, id.as_bytes()).map_err(|error| Error::Data {
                 path: file.clone(),
                 reason: error.to_string(),
             })?;
