@@ -10,39 +10,7 @@ use local::{Fault, Service};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::directories::new;
-use crate::harness::{Answer, HOST, World, user};
-
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-impl World {
-    /// Another admin key.
-    pub async fn key(&self, name: &str, rest: Value) -> String {
-        let mut secret = json!({"key": SECRET});
-        secret
-            .as_object_mut()
-            .unwrap()
-            .extend(rest.as_object().unwrap().clone());
-        Client::new(self.cloud.config())
-            .create_secret()
-            .name(format!("rollcall/admin/{name}"))
-            .secret_string(secret.to_string())
-            .send()
-            .await
-            .unwrap();
-        format!("rollcall_admin_{name}_{SECRET}")
-    }
-
-    pub async fn by(&self, key: &str, method: Method, path: &str, body: &Value) -> Answer {
-        let mut request = self.admin_request(method, path, body);
-        let headers = request.headers_mut();
-        match key {
-            "" => headers.remove("authorization"),
-            key => headers.insert("authorization", format!("Bearer {key}").parse().unwrap()),
-        };
-        self.send(request).await
-    }
-}
+use crate::harness::{ADMIN_SECRET, HOST, World, new_directory, user};
 
 /// Every operation that the description has: method, path and whether it changes something.
 fn operations() -> Vec<(Method, String)> {
@@ -88,7 +56,7 @@ async fn every_operation_has_an_isolation_case() {
         let own = filled(&path, &acme.directory, id);
         let body = match method {
             Method::PATCH => json!({"name": "Taken"}),
-            Method::POST if path == "/v1/directories" => new("acme", "crm"),
+            Method::POST if path == "/v1/directories" => new_directory("acme", "crm"),
             Method::POST => json!({}),
             _ => Value::Null,
         };
@@ -103,8 +71,8 @@ async fn every_operation_has_an_isolation_case() {
             Some("application/problem+json")
         );
         // Wrong, unknown, of another form, of SCIM: all alike.
-        let name = format!("rollcall_admin_first_{SECRET}");
-        let stranger = format!("rollcall_admin_nobody_{SECRET}");
+        let name = format!("rollcall_admin_first_{ADMIN_SECRET}");
+        let stranger = format!("rollcall_admin_nobody_{ADMIN_SECRET}");
         let mut answers = vec![];
         for key in [name.as_str(), &stranger, "x", &acme.token] {
             world.wait(2);
@@ -254,7 +222,7 @@ async fn an_admin_key_reaches_only_its_scope() {
                 &key,
                 Method::POST,
                 "/v1/directories",
-                &new("umbrella", "erp"),
+                &new_directory("umbrella", "erp"),
             )
             .await;
         made.expect(403);
@@ -279,7 +247,7 @@ async fn an_admin_key_reaches_only_its_scope() {
 #[tokio::test]
 async fn new_and_deleted_admin_keys_take_effect_within_a_minute() {
     let world = World::new().await;
-    let key = format!("rollcall_admin_ci_{SECRET}");
+    let key = format!("rollcall_admin_ci_{ADMIN_SECRET}");
     let look = async || {
         world
             .by(&key, Method::GET, "/v1/directories", &Value::Null)
@@ -346,7 +314,10 @@ async fn unknown_admin_keys_are_looked_up_slowly_and_do_not_block_valid_ones() {
     world.rested();
     let begun = std::time::Instant::now();
     for n in 0..100 {
-        assert_eq!(look(&format!("rollcall_admin_x{n}_{SECRET}")).await, 401);
+        assert_eq!(
+            look(&format!("rollcall_admin_x{n}_{ADMIN_SECRET}")).await,
+            401
+        );
     }
     let asked = world.cloud.take_requests();
     assert_eq!(asked.of(Service::SecretsManager).len(), 100);
@@ -363,7 +334,10 @@ async fn unknown_admin_keys_are_looked_up_slowly_and_do_not_block_valid_ones() {
     );
     assert_eq!(look(&new).await, 200);
     // A wrong key of a name that exists is answered the same.
-    assert_eq!(look(&format!("rollcall_admin_ci_{SECRET}x")).await, 401);
+    assert_eq!(
+        look(&format!("rollcall_admin_ci_{ADMIN_SECRET}x")).await,
+        401
+    );
 }
 
 /// A scope that is misspelt, or a key that could be guessed, opens nothing.

@@ -16,7 +16,7 @@ use local::{Fault, Service};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::cost::{cost, two_kb};
+use crate::harness::cost::{cost, two_kb};
 use crate::harness::{Answer, HOST, PATCH_OP, World, user};
 
 const BULK: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";

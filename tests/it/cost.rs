@@ -4,62 +4,10 @@
 use std::sync::Arc;
 
 use http::Method;
-use local::{Requests, Service};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Answer, World, user};
-
-/// What an operation asked of DynamoDB.
-pub struct Cost {
-    pub operations: Vec<String>,
-    pub round_trips: usize,
-    pub read: f64,
-    pub write: f64,
-}
-
-/// What `request` costs in a warm process, whose token check asks nothing.
-pub async fn cost(world: &World, request: impl Future<Output = Answer>) -> (Answer, Cost) {
-    world.get("/Users?count=0").await.expect(200);
-    world.get("/Groups?count=0").await.expect(200);
-    let nothing = json!({"Operations": []});
-    world.post("/Bulk", &nothing).await.expect(200);
-    world.cloud.take_requests();
-    let answer = request.await;
-    let asked: Requests = world.cloud.take_requests();
-    let tables = asked.of(Service::DynamoDb);
-    assert_eq!(tables.len(), asked.len(), "{asked:?}");
-    let cost = Cost {
-        operations: tables
-            .operations()
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect(),
-        round_trips: tables.round_trips(),
-        read: tables.read_units(),
-        write: tables.write_units(),
-    };
-    (answer, cost)
-}
-
-impl Cost {
-    #[track_caller]
-    pub fn assert(&self, operations: &[&str], round_trips: usize, read: f64, write: f64) {
-        assert_eq!(self.operations, operations);
-        assert_eq!(
-            (self.round_trips, self.read, self.write),
-            (round_trips, read, write)
-        );
-    }
-}
-
-/// A user who takes 2 KB of the table, as docs/costs.md counts: with keys, version and times.
-pub fn two_kb(name: &str) -> Value {
-    let mut user = user(name);
-    user["nickName"] = json!("");
-    let missing = 1_850 - user.to_string().len();
-    user["nickName"] = json!("n".repeat(missing));
-    user
-}
+use crate::harness::World;
+use crate::harness::cost::{cost, two_kb};
 
 #[tokio::test]
 async fn user_operations_cost_what_docs_say() {

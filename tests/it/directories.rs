@@ -8,21 +8,9 @@ use http::Method;
 use local::{Fault, Service};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, HOST, World, user};
-
-pub fn new(tenant: &str, product: &str) -> Value {
-    json!({"tenant": tenant, "product": product, "name": format!("{tenant} ({product})"), "provider": "okta-scim-v2"})
-}
+use crate::harness::{Answer, HOST, World, new_directory, user};
 
 impl World {
-    /// A new directory, in the same processes.
-    pub async fn directory_of(&self, tenant: &str, product: &str) -> World {
-        let created = self
-            .admin(Method::POST, "/v1/directories", new(tenant, product))
-            .await;
-        self.of(&created.expect(201).json())
-    }
-
     async fn create(&self, key: &str, body: &Value) -> Answer {
         let mut request = self.admin_request(Method::POST, "/v1/directories", body);
         request
@@ -82,7 +70,11 @@ fn types(events: &[Value]) -> Vec<&str> {
 async fn the_admin_api_covers_the_lifecycle_of_a_directory() {
     let world = World::new().await;
     let answer = world
-        .admin(Method::POST, "/v1/directories", new("acme", "crm"))
+        .admin(
+            Method::POST,
+            "/v1/directories",
+            new_directory("acme", "crm"),
+        )
         .await
         .expect(201);
     let created = answer.json();
@@ -188,7 +180,7 @@ async fn setup_instructions_depend_on_the_provider() {
         "ping-scim-v2",
         "generic-scim-v2",
     ] {
-        let mut body = new("acme", "crm");
+        let mut body = new_directory("acme", "crm");
         body["provider"] = json!(provider);
         let created = world
             .admin(Method::POST, "/v1/directories", body)
@@ -209,7 +201,7 @@ async fn setup_instructions_depend_on_the_provider() {
 #[tokio::test]
 async fn the_discovery_setting_can_be_chosen_and_changed() {
     let world = World::new().await;
-    let mut body = new("acme", "crm");
+    let mut body = new_directory("acme", "crm");
     body["settings"] = json!({"discovery": "plain"});
     let created = world
         .admin(Method::POST, "/v1/directories", body)
@@ -265,7 +257,7 @@ async fn the_discovery_setting_can_be_chosen_and_changed() {
 #[tokio::test]
 async fn every_invalid_field_is_named() {
     let world = World::new().await;
-    let good = new("acme", "crm");
+    let good = new_directory("acme", "crm");
     let with = |name: &str, value: Value| {
         let mut body = good.clone();
         body[name] = value;
@@ -400,7 +392,7 @@ async fn a_change_applies_to_the_version_it_was_decided_on() {
 
     // Changes of different members that meet are all kept, though the table is busy.
     let world = Arc::new(world);
-    crate::races::busy(&world);
+    crate::harness::faults::busy(&world);
     let changes = [
         json!({"name": "Three"}),
         json!({"status": "inactive"}),
@@ -434,13 +426,16 @@ async fn a_change_applies_to_the_version_it_was_decided_on() {
 #[tokio::test]
 async fn a_repeated_creation_creates_nothing() {
     let world = World::new().await;
-    let body = new("acme", "crm");
+    let body = new_directory("acme", "crm");
     let first = world.create("k1", &body).await.expect(201);
     assert_eq!(first.header("idempotent-replayed"), None);
     let again = world.create("k1", &body).await.expect(201);
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.json(), first.json());
-    world.create("k1", &new("acme", "erp")).await.expect(422);
+    world
+        .create("k1", &new_directory("acme", "erp"))
+        .await
+        .expect(422);
     assert_eq!(world.others().await, 1);
     assert_eq!(types(&world.events().await), ["directory.created"]);
 
@@ -472,13 +467,13 @@ async fn a_repeated_creation_creates_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_with_one_key_create_one_directory() {
     let world = Arc::new(World::new().await);
-    crate::races::busy(&world);
+    crate::harness::faults::busy(&world);
     let creates: Vec<_> = (0..10)
         .map(|_| {
             let world = world.clone();
             tokio::spawn(async move {
                 world
-                    .create("k", &new("acme", "crm"))
+                    .create("k", &new_directory("acme", "crm"))
                     .await
                     .expect(201)
                     .json()
@@ -509,10 +504,13 @@ async fn an_interrupted_creation_is_completed_by_the_next_request() {
             },
             _ => Fault::Pass,
         });
-    world.create("k", &new("acme", "crm")).await.expect(503);
+    world
+        .create("k", &new_directory("acme", "crm"))
+        .await
+        .expect(503);
     world.cloud.clear_faults();
     let created = world
-        .create("k", &new("acme", "crm"))
+        .create("k", &new_directory("acme", "crm"))
         .await
         .expect(201)
         .json();
@@ -527,7 +525,7 @@ async fn an_interrupted_creation_is_completed_by_the_next_request() {
         },
     );
     let created = world
-        .create("k2", &new("acme", "crm"))
+        .create("k2", &new_directory("acme", "crm"))
         .await
         .expect(201)
         .json();
@@ -857,7 +855,7 @@ async fn directory_operations_cost_what_docs_say() {
         ["Query", "BatchGetItem"]
     );
     assert_eq!(
-        operations(Method::POST, "/v1/directories", new("a", "b")).await,
+        operations(Method::POST, "/v1/directories", new_directory("a", "b")).await,
         ["TransactWriteItems", "CreateSecret"]
     );
     assert_eq!(

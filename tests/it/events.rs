@@ -2,56 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use http::Method;
-use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
+use crate::harness::event_schema::{assert_matches, folder, schema};
 use crate::harness::{World, user};
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/events")
-}
-
-fn read(name: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(folder().join(name)).unwrap()).unwrap()
-}
-
-/// The schema of a `detail-type`.
-fn schema(detail_type: &str) -> (Value, Validator) {
-    let schema = read(&format!("{detail_type}.json"));
-    let shared = Registry::new()
-        .add("json-schema:///user.json", read("user.json"))
-        .unwrap()
-        .add("json-schema:///group.json", read("group.json"))
-        .unwrap()
-        .add("json-schema:///directory.json", read("directory.json"))
-        .unwrap()
-        .prepare()
-        .unwrap();
-    let validator = jsonschema::options()
-        .should_validate_formats(true)
-        .with_registry(&shared)
-        .build(&schema)
-        .unwrap();
-    (schema, validator)
-}
-
-pub fn fits(event: &Value) -> bool {
-    let (_, validator) = schema(event["detail-type"].as_str().unwrap());
-    validator.is_valid(event)
-}
-
-#[track_caller]
-pub fn check(event: &Value) {
-    let (_, validator) = schema(event["detail-type"].as_str().unwrap());
-    let errors: Vec<String> = validator
-        .iter_errors(event)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:?} in {event}");
-}
 
 #[tokio::test]
 async fn every_published_event_fits_its_schema() {
@@ -97,7 +53,7 @@ async fn every_published_event_fits_its_schema() {
     let events = world.events().await;
     assert_eq!(events.len(), 7);
     for event in &events {
-        check(event);
+        assert_matches(event);
         let text = event.to_string();
         assert!(
             !text.contains("t1meMa") && !text.contains("another") && !text.contains("password"),
@@ -128,7 +84,7 @@ async fn every_event_of_a_group_fits_its_schema() {
     let events = world.events().await;
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for event in &events {
-        check(event);
+        assert_matches(event);
         *seen
             .entry(event["detail-type"].as_str().unwrap())
             .or_default() += 1;
@@ -187,7 +143,7 @@ async fn every_event_of_a_directory_fits_its_schema() {
         .expect(202);
     let events = world.events().await;
     for event in &events {
-        check(event);
+        assert_matches(event);
     }
     let types: Vec<&str> = events
         .iter()
@@ -219,7 +175,7 @@ fn examples_match_their_schemas_and_altered_ones_do_not() {
         known += 1;
         let (schema, validator) = schema(detail_type);
         let example = &schema["examples"][0];
-        check(example);
+        assert_matches(example);
         let changes: [(&str, Value); 11] = [
             ("/detail-type", json!("user.teleported")),
             ("/source", json!("somebody")),

@@ -1,9 +1,10 @@
 //! The cost of group operations: the rows about members in docs/costs.md.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cost::{Cost, cost, two_kb};
 use crate::harness::World;
+use crate::harness::cost::{cost, two_kb};
+use crate::harness::members::{add, group, members, remove};
 
 /// Users, by their ids.
 pub async fn users(world: &World, count: usize) -> Vec<String> {
@@ -13,33 +14,6 @@ pub async fn users(world: &World, count: usize) -> Vec<String> {
         ids.push(world.post("/Users", &user).await.expect(201).id());
     }
     ids
-}
-
-pub fn members(ids: &[String]) -> Value {
-    ids.iter().map(|id| json!({"value": id})).collect()
-}
-
-pub fn add(ids: &[String]) -> Value {
-    json!([{"op": "add", "path": "members", "value": members(ids)}])
-}
-
-pub fn remove(ids: &[String]) -> Value {
-    let all = ids.iter().map(|id| format!("value eq \"{id}\""));
-    let path = format!("members[{}]", all.collect::<Vec<_>>().join(" or "));
-    json!([{"op": "remove", "path": path}])
-}
-
-/// A group with these members, and its path.
-pub async fn group(world: &World, name: &str, ids: &[String]) -> String {
-    let group = json!({"displayName": name, "members": members(ids)});
-    let id = world.post("/Groups", &group).await.expect(201).id();
-    format!("/Groups/{id}")
-}
-
-impl Cost {
-    fn count(&self, operation: &str) -> usize {
-        self.operations.iter().filter(|o| *o == operation).count()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

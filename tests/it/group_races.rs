@@ -1,20 +1,18 @@
 //! Concurrent and interrupted changes of groups.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use local::{Fault, RequestInfo, Service};
+use local::{Fault, Service};
 use serde_json::{Value, json};
-use tokio::runtime::Builder;
 
-use crate::group_cost::{add, group, members, remove};
+use crate::harness::faults::{busy, interrupted_after};
+use crate::harness::members::{add, group, members, remove};
 use crate::harness::{Answer, World};
-use crate::races::busy;
 
 /// Small users, by their ids.
 async fn users(world: &World, count: usize) -> Vec<String> {
@@ -149,63 +147,6 @@ async fn assert_swept(world: &World, path: &str) {
         head["members"].contains(&format!("\"{members}\"")),
         "{head:?}"
     );
-}
-
-/// Lets a request live until it has made `requests` requests to DynamoDB. True if it lived to its end.
-///
-/// It runs in a runtime of its own, which ends with it: what it has spawned dies as well, as a Lambda sandbox does.
-pub async fn killed_after<F>(world: &World, requests: usize, request: F) -> bool
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    let made = AtomicUsize::new(0);
-    let late = move |_: &RequestInfo| made.fetch_add(1, Ordering::Relaxed) >= requests;
-    killed_at(world, late, request).await
-}
-
-/// The same, until it makes a request to DynamoDB that is `late`.
-pub async fn killed_at<F>(
-    world: &World,
-    late: impl Fn(&RequestInfo) -> bool + Send + Sync + 'static,
-    request: F,
-) -> bool
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    let held = Arc::new(AtomicBool::new(false));
-    let holds = held.clone();
-    world.cloud.set_faults(move |info| {
-        match info.service == Service::DynamoDb && late(info) {
-            // It is not performed within the life of this test.
-            true => {
-                holds.store(true, Ordering::Relaxed);
-                Fault::Delay(Duration::from_secs(3_600))
-            }
-            false => Fault::Pass,
-        }
-    });
-    let sandbox = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let mut task = sandbox.spawn(request);
-    let ended = loop {
-        tokio::select! {
-            _ = &mut task => break true,
-            () = tokio::time::sleep(Duration::from_millis(1)) => {
-                if held.load(Ordering::Relaxed) {
-                    // Those that were made at the same time are performed.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    break false;
-                }
-            }
-        }
-    };
-    let buried = tokio::task::spawn_blocking(|| sandbox.shutdown_timeout(Duration::from_secs(5)));
-    buried.await.unwrap();
-    world.cloud.clear_faults();
-    ended
 }
 
 /// Concurrent membership changes are all kept (G10).
@@ -381,7 +322,7 @@ async fn an_abandoned_staged_write_is_completed_by_the_sweeper() {
                 let (path, ids) = (path.clone(), ids.clone());
                 async move { work.of(&doomed, &path, &ids).await }
             };
-            let ended = killed_after(&world, point, request).await;
+            let ended = interrupted_after(&world, point, request).await;
             announced.take(&world.events().await);
             let case = format!("{work:?}, after {point} requests");
             // The second time is for the note that finishing it takes a lease as well.
@@ -533,7 +474,7 @@ async fn dies_and_is_repeated(
             let (path, operations) = (path.clone(), operations.clone());
             async move { doomed.patch(&path, operations).await }
         };
-        let ended = killed_after(world, point, request).await;
+        let ended = interrupted_after(world, point, request).await;
 
         // Whoever reads sees all of it or nothing.
         let size = shown(world, &path).await.len();
@@ -675,7 +616,7 @@ async fn an_abandoned_group_is_429_until_the_lease_expires() {
         let (path, operations) = (path.clone(), add(&ids[..200]));
         async move { doomed.patch(&path, operations).await }
     };
-    assert!(!killed_after(&world, 8, request).await);
+    assert!(!interrupted_after(&world, 8, request).await);
     let answer = world.patch(&path, add(&ids[200..])).await.expect(429);
     assert_eq!(answer.header("retry-after"), Some("5"));
     assert_eq!(shown(&world, &path).await, BTreeSet::new());
@@ -846,7 +787,7 @@ async fn creating_a_group_may_be_interrupted_anywhere() {
             let body = body.clone();
             async move { doomed.post("/Groups", &body).await }
         };
-        let ended = killed_after(&world, point, request).await;
+        let ended = interrupted_after(&world, point, request).await;
         let found = world
             .get("/Groups?excludedAttributes=members")
             .await
@@ -906,7 +847,7 @@ async fn deleting_a_user_may_be_interrupted_anywhere() {
             let delete = delete.clone();
             async move { doomed.delete(&delete).await }
         };
-        let ended = killed_after(&world, point, request).await;
+        let ended = interrupted_after(&world, point, request).await;
         let again = world.delete(&delete).await.status.as_u16();
         assert!([204, 404].contains(&again), "{again}");
         world.get(&delete).await.expect(404);
@@ -944,7 +885,7 @@ async fn deleting_a_group_may_be_interrupted_anywhere() {
             let path = path.clone();
             async move { doomed.delete(&path).await }
         };
-        let ended = killed_after(&world, point, request).await;
+        let ended = interrupted_after(&world, point, request).await;
         let again = world.delete(&path).await.status.as_u16();
         assert_eq!(
             again,

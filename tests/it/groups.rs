@@ -7,8 +7,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use directory::{NewDirectory, Provider, Settings};
 use serde_json::{Value, json};
 
-use crate::group_cost::{add, group, members, remove};
 use crate::harness::World;
+use crate::harness::members::{add, group, members, remove};
 
 async fn user(world: &World, name: &str) -> String {
     let user = json!({"userName": name});

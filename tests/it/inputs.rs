@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::group_cost::group;
+use crate::harness::members::group;
 use crate::harness::{USER, World, user};
 
 /// RFC 7643 §4.1.1 with RFC 8265 §3.3: no control characters in what a resource is found by.

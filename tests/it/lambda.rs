@@ -21,11 +21,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::harness::endpoint::Endpoint;
+use crate::harness::program::{program, serve};
+use crate::harness::records::{EVENTS_PK, GOOD_DETAIL, event_image, sqs_batch, stream_record};
 use crate::harness::transcript;
 use crate::harness::{Answer, Backend, HOST, World, user};
-use crate::program::{program, serve};
-use crate::publisher::{GOOD, PK, event, record};
-use crate::webhooks::{Endpoint, brought};
 
 /// How long a function may take to start and to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -483,7 +483,7 @@ async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
         event["headers"]["authorization"] = json!(format!("Bearer {key}"));
         event
     };
-    let new = crate::directories::new("acme-tenant", "crm-product");
+    let new = crate::harness::new_directory("acme-tenant", "crm-product");
     let body = |answer: &Value| -> Value {
         serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
     };
@@ -582,7 +582,7 @@ async fn the_sweeper_sweeps_under_lambda() {
     // The clock of the process is past the time for which somebody could still write.
     for version in ["2", "2", "3", "3"] {
         let image = json!({"PK": {"S": own.directory}, "SK": {"S": "META"}, "version": {"N": version}, "status": {"S": "deleting"}});
-        let batch = json!({"Records": [record(version, "MODIFY", &own.directory, image)]});
+        let batch = json!({"Records": [stream_record(version, "MODIFY", &own.directory, image)]});
         let answer = sweeper.call(batch).await;
         assert_eq!(answer, json!({"batchItemFailures": []}));
     }
@@ -596,7 +596,7 @@ async fn the_sweeper_sweeps_under_lambda() {
 async fn the_webhooks_function_delivers_under_lambda() {
     let world = World::new().await;
     let endpoint = Endpoint::start(&[200]).await;
-    let mut body = crate::directories::new("acme", "crm");
+    let mut body = crate::harness::new_directory("acme", "crm");
     body["webhook"] = json!({"url": format!("{}/hook-secret", endpoint.url)});
     let made = world
         .admin(http::Method::POST, "/v1/directories", body)
@@ -609,7 +609,7 @@ async fn the_webhooks_function_delivers_under_lambda() {
     events.push(json!("ann.secret@example.com is no event"));
     let mut webhooks = Function::start(&world, "webhooks", "WebhooksFunction").await;
     // On this machine the endpoint is out of its reach; those without a webhook are done.
-    let answer = webhooks.call(brought(&events, 2)).await;
+    let answer = webhooks.call(sqs_batch(&events, 2)).await;
     // Directories do not wait for each other, so their events come in any order.
     let failed: Vec<Value> = events
         .iter()
@@ -637,9 +637,9 @@ async fn the_publisher_publishes_under_lambda() {
     let world = World::new().await;
     let mut publisher = Function::start(&world, "publisher", "PublisherFunction").await;
     let batch = json!({"Records": [
-        record("1", "INSERT", PK, event(GOOD)),
-        record("2", "INSERT", PK, event("ann.secret@example.com is no JSON")),
-        record("3", "INSERT", PK, event(GOOD)),
+        stream_record("1", "INSERT", EVENTS_PK, event_image(GOOD_DETAIL)),
+        stream_record("2", "INSERT", EVENTS_PK, event_image("ann.secret@example.com is no JSON")),
+        stream_record("3", "INSERT", EVENTS_PK, event_image(GOOD_DETAIL)),
     ]});
     let answer = publisher.call(batch).await;
     // What is no event of ours is parked, and counts as done.

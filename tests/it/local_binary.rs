@@ -1,18 +1,16 @@
 //! The program `rollcall`, started as a process.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use local::{Cloud, Stack, StackOptions, Template};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::Command;
 
+use crate::harness::endpoint::Endpoint;
+use crate::harness::program::{program, serve};
+use crate::harness::rollcall::Rollcall;
 use crate::harness::user;
-use crate::program::{program, serve};
-use crate::webhooks::Endpoint;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -30,111 +28,6 @@ impl Drop for Data {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-pub struct Rollcall {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-    pub greeting: Value,
-}
-
-impl Rollcall {
-    pub async fn start(data: &Path) -> Rollcall {
-        Rollcall::start_with(data, &[]).await
-    }
-
-    async fn start_with(data: &Path, more: &[&str]) -> Rollcall {
-        let mut process = Command::new(program("rollcall"))
-            .args(["--json", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let greeting = next(&mut lines).await.unwrap();
-        Rollcall {
-            process,
-            lines,
-            greeting,
-        }
-    }
-
-    async fn line(&mut self) -> Value {
-        next(&mut self.lines).await.unwrap()
-    }
-
-    /// The next event that is about a user: the first start has one about the directory that it makes.
-    async fn user_event(&mut self) -> Value {
-        loop {
-            let event = self.line().await;
-            if event["detail"]["resource"]["type"] == "User" {
-                return event;
-            }
-        }
-    }
-
-    /// The status and JSON of an answer, by a client as plain as can be.
-    async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let url: http::Uri = self.greeting["base_url"].as_str().unwrap().parse().unwrap();
-        let (host, token) = (
-            url.authority().unwrap().as_str(),
-            self.greeting["token"].as_str().unwrap(),
-        );
-        let body = body.to_string();
-        let request = format!(
-            "{method} {}{path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: application/scim+json\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            url.path(),
-            body.len(),
-        );
-        let mut stream = TcpStream::connect(host).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_default())
-    }
-
-    async fn signal(&self, signal: &str) {
-        let id = self.process.id().unwrap().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &id])
-                .status()
-                .await
-                .unwrap()
-                .success()
-        );
-    }
-
-    /// The exit code, and what stood on standard output and standard error before it.
-    async fn end(mut self) -> (Option<i32>, Vec<Value>, String) {
-        let mut rest = vec![];
-        while let Some(line) = next(&mut self.lines).await {
-            rest.push(line);
-        }
-        let mut errors = String::new();
-        self.process
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut errors)
-            .await
-            .unwrap();
-        (self.process.wait().await.unwrap().code(), rest, errors)
-    }
-}
-
-async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<Value> {
-    let line = tokio::time::timeout(PATIENCE, lines.next_line())
-        .await
-        .expect("a line in time")
-        .unwrap()?;
-    Some(serde_json::from_str(&line).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

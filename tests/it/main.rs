@@ -17,7 +17,6 @@ mod inputs;
 mod lambda;
 mod limits;
 mod local_binary;
-mod program;
 mod publisher;
 mod queries;
 mod races;

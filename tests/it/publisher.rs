@@ -8,6 +8,7 @@ use local::{Fault, Service};
 use publisher::Publisher;
 use serde_json::{Value, json};
 
+use crate::harness::records::{EVENTS_PK, GOOD_DETAIL, event_image, stream_record};
 use crate::harness::{World, user};
 
 /// Creates users, and gives their ids.
@@ -193,21 +194,6 @@ async fn a_stream_read_again_has_the_same_ids() {
     check(&events, &ids);
 }
 
-pub fn record(sequence: &str, name: &str, pk: &str, image: Value) -> Value {
-    let sk = image.get("SK").cloned().unwrap_or(json!({"S": "x"}));
-    json!({
-        "eventID": sequence, "eventName": name, "eventVersion": "1.1", "eventSource": "aws:dynamodb", "awsRegion": "us-east-1",
-        "dynamodb": {"ApproximateCreationDateTime": 1.0, "Keys": {"PK": {"S": pk}, "SK": sk}, "NewImage": image,
-            "SequenceNumber": sequence, "SizeBytes": 1, "StreamViewType": "NEW_IMAGE"},
-        "eventSourceARN": "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/1",
-    })
-}
-
-pub fn event(detail: &str) -> Value {
-    let pk = "d0000000-0000-4000-8000-000000000000#E";
-    json!({"PK": {"S": pk}, "SK": {"S": "x"}, "detailType": {"S": "user.created"}, "detail": {"S": detail}, "expires": {"N": "1"}})
-}
-
 /// The queue that is told what is parked.
 const QUEUE: &str = "rollcall-PublisherDeadLetters";
 /// The time that an invocation has.
@@ -238,13 +224,10 @@ async fn handle_within(
         .collect()
 }
 
-pub const PK: &str = "d0000000-0000-4000-8000-000000000000#E";
-pub const GOOD: &str = r#"{"id": "1", "time": "2026-01-01T00:00:00.000Z"}"#;
-
 #[tokio::test]
 async fn an_unreadable_event_is_parked_and_blocks_no_other() {
     let world = World::new().await;
-    let mut unknown = event(GOOD);
+    let mut unknown = event_image(GOOD_DETAIL);
     unknown["detailType"] = json!({"S": "user.teleported"});
     let named = |name: &str, mut image: Value| {
         image["SK"] = json!({"S": name});
@@ -253,12 +236,22 @@ async fn an_unreadable_event_is_parked_and_blocks_no_other() {
     let failed = handle(
         &world,
         vec![
-            record("1", "INSERT", PK, event(GOOD)),
-            record("2", "INSERT", PK, named("0b", json!({"PK": {"S": PK}}))),
-            record("3", "INSERT", PK, named("0c", event("no json"))),
-            record("4", "INSERT", PK, named("0d", unknown)),
-            record("5", "INSERT", PK, event(GOOD)),
-            record("6", "INSERT", "no directory#E", event(GOOD)),
+            stream_record("1", "INSERT", EVENTS_PK, event_image(GOOD_DETAIL)),
+            stream_record(
+                "2",
+                "INSERT",
+                EVENTS_PK,
+                named("0b", json!({"PK": {"S": EVENTS_PK}})),
+            ),
+            stream_record(
+                "3",
+                "INSERT",
+                EVENTS_PK,
+                named("0c", event_image("no json")),
+            ),
+            stream_record("4", "INSERT", EVENTS_PK, named("0d", unknown)),
+            stream_record("5", "INSERT", EVENTS_PK, event_image(GOOD_DETAIL)),
+            stream_record("6", "INSERT", "no directory#E", event_image(GOOD_DETAIL)),
         ],
     )
     .await;
@@ -285,8 +278,8 @@ async fn records_that_are_not_inserts_are_ignored() {
     let failed = handle(
         &world,
         vec![
-            record("1", "REMOVE", PK, json!({})),
-            record("2", "MODIFY", PK, event(GOOD)),
+            stream_record("1", "REMOVE", EVENTS_PK, json!({})),
+            stream_record("2", "MODIFY", EVENTS_PK, event_image(GOOD_DETAIL)),
         ],
     )
     .await;
@@ -302,9 +295,9 @@ async fn only_refused_events_are_parked_or_reported() {
     let batch = || {
         (1..=25)
             .map(|n| {
-                let mut image = event(GOOD);
+                let mut image = event_image(GOOD_DETAIL);
                 image["SK"] = json!({"S": format!("0{n:02}")});
-                record(&n.to_string(), "INSERT", PK, image)
+                stream_record(&n.to_string(), "INSERT", EVENTS_PK, image)
             })
             .collect::<Vec<_>>()
     };
@@ -353,7 +346,14 @@ async fn only_refused_events_are_parked_or_reported() {
         code: "InternalException",
         message: "down",
     });
-    let one = || vec![record("30", "INSERT", OTHER, event(GOOD))];
+    let one = || {
+        vec![stream_record(
+            "30",
+            "INSERT",
+            OTHER,
+            event_image(GOOD_DETAIL),
+        )]
+    };
     assert_eq!(handle(&world, one()).await, ["30"]);
     world.cloud.clear_faults();
     assert_eq!(handle(&world, one()).await, Vec::<String>::new());
@@ -447,7 +447,7 @@ async fn a_too_large_membership_event_is_published_without_raw() {
     assert_eq!(data["group"]["display_name"], "g".repeat(65_300));
     assert!(data["user"].get("raw").is_none() && data["group"].get("raw").is_none());
     for event in &own {
-        crate::events::check(event);
+        crate::harness::event_schema::assert_matches(event);
     }
     assert_eq!(world.cloud.dead_letters(), vec![]);
     // The log says the same of the same event.
@@ -869,15 +869,15 @@ async fn an_event_that_is_too_large_without_raw_is_published_as_a_notice() {
         "changed": ["title"], "data": {"id": user, "user_name": "u".repeat(200_000), "active": true},
         "previous": {"title": "t".repeat(100_000)},
     });
-    let mut image = event(&detail.to_string());
+    let mut image = event_image(&detail.to_string());
     image["detailType"] = json!({"S": "user.updated"});
-    let failed = handle(&world, vec![record("1", "INSERT", PK, image)]).await;
+    let failed = handle(&world, vec![stream_record("1", "INSERT", EVENTS_PK, image)]).await;
     assert_eq!(failed, Vec::<String>::new());
     let events = world.cloud.bus().take_events();
     let [notice] = events.as_slice() else {
         panic!("{} events", events.len());
     };
-    crate::events::check(notice);
+    crate::harness::event_schema::assert_matches(notice);
     let mut expected = detail.as_object().unwrap().clone();
     expected.retain(|name, _| name != "data" && name != "previous");
     expected.insert("truncated".to_owned(), json!(["data", "previous"]));
@@ -887,7 +887,10 @@ async fn an_event_that_is_too_large_without_raw_is_published_as_a_notice() {
     for wrong in ["truncated", "location"] {
         let mut other = notice.clone();
         other["detail"].as_object_mut().unwrap().remove(wrong);
-        assert!(!crate::events::fits(&other), "without {wrong}");
+        assert!(
+            !crate::harness::event_schema::matches(&other),
+            "without {wrong}"
+        );
     }
 }
 
@@ -899,7 +902,14 @@ async fn records_that_are_not_done_in_time_are_reported() {
         Fault::Delay(std::time::Duration::from_secs(3_600))
     });
     let records: Vec<Value> = (1..=15)
-        .map(|n| record(&n.to_string(), "INSERT", PK, event(GOOD)))
+        .map(|n| {
+            stream_record(
+                &n.to_string(),
+                "INSERT",
+                EVENTS_PK,
+                event_image(GOOD_DETAIL),
+            )
+        })
         .collect();
     let begun = std::time::Instant::now();
     let remaining = std::time::Duration::from_secs(4);

@@ -7,36 +7,8 @@ use std::sync::Arc;
 use local::{Fault, Service};
 use serde_json::{Value, json};
 
+use crate::harness::faults::busy;
 use crate::harness::{World, user};
-
-/// Cancels every third transaction, hinders every fifth single write, and throttles every seventh request.
-pub fn busy(world: &World) {
-    world.cloud.set_faults(
-        |request| match (request.service, request.operation.as_str()) {
-            (Service::DynamoDb, "TransactWriteItems") if request.number % 3 == 0 => {
-                let actions = request.input()["TransactItems"]
-                    .as_array()
-                    .map_or(0, Vec::len);
-                let mut reasons = vec!["None"; actions];
-                reasons[request.number % actions] = "TransactionConflict";
-                Fault::Cancel(reasons)
-            }
-            (Service::DynamoDb, "UpdateItem" | "BatchWriteItem") if request.number % 5 == 0 => {
-                Fault::Error {
-                    status: 400,
-                    code: "TransactionConflictException",
-                    message: "Transaction is ongoing for the item",
-                }
-            }
-            (Service::DynamoDb, _) if request.number % 7 == 0 => Fault::Error {
-                status: 400,
-                code: "ProvisionedThroughputExceededException",
-                message: "The level of configured provisioned throughput was exceeded.",
-            },
-            _ => Fault::Pass,
-        },
-    );
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_50_concurrent_creates_of_a_name_succeeds() {

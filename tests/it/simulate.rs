@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::local_binary::Rollcall;
-use crate::program::program;
+use crate::harness::program::program;
+use crate::harness::rollcall::Rollcall;
 
 const TOKEN: &str = "not-to-be-seen";
 

@@ -15,8 +15,8 @@ use http::Method;
 use local::RequestInfo;
 use serde_json::{Value, json};
 
-use crate::group_cost::{add, group, members, remove};
-use crate::group_races::killed_at;
+use crate::harness::faults::interrupted_at;
+use crate::harness::members::{add, group, members, remove};
 use crate::harness::{World, user};
 
 type Item = HashMap<String, AttributeValue>;
@@ -195,7 +195,7 @@ async fn small_world(world: &World) -> World {
             let done = done.fetch_add(usize::from(transaction), Ordering::Relaxed);
             done >= transactions && (transaction || transactions > 0)
         };
-        assert!(!killed_at(&own, late, request).await, "{work}");
+        assert!(!interrupted_at(&own, late, request).await, "{work}");
     }
     own.events().await;
     let gone = own.directory_of("gone", "crm").await;

@@ -1,141 +1,29 @@
 //! Webhooks: settings, deliveries, and failed deliveries.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
-use axum::routing::any;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use axum::body::Body;
 use directory::EgressPolicy;
 use gateway::Gateway;
-use hmac::{Hmac, KeyInit, Mac};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::Method;
 use http_body_util::BodyExt;
 use local::Service;
 use serde_json::{Value, json};
-use sha2::Sha256;
-use tokio::net::TcpListener;
 use tower::ServiceExt;
 use webhooks::{Settings, TIMEOUT, Webhooks};
 
-use crate::directories::new;
-use crate::harness::{World, user};
+use crate::harness::endpoint::{Delivery, Endpoint};
+use crate::harness::records::sqs_batch;
+use crate::harness::{World, new_directory, user};
 
 /// A shorter timeout than the one of the function, so that no test waits for long.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// An endpoint of somebody's own.
-#[derive(Clone)]
-pub struct Endpoint {
-    pub url: String,
-    came: Arc<Mutex<Vec<Delivery>>>,
-    answers: Arc<Mutex<Vec<u16>>>,
-    /// From where: a new connection has another port.
-    from: Arc<Mutex<BTreeSet<SocketAddr>>>,
-}
-
-/// What came to an endpoint.
-#[derive(Clone)]
-pub struct Delivery {
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Endpoint {
-    /// One that answers so, the last answer for ever.
-    pub async fn start(answers: &[u16]) -> Endpoint {
-        async fn take(
-            State(endpoint): State<Endpoint>,
-            ConnectInfo(from): ConnectInfo<SocketAddr>,
-            uri: Uri,
-            headers: HeaderMap,
-            body: Bytes,
-        ) -> (StatusCode, [(&'static str, String); 1], &'static str) {
-            endpoint.from.lock().unwrap().insert(from);
-            let path = uri.path_and_query().unwrap().to_string();
-            endpoint.came.lock().unwrap().push(Delivery {
-                path,
-                headers,
-                body,
-            });
-            let mut answers = endpoint.answers.lock().unwrap();
-            let answer = match answers.len() {
-                1 => answers[0],
-                _ => answers.remove(0),
-            };
-            let elsewhere = format!("{}/elsewhere", endpoint.url);
-            (
-                StatusCode::from_u16(answer).unwrap(),
-                [("location", elsewhere)],
-                "ok",
-            )
-        }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint {
-            url: format!("http://{}", listener.local_addr().unwrap()),
-            came: Arc::default(),
-            answers: Arc::new(Mutex::new(answers.to_vec())),
-            from: Arc::default(),
-        };
-        let server = Router::new()
-            .fallback(any(take))
-            .with_state(endpoint.clone())
-            .into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, server).await });
-        endpoint
-    }
-
-    /// What came since the last time.
-    pub fn take(&self) -> Vec<Delivery> {
-        std::mem::take(&mut self.came.lock().unwrap())
-    }
-
-    /// The types of the events that came since the last time, in an order of their own: deliveries have none.
-    fn types(&self) -> Vec<String> {
-        let mut types: Vec<String> = self.take().iter().map(Delivery::kind).collect();
-        types.sort();
-        types
-    }
-}
-
-impl Delivery {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    fn kind(&self) -> String {
-        self.json()["type"].as_str().unwrap().to_owned()
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers[name].to_str().unwrap()
-    }
-
-    /// The signature that "Standard Webhooks" asks for.
-    fn signed(&self, secret: &str) -> String {
-        let key = STANDARD
-            .decode(secret.strip_prefix("whsec_").unwrap())
-            .unwrap();
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-        mac.update(self.header("webhook-id").as_bytes());
-        mac.update(b".");
-        mac.update(self.header("webhook-timestamp").as_bytes());
-        mac.update(b".");
-        mac.update(&self.body);
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
-    }
-}
-
 fn with_webhook(tenant: &str, url: &str) -> Value {
-    let mut body = new(tenant, "crm");
+    let mut body = new_directory(tenant, "crm");
     body["webhook"] = json!({"url": url});
     body
 }
@@ -176,20 +64,8 @@ impl World {
     }
 }
 
-/// Events as the queue brings them.
-pub fn brought(events: &[Value], times: u32) -> Value {
-    let records = events.iter().enumerate().map(|(n, event)| {
-        json!({
-            "messageId": n.to_string(), "receiptHandle": n.to_string(), "body": event.to_string(),
-            "attributes": {"ApproximateReceiveCount": times.to_string()}, "messageAttributes": {},
-            "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:q", "awsRegion": "us-east-1",
-        })
-    });
-    json!({"Records": records.collect::<Vec<_>>()})
-}
-
 async fn failed(webhooks: &Webhooks, events: &[Value], times: u32) -> Vec<String> {
-    let event: SqsEvent = serde_json::from_value(brought(events, times)).unwrap();
+    let event: SqsEvent = serde_json::from_value(sqs_batch(events, times)).unwrap();
     let answer = webhooks.handle(event).await;
     let failures = answer.batch_item_failures.into_iter();
     failures.map(|failure| failure.item_identifier).collect()
@@ -223,7 +99,9 @@ async fn events_are_delivered_as_logged_and_signed() {
     acme.post("/Groups", &sales).await.expect(201);
     world.wait(5);
     let events = acme.deliver().await;
-    events.iter().for_each(crate::events::check);
+    events
+        .iter()
+        .for_each(crate::harness::event_schema::assert_matches);
 
     let came = endpoint.take();
     assert_eq!(came.len(), 4);
@@ -243,7 +121,7 @@ async fn events_are_delivered_as_logged_and_signed() {
         assert_eq!(delivery.header("webhook-timestamp"), "1767225605");
         assert_eq!(
             delivery.header("webhook-signature"),
-            delivery.signed(&secret)
+            delivery.signature(&secret)
         );
     }
     // Only the webhook's owner can know its secret.
@@ -376,7 +254,7 @@ async fn an_invalid_webhook_is_refused_and_changes_nothing() {
         ),
     ];
     for (webhook, pointer) in cases {
-        let mut body = new("acme", "crm");
+        let mut body = new_directory("acme", "crm");
         body["webhook"] = webhook.clone();
         let change = json!({"name": "Taken", "webhook": webhook});
         for answer in [
@@ -455,7 +333,10 @@ async fn the_deletion_of_a_directory_is_delivered() {
     assert_eq!(came.len(), 1);
     assert_eq!(came[0].kind(), "directory.deleted");
     let secret = made["webhook"]["secret"].as_str().unwrap();
-    assert_eq!(came[0].header("webhook-signature"), came[0].signed(secret));
+    assert_eq!(
+        came[0].header("webhook-signature"),
+        came[0].signature(secret)
+    );
 }
 
 #[tokio::test]

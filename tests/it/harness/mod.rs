@@ -12,6 +12,14 @@ use jiff::Timestamp;
 use local::{Cloud, CloudOptions, Stack, StackOptions};
 use serde_json::{Value, json};
 
+pub mod cost;
+pub mod endpoint;
+pub mod event_schema;
+pub mod faults;
+pub mod members;
+pub mod program;
+pub mod records;
+pub mod rollcall;
 pub mod transcript;
 
 /// Where the clock of every world begins.
@@ -22,6 +30,9 @@ pub const HOST: &str = "scim.example.com";
 
 pub const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 pub const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+
+/// The secret part of the admin keys that tests create.
+pub const ADMIN_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 pub struct World {
     pub cloud: Cloud,
@@ -245,6 +256,46 @@ impl World {
         self.send(self.admin_request(method, path, &body)).await
     }
 
+    /// Creates a directory through the admin API, in the same processes.
+    pub async fn directory_of(&self, tenant: &str, product: &str) -> World {
+        let created = self
+            .admin(
+                Method::POST,
+                "/v1/directories",
+                new_directory(tenant, product),
+            )
+            .await;
+        self.of(&created.expect(201).json())
+    }
+
+    /// Creates an admin key.
+    pub async fn key(&self, name: &str, rest: Value) -> String {
+        let mut secret = json!({"key": ADMIN_SECRET});
+        secret
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        aws_sdk_secretsmanager::Client::new(self.cloud.config())
+            .create_secret()
+            .name(format!("rollcall/admin/{name}"))
+            .secret_string(secret.to_string())
+            .send()
+            .await
+            .unwrap();
+        format!("rollcall_admin_{name}_{ADMIN_SECRET}")
+    }
+
+    /// Sends a request to the admin API with a key, or without `authorization` for an empty one.
+    pub async fn by(&self, key: &str, method: Method, path: &str, body: &Value) -> Answer {
+        let mut request = self.admin_request(method, path, body);
+        let headers = request.headers_mut();
+        match key {
+            "" => headers.remove("authorization"),
+            key => headers.insert("authorization", format!("Bearer {key}").parse().unwrap()),
+        };
+        self.send(request).await
+    }
+
     /// Reads from the admin API.
     pub async fn admin_get(&self, path: &str) -> Answer {
         self.admin(Method::GET, path, Value::Null).await
@@ -382,4 +433,9 @@ pub fn user(user_name: &str) -> Value {
         "externalId": format!("00u-{user_name}"),
         "active": true,
     })
+}
+
+/// Returns the body of a request that creates a directory.
+pub fn new_directory(tenant: &str, product: &str) -> Value {
+    json!({"tenant": tenant, "product": product, "name": format!("{tenant} ({product})"), "provider": "okta-scim-v2"})
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
@@ -128,7 +128,7 @@ fn a_program_that_is_missing_or_older_than_its_sources_is_not_run() {
         let path = root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
         let file = fs::File::options().write(true).open(path).unwrap();
         file.set_modified(time).unwrap();
     };
