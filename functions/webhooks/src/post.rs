@@ -47,6 +47,9 @@ pub fn over_the_network(egress: EgressPolicy, timeout: Duration) -> Result<Post,
         // Where a redirect leads is not what was set, and a proxy would do its own name resolution.
         .redirect(Policy::none())
         .no_proxy()
+        // A build of the whole workspace enables these for the command line.
+        .no_gzip()
+        .no_deflate()
         .https_only(egress == EgressPolicy::PublicInternet)
         .dns_resolver(Arc::new(Resolver(egress)))
         .timeout(timeout)

@@ -1,7 +1,6 @@
-//! The subcommands: the admin API for people and scripts, and Okta played from a seed.
+//! The subcommands: a client of the admin API, and a simulator of Okta.
 //!
-//! They are clients. Nothing here knows how a directory is kept: what they show is what the stack answers over HTTP,
-//! so they work alike against this machine and against a deployed stack.
+//! They only use HTTP, so they work with a local stack and with a deployed one.
 
 mod admin;
 mod client;
@@ -24,43 +23,43 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use output::Output;
 
-/// What `rollcall` does when it does not run the local stack.
+/// The commands of `rollcall`. Without one, it runs the local stack.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Create, look at, and delete directories, and rotate their tokens
+    /// Create, show and delete directories, and rotate their tokens
     #[command(subcommand)]
     Directory(directory::Directory),
-    /// Show a directory's events, and with --follow those to come
+    /// Show the events of a directory; --follow waits for new ones
     ///
-    /// The log shows an event about half a minute after it happened, so that none that was committed late is passed.
+    /// An event appears in the log about 30 seconds after it happened, so that events that were committed late are not missed.
     Events(events::Events),
     /// Show users
     Users(users::Users),
     /// Show groups
     Groups(groups::Groups),
-    /// Play an identity provider
+    /// Simulate an identity provider
     #[command(subcommand)]
     Simulate(simulate::Simulate),
 }
 
-/// Why a subcommand ends early.
+/// Why a subcommand failed.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
-    /// It was called in a way that cannot work.
+    /// The arguments are invalid.
     Usage(String),
-    /// It cannot be done, and the same again would not change that.
+    /// The request was refused. A retry would be refused as well.
     Refused(String),
-    /// It cannot be done now: nobody answers, or the answer is 429 or a 5xx.
+    /// The stack is unavailable: no response, 429 or 5xx.
     Unavailable(String),
-    /// The outcome is bad, and the output has said so already.
+    /// The output already describes the failure.
     Shown,
-    /// Ctrl-C, and the output has said what was done until then.
+    /// Ctrl-C. The output describes what was done.
     Interrupted,
-    /// Whoever read the output has gone.
+    /// The output was closed.
     Closed,
 }
 
-/// Does what the command says. The exit code is 0, 1 for a failure, 2 for a wrong usage, 130 after Ctrl-C.
+/// Runs a command. The exit code is 0, 1 for a failure, 2 for invalid arguments, 130 after Ctrl-C.
 pub(crate) async fn run(command: Command) -> ExitCode {
     let mut output = Output::stdout();
     let done = match command {
@@ -85,7 +84,7 @@ pub(crate) async fn run(command: Command) -> ExitCode {
     }
 }
 
-/// A line on the terminal that moves until the work is done. It is not there when standard error is no terminal.
+/// Returns a progress line on the terminal. It is hidden when standard error is not a terminal.
 fn spinner(message: String) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(message);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {

@@ -1,5 +1,4 @@
-//! `rollcall`: the whole product on one machine, for people who try it and for tests that drive it from outside
-//! (`runner.rs`). Its commands (`commands.rs`) call a stack that runs, here or deployed.
+//! `rollcall`: runs the local stack (`runner.rs`), or calls a local or deployed stack (`commands.rs`).
 
 mod commands;
 mod runner;
@@ -11,9 +10,9 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Directory sync on one machine: a SCIM 2.0 endpoint to connect Okta to, and every change as an event.
+/// Directory sync on one machine: a SCIM 2.0 endpoint for an identity provider, and an event for every change.
 ///
-/// Without a command it starts the local stack.
+/// Without a command, it runs the local stack.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {

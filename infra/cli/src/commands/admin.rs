@@ -8,8 +8,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::Failure;
-use super::client::{Answer, Client, PATIENCE, Unanswered, address};
-use super::output::{Output, plain};
+use super::client::{Answer, Client, TIMEOUT, Unanswered, address};
+use super::output::{Output, sanitize};
 use super::table::Table;
 
 /// How many items a list is asked for at a time: the most that one answer holds.
@@ -65,7 +65,7 @@ impl Access {
         authorization.set_sensitive(true);
         let base = self.url.strip_suffix("/v1").unwrap_or(&self.url);
         Ok(Admin {
-            client: Client::new(base, PATIENCE)?,
+            client: Client::new(TIMEOUT)?,
             base: base.to_owned(),
             authorization,
         })
@@ -257,7 +257,7 @@ impl Admin {
             .map_err(|error| match error {
                 Unanswered::TimedOut => Failure::Unavailable(format!(
                     "{base} did not answer within {} seconds",
-                    PATIENCE.as_secs()
+                    TIMEOUT.as_secs()
                 )),
                 Unanswered::Broken(reason) => Failure::Unavailable(match local(base) {
                     true => format!(
@@ -341,7 +341,7 @@ fn problem(answer: &Answer) -> String {
 /// The first part of a body that is not what was expected.
 pub(super) fn beginning(body: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(body).chars().take(80).collect();
-    format!("\"{}\"", plain(text.trim()))
+    format!("\"{}\"", sanitize(text.trim()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::admin::{Access, Admin, path, string};
-use super::output::{Output, plain};
+use super::output::{Output, sanitize};
 use super::table::{Table, facts};
 use super::{Failure, spinner};
 
@@ -440,7 +440,7 @@ fn described(directory: &Value, output: &mut Output) -> Result<(), Failure> {
         if index == 0 {
             output.line("\nTo connect it:")?;
         }
-        output.line(&format!("  {}. {}", index + 1, plain(step)))?;
+        output.line(&format!("  {}. {}", index + 1, sanitize(step)))?;
     }
     Ok(())
 }

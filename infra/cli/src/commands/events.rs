@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::admin::{Access, Admin, path, string};
-use super::output::{Output, error, note, plain};
+use super::output::{Output, error, note, sanitize};
 
 /// How often --follow asks for more.
 const EVERY: Duration = Duration::from_secs(1);
@@ -257,7 +257,7 @@ fn line(event: &Value) -> String {
         text("/id").map(|id| format!("event {id}")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    plain(&parts.join("  "))
+    sanitize(&parts.join("  "))
 }
 
 #[cfg(test)]

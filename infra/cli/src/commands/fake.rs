@@ -1,4 +1,4 @@
-//! What the unit tests talk to.
+//! An HTTP server and an output for unit tests.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use tokio::net::TcpListener;
 
-/// Serves the routes on a port of their own, and says where.
+/// Serves the routes on a free port, and returns the URL.
 pub(super) async fn served(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -14,7 +14,7 @@ pub(super) async fn served(router: Router) -> String {
     format!("http://{address}")
 }
 
-/// Keeps what is written.
+/// A writer that keeps the output.
 #[derive(Clone, Default)]
 pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
 

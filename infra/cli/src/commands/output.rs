@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::Failure;
 
-/// Where a subcommand writes what it was asked for.
+/// The output of a subcommand.
 pub(super) struct Output(Box<dyn Write + Send>);
 
 impl Output {
@@ -17,7 +17,7 @@ impl Output {
         Output(Box::new(writer))
     }
 
-    /// Writes a line at once, so that a reader who waits for it has it.
+    /// Writes a line and flushes it.
     pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
         let written = writeln!(self.0, "{line}").and_then(|()| self.0.flush());
         written.map_err(|error| match error.kind() {
@@ -27,18 +27,18 @@ impl Output {
     }
 }
 
-/// One line on standard error. If nobody reads it there is nobody to tell.
+/// Writes a line to standard error. A failure is ignored.
 pub(super) fn error(reason: &str) {
-    let _ = writeln!(io::stderr(), "rollcall: {}", plain(reason));
+    let _ = writeln!(io::stderr(), "rollcall: {}", sanitize(reason));
 }
 
-/// A word to whoever looks at the terminal, which is not part of the output.
+/// Writes a message to standard error that is not part of the output.
 pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Text from elsewhere as one line: a name in a directory must not move the cursor of whoever looks at it.
-pub(super) fn plain(text: &str) -> String {
+/// Returns a text of a directory as one line without control characters, so that it cannot control the terminal.
+pub(super) fn sanitize(text: &str) -> String {
     text.chars()
         .map(|char| match char {
             '\n' | '\t' => ' ',
@@ -53,15 +53,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_elsewhere_cannot_command_the_terminal() {
+    fn control_characters_are_replaced() {
         assert_eq!(
-            plain("Ann\u{1b}[2J\nArcher\u{9b}"),
+            sanitize("Ann\u{1b}[2J\nArcher\u{9b}"),
             "Ann\u{fffd}[2J Archer\u{fffd}"
         );
     }
 
     #[test]
-    fn a_reader_who_has_gone_is_no_error() {
+    fn a_closed_pipe_is_not_an_error() {
         struct Gone;
         impl Write for Gone {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

@@ -1,18 +1,25 @@
 //! `rollcall simulate`: an identity provider that works through a plan, against any SCIM base URL.
 //!
-//! `organisation` and `plan` are what happens, from the seed alone; `traffic` is how Okta writes it; `okta` sends it;
-//! `judge` is how Okta takes the answers; `play` puts these together; `compare` looks at what the directory holds in the end,
-//! and `report` is what came out.
+//! | module | responsibility |
+//! |---|---|
+//! | `seed` | random numbers that depend only on the seed |
+//! | `organisation`, `plan` | the people and groups, and the operations on them |
+//! | `requests` | the requests that Okta sends for an operation |
+//! | `okta` | sends them, with the time limits and retries of Okta |
+//! | `expectations` | what Okta expects of a response |
+//! | `runner` | runs a plan |
+//! | `compare` | compares the directory with the plan afterwards |
+//! | `report` | prints the result |
 
 mod compare;
-mod judge;
+mod expectations;
 mod okta;
 mod organisation;
 mod plan;
-mod play;
 mod report;
+mod requests;
+mod runner;
 mod seed;
-mod traffic;
 
 use std::time::{Duration, Instant};
 
@@ -24,22 +31,22 @@ use super::Failure;
 use super::client::address;
 use super::output::Output;
 use okta::Okta;
-use plan::{Occasion, Plan, Provider};
-use play::Player;
-use report::{Course, Record, Report};
+use plan::{OperationKind, Plan, Provider};
+use report::{Record, Report, RunStatus};
+use runner::Runner;
 
 #[derive(Subcommand)]
 pub(crate) enum Simulate {
-    /// Play an Okta organisation: assign people, change them, push groups; then compare
+    /// Simulate an Okta organisation: assign users, change them, push groups, and compare the result
     Okta(OktaOptions),
 }
 
 #[derive(Args)]
 pub(crate) struct OktaOptions {
-    /// The SCIM base URL of a directory
+    /// SCIM base URL of the directory
     #[arg(long, value_name = "URL", value_parser = base_url)]
     base_url: String,
-    /// The directory's token
+    /// Token of the directory
     #[arg(
         long,
         env = "ROLLCALL_TOKEN",
@@ -47,25 +54,25 @@ pub(crate) struct OktaOptions {
         hide_env_values = true
     )]
     token: String,
-    /// How many people are assigned
+    /// Number of users to assign
     #[arg(long, value_name = "N", default_value_t = 30)]
     users: usize,
-    /// How many groups are pushed
+    /// Number of groups to push
     #[arg(long, value_name = "N", default_value_t = 3)]
     groups: usize,
-    /// The same seed is the same organisation; a second run links who is there already
+    /// Seed of the organisation; a second run with the same seed links the existing users
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// The kind of app in Okta
+    /// Type of the Okta app
     #[arg(long, value_enum, default_value_t = Provider::Oin)]
     provider: Provider,
-    /// How many tasks are worked on side by side
+    /// Number of concurrent tasks
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive)]
     concurrency: usize,
-    /// The most requests a second; as fast as they are answered if not given
+    /// Maximum number of requests per second [default: unlimited]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
-    /// The longest wait at a 429; if not given as Okta waits, which is 5 minutes and more when there is no Retry-After
+    /// Maximum wait after a 429 [default: as Okta waits, 5 minutes or more without Retry-After]
     #[arg(long, value_name = "SECONDS")]
     longest_wait: Option<u64>,
     /// Write one JSON object at the end
@@ -97,26 +104,25 @@ impl OktaOptions {
             &progress,
         )?;
         let begun = Instant::now();
-        let player = Player::new(&plan, &okta, &record, &progress, stop);
-        let course = player.play(self.concurrency).await;
+        let runner = Runner::new(&plan, &okta, &record, &progress, stop);
+        let status = runner.play(self.concurrency).await;
         progress.finish_and_clear();
         let report = Report {
             base: &self.base_url,
             plan: &plan,
             record: &record,
-            course,
+            status,
             took: begun.elapsed(),
         };
-        match self.json {
-            true => output.line(&report.json().to_string())?,
-            false => {
-                for line in report.lines() {
-                    output.line(&line)?;
-                }
+        if self.json {
+            output.line(&report.json().to_string())?;
+        } else {
+            for line in report.lines() {
+                output.line(&line)?;
             }
         }
-        match (course, report.good()) {
-            (Course::Interrupted, _) => Err(Failure::Interrupted),
+        match (status, report.good()) {
+            (RunStatus::Interrupted, _) => Err(Failure::Interrupted),
             (_, false) => Err(Failure::Shown),
             (_, true) => Ok(()),
         }
@@ -124,7 +130,7 @@ impl OktaOptions {
 }
 
 fn bar(tasks: usize) -> ProgressBar {
-    let bar = ProgressBar::new(tasks as u64).with_message(Occasion::TestCredentials.name());
+    let bar = ProgressBar::new(tasks as u64).with_message(OperationKind::TestCredentials.name());
     if let Ok(style) = ProgressStyle::with_template(
         "{msg:20} {bar:30} {pos:>6} of {len} tasks  {elapsed}  {prefix}",
     ) {
@@ -134,12 +140,12 @@ fn bar(tasks: usize) -> ProgressBar {
     bar
 }
 
-/// Becomes true with the first Ctrl-C: the tasks that have begun are finished, and no other is. A second one ends the
+/// Returns a flag that the first Ctrl-C sets: tasks in progress are finished, and no other begins. A second Ctrl-C ends the
 /// process at once.
 fn stop(progress: ProgressBar) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
-        // Without signals nobody can stop it, which is no reason not to begin.
+        // If signals cannot be received, the simulation runs without them.
         while tokio::signal::ctrl_c().await.is_ok() {
             if sender.send_replace(true) {
                 progress.finish_and_clear();
@@ -147,26 +153,27 @@ fn stop(progress: ProgressBar) -> watch::Receiver<bool> {
             }
             progress.set_message("Stopping");
         }
-        // The receivers go on waiting for a sender that lives.
+        // The receivers need the sender as long as they exist.
         sender.closed().await;
     });
     receiver
 }
 
-/// An address that Okta takes. It refuses an underscore in the host (H8), and plain HTTP as well, which is let pass
-/// here since a stack on one machine has no certificate.
+/// Parses a URL that Okta accepts. Okta refuses an underscore in the host (H8). It also refuses plain HTTP, which is accepted
+/// here because a local stack has no certificate.
 fn base_url(text: &str) -> Result<String, String> {
     let address = address(text)?;
     let host = address.split('/').nth(2).unwrap_or_default();
-    match host.contains('_') {
-        true => Err("Okta takes no underscore in the host".to_owned()),
-        false => Ok(address),
+    if host.contains('_') {
+        Err("Okta does not accept an underscore in the host".to_owned())
+    } else {
+        Ok(address)
     }
 }
 
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) | Err(_) => Err("it must be a number from 1 on".to_owned()),
+        Ok(0) | Err(_) => Err("it must be a positive integer".to_owned()),
         Ok(number) => Ok(number),
     }
 }
@@ -174,7 +181,7 @@ fn positive(text: &str) -> Result<usize, String> {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate.is_finite() && rate >= 0.001 => Ok(rate),
-        _ => Err("it must be a number above 0".to_owned()),
+        _ => Err("it must be a positive number".to_owned()),
     }
 }
 
@@ -190,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_number() {
+    fn invalid_numbers_are_refused() {
         for text in ["0", "-1", "x", "NaN", "inf", "1e-9"] {
             assert!(rate(text).is_err() && positive(text).is_err(), "{text}");
         }

@@ -1,13 +1,13 @@
-//! Columns for people.
+//! Tables for people.
 
 use unicode_width::UnicodeWidthStr;
 
-use super::output::plain;
+use super::output::sanitize;
 
-/// Lines of cells under a header. The widths are those of the first rows, so that a long list can be shown as it comes.
+/// A table with a header. The first rows determine the widths, so that a long list can be shown as it arrives.
 pub(super) struct Table {
     header: Vec<&'static str>,
-    /// Whose cells are numbers and stand to the right.
+    /// Index of the first column that is aligned to the right.
     right: usize,
     widths: Option<Vec<usize>>,
 }
@@ -21,17 +21,17 @@ impl Table {
         }
     }
 
-    /// The columns from `first` on, but for the last one, hold numbers.
+    /// Aligns the columns from `first` to the right, except for the last one.
     pub(super) fn numbers_from(mut self, first: usize) -> Self {
         self.right = first;
         self
     }
 
-    /// The rows as lines, below the header if they are the first.
+    /// Returns rows as lines. The header precedes the first rows.
     pub(super) fn lines(&mut self, rows: &[Vec<String>]) -> Vec<String> {
         let rows: Vec<Vec<String>> = rows
             .iter()
-            .map(|row| row.iter().map(|cell| plain(cell)).collect())
+            .map(|row| row.iter().map(|cell| sanitize(cell)).collect())
             .collect();
         let mut lines = vec![];
         let widths = match &self.widths {
@@ -72,7 +72,7 @@ impl Table {
     }
 }
 
-/// Names and values, one pair a line; what has no value is left out.
+/// Returns names and values, one pair per line. Pairs without a value are left out.
 pub(super) fn facts(pairs: &[(&str, Option<String>)]) -> Vec<String> {
     let shown: Vec<(&str, &String)> = pairs
         .iter()
@@ -81,7 +81,7 @@ pub(super) fn facts(pairs: &[(&str, Option<String>)]) -> Vec<String> {
     let width = shown.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     shown
         .iter()
-        .map(|(name, value)| format!("{name:width$}  {}", plain(value)))
+        .map(|(name, value)| format!("{name:width$}  {}", sanitize(value)))
         .collect()
 }
 

@@ -1,18 +1,18 @@
-//! Whether the directory is what the plan says of the end: what an administrator would find out much later, by a person who
-//! still has access or a group that lost its members.
+//! Compares the directory with the plan at the end. An administrator would notice such a difference late, by a user who still
+//! has access, or a group without members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::judge::id;
+use super::expectations::id;
 use super::organisation::{Person, Profile};
 use super::plan::{Group, Plan, Standing};
-use super::play::Ids;
 use super::report::Verified;
+use super::runner::Ids;
 
-/// What is there, in numbers, and every place where it is not what Okta wants. Whoever could not be created was reported
-/// then, and is counted only.
+/// The numbers of resources in the directory, and every difference from the plan. Resources whose creation failed were reported
+/// before, and are only counted.
 pub(super) fn compare(
     plan: &Plan,
     ids: &Ids,
@@ -136,10 +136,10 @@ fn group_differences(group: &Value, planned: &Group, ids: &Ids) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::plan::Provider;
-    use super::super::traffic::Call;
+    use super::super::requests::Call;
     use super::*;
 
-    /// The plan of one person in one group, with the directory as it has to be at its end.
+    /// A plan for one user in one group, with the expected directory at its end.
     fn end() -> (Plan, Ids, Value, Value) {
         let plan = Plan::new(Provider::Oin, 1, 1, 1);
         let ids = Ids::none_of(&plan);

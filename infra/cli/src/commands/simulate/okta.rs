@@ -1,4 +1,4 @@
-//! Okta's client: the headers, the time limit, and the waiting after a 429 (docs/okta.md).
+//! The HTTP client of Okta: its headers, its time limit, and its waits after a 429 (docs/okta.md).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,24 +9,24 @@ use indicatif::ProgressBar;
 use tokio::sync::watch;
 
 use super::super::Failure;
-use super::super::client::{Answer, Client, PATIENCE, Unanswered};
-use super::plan::Occasion;
+use super::super::client::{Answer, Client, TIMEOUT, Unanswered};
+use super::plan::OperationKind;
 use super::report::{Record, lock};
-use super::traffic::{Call, Endpoint};
+use super::requests::{Call, Endpoint};
 
-/// How long Okta waits at a 429 that does not say how long; doubled each time.
-const PAUSE: Duration = Duration::from_secs(5 * 60);
-/// How long the first `GET /Groups` may take, cold start included: longer fails the test that an integration must
-/// pass (docs/okta.md).
+/// First wait after a 429 without `Retry-After`. It doubles each time.
+const FIRST_WAIT: Duration = Duration::from_secs(5 * 60);
+/// Time limit of the first `GET /Groups`, cold start included. A longer time fails the test that an integration must pass
+/// (docs/okta.md).
 const GROUPS: Duration = Duration::from_millis(600);
-/// How often it tries again.
-const TRIES: u32 = 10;
+/// Number of retries.
+const RETRIES: u32 = 10;
 
 pub(super) struct Okta<'a> {
     client: Client,
     base: &'a str,
     authorization: HeaderValue,
-    /// The longest that it waits at a 429, for who has less patience than Okta.
+    /// Maximum wait after a 429, if it is less than that of Okta.
     longest: Option<Duration>,
     rate: Option<Rate>,
     stop: watch::Receiver<bool>,
@@ -34,11 +34,11 @@ pub(super) struct Okta<'a> {
     progress: &'a ProgressBar,
 }
 
-/// Nothing more is sent after Ctrl-C.
+/// Ctrl-C was pressed, and nothing more is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stopped;
 
-/// At most so many requests a second, over all lanes.
+/// A limit of requests per second, over all lanes.
 struct Rate {
     every: Duration,
     next: Mutex<Instant>,
@@ -54,11 +54,13 @@ impl<'a> Okta<'a> {
         record: &'a Record,
         progress: &'a ProgressBar,
     ) -> Result<Self, Failure> {
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| Failure::Usage("the token has characters that no token has".into()))?;
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                Failure::Usage("the token has characters that a token cannot have".into())
+            })?;
         authorization.set_sensitive(true);
         Ok(Okta {
-            client: Client::new(base, PATIENCE)?,
+            client: Client::new(TIMEOUT)?,
             base,
             authorization,
             longest,
@@ -72,13 +74,13 @@ impl<'a> Okta<'a> {
         })
     }
 
-    /// Sends the request, again if the answer is 429, and records each answer.
+    /// Sends a request, retries it after a 429, and records each response.
     pub(super) async fn send(
         &self,
-        occasion: Occasion,
+        operation: OperationKind,
         call: &Call,
     ) -> Result<Result<Answer, Unanswered>, Stopped> {
-        let mut pause = PAUSE;
+        let mut pause = FIRST_WAIT;
         let mut tries = 0;
         loop {
             if let Some(rate) = &self.rate {
@@ -90,13 +92,13 @@ impl<'a> Okta<'a> {
                 Err(error) => Err(Unanswered::Broken(error.to_string())),
             };
             let took = begun.elapsed();
-            self.record.answered(occasion, &answer, took);
-            self.warn_if_slow(occasion, call, took);
+            self.record.answered(operation, &answer, took);
+            self.warn_if_slow(operation, call, took);
             let throttled = match &answer {
                 Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => answer,
                 _ => return Ok(answer),
             };
-            if tries == TRIES {
+            if tries == RETRIES {
                 return Ok(answer);
             }
             tries += 1;
@@ -114,8 +116,9 @@ impl<'a> Okta<'a> {
         }
     }
 
-    fn warn_if_slow(&self, occasion: Occasion, call: &Call, took: Duration) {
-        let first = occasion == Occasion::Import && *call == Call::import(Endpoint::Groups, 1);
+    fn warn_if_slow(&self, operation: OperationKind, call: &Call, took: Duration) {
+        let first =
+            operation == OperationKind::Import && *call == Call::import(Endpoint::Groups, 1);
         if first && took > GROUPS {
             self.record.warned(format!(
                 "GET /Groups took {} ms, and Okta's test wants an answer within {} ms",
@@ -152,7 +155,7 @@ impl<'a> Okta<'a> {
 }
 
 impl Rate {
-    /// How long until the next request may go.
+    /// Returns the time until the next request may be sent.
     fn turn(&self) -> Duration {
         let now = Instant::now();
         let mut next = lock(&self.next);
@@ -162,7 +165,7 @@ impl Rate {
     }
 }
 
-/// `Retry-After` in seconds. Okta does not read a date (A8).
+/// Returns `Retry-After` in seconds. Okta does not read a date (A8).
 fn retry_after(answer: &Answer) -> Option<Duration> {
     let value = answer.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)
@@ -227,7 +230,11 @@ mod tests {
             Call::test_credentials(),
             Call::patch_user("u1", json!({"active": true})),
         ] {
-            let answer = okta.send(Occasion::Assign, &call).await.unwrap().unwrap();
+            let answer = okta
+                .send(OperationKind::Assign, &call)
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(answer.status, 200);
         }
     }
@@ -257,7 +264,9 @@ mod tests {
             let record = Record::default();
             let progress = ProgressBar::hidden();
             let okta = okta(&url, &record, &progress, 1);
-            let answer = okta.send(Occasion::Import, &Call::test_credentials()).await;
+            let answer = okta
+                .send(OperationKind::Import, &Call::test_credentials())
+                .await;
             assert_eq!(answer.unwrap().unwrap().status, status);
             assert_eq!(asked.load(Ordering::Relaxed), tries, "{status}");
             assert_eq!(record.time_waited(), waited, "{status}");
@@ -276,7 +285,7 @@ mod tests {
             Call::import(Endpoint::Users, 1),
             Call::import(Endpoint::Groups, 1),
         ] {
-            let answer = okta.send(Occasion::Import, &call).await;
+            let answer = okta.send(OperationKind::Import, &call).await;
             assert_eq!(answer.unwrap().unwrap().status, 200);
         }
         let warnings = record.warnings();
@@ -293,7 +302,7 @@ mod tests {
         let progress = ProgressBar::hidden();
         let okta = Okta::new(&url, "t", None, None, stop, &record, &progress).unwrap();
         let call = Call::test_credentials();
-        let sent = okta.send(Occasion::Import, &call);
+        let sent = okta.send(OperationKind::Import, &call);
         let press = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             sender.send(true).unwrap();

@@ -1,26 +1,25 @@
-//! Who works there: people and groups that follow from the seed alone, so that the same seed is the same organisation
-//! at any size, and on any day.
+//! The people and groups of an organisation. They depend only on the seed, so the same seed is the same organisation at any size.
 
-use super::seed::Dice;
+use super::seed::Rng;
 
-/// Somebody in Okta. `profile` is what is pushed first, `later` what the profile becomes.
+/// A user in Okta. `profile` is pushed first, and `later` is the changed profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Person {
     pub(super) user_name: String,
-    /// Okta's own id.
+    /// The id in Okta.
     pub(super) external_id: String,
     pub(super) locale: &'static str,
-    /// What Okta sends as a password when it does not synchronise passwords.
+    /// The placeholder that Okta sends as a password if it does not synchronise passwords.
     pub(super) password: String,
-    /// What Okta sends when it does.
+    /// The password that Okta sends if it synchronises passwords.
     pub(super) new_password: String,
-    /// Employees have a number; contractors have none, and nothing of the enterprise extension.
+    /// Employees have a number. Contractors do not, and have no enterprise extension.
     pub(super) employee_number: Option<String>,
     pub(super) profile: Profile,
     pub(super) later: Profile,
 }
 
-/// What may change about somebody.
+/// The attributes of a user that can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Profile {
     pub(super) given_name: &'static str,
@@ -35,7 +34,7 @@ impl Profile {
     }
 }
 
-/// Names as they are written, and as they are in an address.
+/// Names as they are written, and as they are in an e-mail address.
 const GIVEN: [(&str, &str); 32] = [
     ("Ann", "ann"),
     ("Zoë", "zoe"),
@@ -128,7 +127,7 @@ const DEPARTMENTS: [&str; 6] = [
 
 const LOCALES: [&str; 6] = ["en-US", "en-GB", "de-DE", "fr-FR", "es-ES", "ja-JP"];
 
-/// Names of groups have all the signs that filters and addresses have trouble with (F10).
+/// Names of groups, with characters that are special in filters and URLs (F10).
 const GROUPS: [&str; 16] = [
     "Engineering",
     "R&D",
@@ -148,22 +147,22 @@ const GROUPS: [&str; 16] = [
     "Contractors, External",
 ];
 
-/// Everybody, by their index.
+/// Returns the users, by their index.
 pub(super) fn people(seed: u64, count: usize) -> Vec<Person> {
     (0..count).map(|index| person(seed, index)).collect()
 }
 
 fn person(seed: u64, index: usize) -> Person {
-    // A walk through all pairs of names that visits each once, as its step is odd and their number a power of two.
-    let mut walk = Dice::new(seed, "names", 0);
+    // This visits each pair of names once, because the step is odd and the number of pairs is a power of two.
+    let mut walk = Rng::new(seed, "names", 0);
     let (begin, step) = (walk.below(1024), walk.below(512) * 2 + 1);
     let pair = (begin + step * index) % 1024;
     let round = index / 1024;
     let (given_name, given) = GIVEN.get(pair % 32).copied().unwrap_or_default();
     let (family_name, family) = FAMILY.get(pair / 32).copied().unwrap_or_default();
 
-    let mut dice = Dice::new(seed, "person", index);
-    let contractor = dice.below(8) == 0;
+    let mut rng = Rng::new(seed, "person", index);
+    let contractor = rng.below(8) == 0;
     let number = match round {
         0 => String::new(),
         round => (round + 1).to_string(),
@@ -172,42 +171,42 @@ fn person(seed: u64, index: usize) -> Person {
     let profile = Profile {
         given_name,
         family_name,
-        title: dice.one_of(&TITLES),
-        department: dice.one_of(&DEPARTMENTS),
+        title: rng.one_of(&TITLES),
+        department: rng.one_of(&DEPARTMENTS),
     };
-    // Some marry, the others move.
+    // The family name changes, or the title.
     let mut later = profile.clone();
-    match dice.below(2) {
+    match rng.below(2) {
         0 => {
-            later.family_name = another(family_name, &FAMILY.map(|(written, _)| written), &mut dice)
+            later.family_name = another(family_name, &FAMILY.map(|(written, _)| written), &mut rng)
         }
-        _ => later.title = another(profile.title, &TITLES, &mut dice),
+        _ => later.title = another(profile.title, &TITLES, &mut rng),
     }
     Person {
         user_name: format!("{given}.{family}{number}{tag}@example.com"),
-        external_id: format!("00u{}", dice.letters(17)),
-        locale: dice.one_of(&LOCALES),
-        password: dice.letters(24),
-        new_password: dice.letters(24),
+        external_id: format!("00u{}", rng.letters(17)),
+        locale: rng.one_of(&LOCALES),
+        password: rng.letters(24),
+        new_password: rng.letters(24),
         employee_number: (!contractor).then(|| (100_001 + index).to_string()),
         profile,
         later,
     }
 }
 
-/// One of the choices that is not this one.
-fn another(this: &'static str, choices: &[&'static str], dice: &mut Dice) -> &'static str {
+/// Returns a choice other than the given one.
+fn another(this: &'static str, choices: &[&'static str], rng: &mut Rng) -> &'static str {
     let others: Vec<&'static str> = choices
         .iter()
         .copied()
         .filter(|choice| *choice != this)
         .collect();
-    dice.one_of(&others)
+    rng.one_of(&others)
 }
 
-/// The names of the groups, by their index.
+/// Returns the names of the groups, by their index.
 pub(super) fn groups(seed: u64, count: usize) -> Vec<String> {
-    let order = Dice::new(seed, "groups", 0).shuffled(GROUPS.len());
+    let order = Rng::new(seed, "groups", 0).shuffled(GROUPS.len());
     (0..count)
         .map(|index| {
             let place = order.get(index % GROUPS.len()).copied().unwrap_or(0);
@@ -254,7 +253,7 @@ mod tests {
             assert!(person.external_id.starts_with("00u") && person.external_id.len() == 20);
             assert_ne!(person.profile, person.later);
         }
-        // There are apostrophes, plus signs, people without extension, and letters beyond ASCII.
+        // There are apostrophes, plus signs, users without extension, and letters beyond ASCII.
         let some = |is: &dyn Fn(&Person) -> bool| people.iter().any(is);
         assert!(some(&|person| person.user_name.contains('\'')));
         assert!(some(

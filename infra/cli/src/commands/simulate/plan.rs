@@ -1,20 +1,20 @@
-//! What happens in the organisation, and so what Okta has to do: a list of tasks that follows from the seed, and what the
-//! directory has to hold afterwards. No request, no answer, no clock.
+//! The tasks of Okta for the changes in an organisation, and the expected content of the directory afterwards. Both depend only on
+//! the seed.
 
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 
 use super::organisation::{Person, groups, people};
-use super::seed::Dice;
+use super::seed::Rng;
 
-/// How many members a group has at most.
+/// Maximum number of members of a group.
 const LARGEST: usize = 400;
 
-/// Which of Okta's two ways to speak.
+/// The type of an Okta app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Provider {
-    /// An app of Okta's integration network: PATCH for activation, passwords and groups
+    /// An app of the Okta Integration Network: PATCH for activation, passwords and groups
     Oin,
     /// An app of the App Integration Wizard: GET and PUT for everything
     Aiw,
@@ -29,9 +29,9 @@ impl Provider {
     }
 }
 
-/// What makes Okta send something (docs/okta.md).
+/// An operation in Okta that causes requests (docs/okta.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Occasion {
+pub(super) enum OperationKind {
     TestCredentials,
     Import,
     Assign,
@@ -49,34 +49,34 @@ pub(super) enum Occasion {
     Verify,
 }
 
-impl Occasion {
+impl OperationKind {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Occasion::TestCredentials => "Test API credentials",
-            Occasion::Import => "Import",
-            Occasion::Assign => "Assign",
-            Occasion::ChangeProfile => "Change profile",
-            Occasion::SyncPassword => "Sync password",
-            Occasion::Deactivate => "Deactivate",
-            Occasion::Reactivate => "Reactivate",
-            Occasion::PushGroup => "Push group",
-            Occasion::PushMembers => "Push members",
-            Occasion::ChangeMembers => "Change members",
-            Occasion::RenameGroup => "Rename group",
-            Occasion::EmptyGroup => "Empty group",
-            Occasion::PushNow => "Push now",
-            Occasion::DeleteGroup => "Delete group",
-            Occasion::Verify => "Import again",
+            OperationKind::TestCredentials => "Test API credentials",
+            OperationKind::Import => "Import",
+            OperationKind::Assign => "Assign",
+            OperationKind::ChangeProfile => "Change profile",
+            OperationKind::SyncPassword => "Sync password",
+            OperationKind::Deactivate => "Deactivate",
+            OperationKind::Reactivate => "Reactivate",
+            OperationKind::PushGroup => "Push group",
+            OperationKind::PushMembers => "Push members",
+            OperationKind::ChangeMembers => "Change members",
+            OperationKind::RenameGroup => "Rename group",
+            OperationKind::EmptyGroup => "Empty group",
+            OperationKind::PushNow => "Push now",
+            OperationKind::DeleteGroup => "Delete group",
+            OperationKind::Verify => "Import again",
         }
     }
 }
 
-/// One task of Okta's queue. People and groups are meant by their index.
+/// A task in the queue of Okta. Users and groups are given by their index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     TestCredentials,
     Import,
-    /// Somebody is assigned to the app.
+    /// A user is assigned to the app.
     Assign(usize),
     ChangeProfile(usize),
     SyncPassword(usize),
@@ -85,7 +85,7 @@ pub(super) enum Task {
     Group(GroupTask),
 }
 
-/// Something about a group, and how the group is afterwards.
+/// A change of a group, and the group afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupTask {
     pub(super) group: usize,
@@ -95,14 +95,14 @@ pub(super) struct GroupTask {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum GroupStep {
-    /// Look it up, and create or link it.
+    /// The group is looked up, and created or linked.
     Push,
-    /// Some join; the second half may be on its way while the first is.
+    /// Members join. The two halves can be sent concurrently.
     Add {
         members: Vec<usize>,
         half: usize,
     },
-    /// Some leave and some join, and perhaps the name is another, in one request.
+    /// Members leave and join, and the name can change, in one request.
     Change {
         leave: Vec<usize>,
         join: Vec<usize>,
@@ -121,35 +121,35 @@ pub(super) enum Renamed {
     No,
 }
 
-/// A group as Okta has it.
+/// A group in Okta.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) name: String,
     pub(super) members: BTreeSet<usize>,
 }
 
-/// Tasks that have one occasion. The next phase begins when all of them are done.
+/// The tasks of one operation. The next phase begins when all of them are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Phase {
-    pub(super) occasion: Occasion,
+    pub(super) operation: OperationKind,
     pub(super) tasks: Vec<Task>,
 }
 
-/// How somebody is at the end.
+/// The state of a user at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Active,
     Inactive,
 }
 
-/// Everything that will happen.
+/// All tasks, and the expected result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) provider: Provider,
     pub(super) seed: u64,
     pub(super) people: Vec<Person>,
     pub(super) phases: Vec<Phase>,
-    /// How everybody is at the end, with the profile they have then in `people[n].profile` or `later`.
+    /// The state of each user at the end. The profile is `people[n].profile` or `later`.
     pub(super) standing: Vec<Standing>,
     pub(super) changed: BTreeSet<usize>,
     /// Each group at the end, or `None` if it was deleted.
@@ -157,8 +157,8 @@ pub(super) struct Plan {
 }
 
 impl Task {
-    /// Tasks of one lane are done one after the other. What is about one person or one group is in one lane, but for the
-    /// halves of a large push: Okta's requests for one group can meet (docs/okta.md).
+    /// Assigns tasks to lanes, whose tasks are done one after the other. The tasks of one user or one group are in one lane, except
+    /// for the halves of a large push, because requests of Okta for one group can overlap (docs/okta.md).
     pub(super) fn lane(&self, lanes: usize) -> usize {
         let number = match self {
             Task::TestCredentials | Task::Import => 0,
@@ -179,7 +179,7 @@ impl Task {
 impl Plan {
     pub(super) fn new(provider: Provider, seed: u64, users: usize, group_count: usize) -> Plan {
         let people = people(seed, users);
-        let order = Dice::new(seed, "order", 0).shuffled(users);
+        let order = Rng::new(seed, "order", 0).shuffled(users);
         let share = |one_in: usize| order.iter().copied().take(users.div_ceil(one_in));
         let sorted = |mut chosen: Vec<usize>| {
             chosen.sort_unstable();
@@ -187,7 +187,7 @@ impl Plan {
         };
         let changed: BTreeSet<usize> = share(3).collect();
         let password = sorted(share(10).collect());
-        // From the other end of the order, so that not all of them have changed before.
+        // From the other end of the order, so that some of the users have not changed before.
         let leaving: Vec<usize> = order
             .iter()
             .rev()
@@ -206,32 +206,35 @@ impl Plan {
             .collect();
 
         let mut phases = vec![];
-        let mut phase = |occasion, tasks: Vec<Task>| {
+        let mut phase = |operation, tasks: Vec<Task>| {
             if !tasks.is_empty() {
-                phases.push(Phase { occasion, tasks });
+                phases.push(Phase { operation, tasks });
             }
         };
-        phase(Occasion::TestCredentials, vec![Task::TestCredentials]);
-        phase(Occasion::Import, vec![Task::Import]);
-        phase(Occasion::Assign, (0..users).map(Task::Assign).collect());
+        phase(OperationKind::TestCredentials, vec![Task::TestCredentials]);
+        phase(OperationKind::Import, vec![Task::Import]);
         phase(
-            Occasion::ChangeProfile,
+            OperationKind::Assign,
+            (0..users).map(Task::Assign).collect(),
+        );
+        phase(
+            OperationKind::ChangeProfile,
             changed.iter().copied().map(Task::ChangeProfile).collect(),
         );
         phase(
-            Occasion::SyncPassword,
+            OperationKind::SyncPassword,
             password.into_iter().map(Task::SyncPassword).collect(),
         );
         phase(
-            Occasion::Deactivate,
+            OperationKind::Deactivate,
             sorted(leaving).into_iter().map(Task::Deactivate).collect(),
         );
         phase(
-            Occasion::Reactivate,
+            OperationKind::Reactivate,
             returning.into_iter().map(Task::Reactivate).collect(),
         );
 
-        let lives: Vec<Vec<(Occasion, GroupTask)>> = groups(seed, group_count)
+        let lives: Vec<Vec<(OperationKind, GroupTask)>> = groups(seed, group_count)
             .into_iter()
             .enumerate()
             .map(|(group, name)| {
@@ -239,19 +242,19 @@ impl Plan {
                 life(provider, seed, group, name, &active, fate)
             })
             .collect();
-        for occasion in [
-            Occasion::PushGroup,
-            Occasion::PushMembers,
-            Occasion::ChangeMembers,
-            Occasion::RenameGroup,
-            Occasion::EmptyGroup,
-            Occasion::PushNow,
-            Occasion::DeleteGroup,
+        for operation in [
+            OperationKind::PushGroup,
+            OperationKind::PushMembers,
+            OperationKind::ChangeMembers,
+            OperationKind::RenameGroup,
+            OperationKind::EmptyGroup,
+            OperationKind::PushNow,
+            OperationKind::DeleteGroup,
         ] {
             let tasks = lives.iter().flatten();
-            let tasks = tasks.filter(|(of, _)| *of == occasion);
+            let tasks = tasks.filter(|(of, _)| *of == operation);
             phase(
-                occasion,
+                operation,
                 tasks.map(|(_, task)| Task::Group(task.clone())).collect(),
             );
         }
@@ -273,18 +276,18 @@ impl Plan {
         }
     }
 
-    /// How many tasks there are.
+    /// Returns the number of tasks.
     pub(super) fn tasks(&self) -> usize {
         self.phases.iter().map(|phase| phase.tasks.len()).sum()
     }
 }
 
-/// What is special about a group.
+/// How the life of a group differs from the usual.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It has another name for a while.
+    /// It has another name for some time.
     Renamed,
-    /// It has no members for a while.
+    /// It has no members for some time.
     Emptied,
     Deleted,
     Plain,
@@ -301,7 +304,7 @@ impl Fate {
     }
 }
 
-/// All that happens to a group, in order. It ends with the name it began with, so that it is found by it the next time.
+/// Returns the tasks of a group, in order. The last name is the first one, so that the next run finds the group by it.
 fn life(
     provider: Provider,
     seed: u64,
@@ -309,16 +312,16 @@ fn life(
     name: String,
     active: &[usize],
     fate: Fate,
-) -> Vec<(Occasion, GroupTask)> {
-    let mut dice = Dice::new(seed, "members", group);
-    let order: Vec<usize> = dice
+) -> Vec<(OperationKind, GroupTask)> {
+    let mut rng = Rng::new(seed, "members", group);
+    let order: Vec<usize> = rng
         .shuffled(active.len())
         .into_iter()
         .filter_map(|place| active.get(place).copied())
         .collect();
     let size = match active.len() {
         0 => 0,
-        people => 1 + dice.below(people.min(LARGEST)),
+        people => 1 + rng.below(people.min(LARGEST)),
     };
     let (first, others) = order.split_at(size.min(order.len()));
     let leave: Vec<usize> = first.iter().copied().take(size.div_ceil(4)).collect();
@@ -329,11 +332,11 @@ fn life(
         name: name.clone(),
         members: BTreeSet::new(),
     };
-    let mut step = |occasion, step, after: &Group| {
+    let mut step = |operation, step, after: &Group| {
         let after = after.clone();
-        life.push((occasion, GroupTask { group, step, after }));
+        life.push((operation, GroupTask { group, step, after }));
     };
-    step(Occasion::PushGroup, GroupStep::Push, &now);
+    step(OperationKind::PushGroup, GroupStep::Push, &now);
     // An app of the wizard sends the whole group, so there is no half to send.
     let halves = match provider {
         Provider::Oin => first.len().div_ceil(2),
@@ -343,7 +346,7 @@ fn life(
         now.members.extend(members);
         let members = members.to_vec();
         step(
-            Occasion::PushMembers,
+            OperationKind::PushMembers,
             GroupStep::Add { members, half },
             &now,
         );
@@ -364,19 +367,19 @@ fn life(
         join,
         renamed,
     };
-    step(Occasion::ChangeMembers, change, &now);
+    step(OperationKind::ChangeMembers, change, &now);
     if renamed == Renamed::Yes {
         now.name = name;
-        step(Occasion::RenameGroup, GroupStep::Rename, &now);
+        step(OperationKind::RenameGroup, GroupStep::Rename, &now);
     }
     if fate == Fate::Emptied {
         let members = std::mem::take(&mut now.members);
-        step(Occasion::EmptyGroup, GroupStep::Empty, &now);
+        step(OperationKind::EmptyGroup, GroupStep::Empty, &now);
         now.members = members;
     }
-    step(Occasion::PushNow, GroupStep::PushNow, &now);
+    step(OperationKind::PushNow, GroupStep::PushNow, &now);
     if fate == Fate::Deleted {
-        step(Occasion::DeleteGroup, GroupStep::Delete, &now);
+        step(OperationKind::DeleteGroup, GroupStep::Delete, &now);
     }
     life
 }
@@ -396,25 +399,25 @@ mod tests {
         }
     }
 
-    /// Every occasion that docs/okta.md lists happens, in the order in which an administrator would do it.
+    /// A plan has every operation in docs/okta.md, in the order in which an administrator performs them.
     #[test]
     fn there_is_every_occasion() {
-        let occasions = |provider, users, groups| -> Vec<Occasion> {
+        let operations = |provider, users, groups| -> Vec<OperationKind> {
             let phases = Plan::new(provider, 1, users, groups).phases;
-            phases.iter().map(|phase| phase.occasion).collect()
+            phases.iter().map(|phase| phase.operation).collect()
         };
-        let mut all = occasions(Provider::Oin, 30, 3);
-        assert_eq!(all, occasions(Provider::Aiw, 30, 3));
+        let mut all = operations(Provider::Oin, 30, 3);
+        assert_eq!(all, operations(Provider::Aiw, 30, 3));
         assert!(all.is_sorted(), "{all:?}");
-        all.push(Occasion::Verify);
-        assert_eq!(all.len(), Occasion::Verify as usize + 1);
-        // Nobody and nothing is fine, too.
-        let nothing = [Occasion::TestCredentials, Occasion::Import];
-        assert_eq!(occasions(Provider::Oin, 0, 0), nothing);
-        assert_eq!(occasions(Provider::Oin, 1, 1).len(), 12);
+        all.push(OperationKind::Verify);
+        assert_eq!(all.len(), OperationKind::Verify as usize + 1);
+        // A plan without users or groups is valid.
+        let nothing = [OperationKind::TestCredentials, OperationKind::Import];
+        assert_eq!(operations(Provider::Oin, 0, 0), nothing);
+        assert_eq!(operations(Provider::Oin, 1, 1).len(), 12);
     }
 
-    /// Done one after the other, the tasks lead to what the plan says of the end.
+    /// The tasks, done one after the other, lead to the expected result.
     #[test]
     fn the_end_is_what_the_tasks_lead_to() {
         for (seed, users, count) in [

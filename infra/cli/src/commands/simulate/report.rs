@@ -1,4 +1,4 @@
-//! What came out: every answer by occasion, how long they took, and what Okta would have shown its administrator.
+//! The result of a simulation: the responses by operation, their latency, and what Okta would have shown to the administrator.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,31 +7,31 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::client::{Answer, Unanswered};
-use super::super::output::plain;
+use super::super::output::sanitize;
 use super::super::table::Table;
-use super::judge::Finding;
-use super::plan::{Occasion, Plan};
+use super::expectations::Finding;
+use super::plan::{OperationKind, Plan};
 
-/// How many lines of one sort are shown to people.
+/// Maximum number of lines of one kind in the output for people.
 const SHOWN: usize = 20;
 
-/// Locks, whatever became of the thread that held the lock before: what is behind these locks is never half-changed.
+/// Locks a mutex, even if a thread panicked while it held the lock. Changes under these locks are complete at any time.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is written down while the simulation goes on.
+/// The record of a running simulation.
 #[derive(Default)]
 pub(super) struct Record(Mutex<Notes>);
 
 #[derive(Default)]
 struct Notes {
-    occasions: BTreeMap<Occasion, Row>,
+    operations: BTreeMap<OperationKind, Row>,
     latencies: Vec<Duration>,
     throttled: usize,
     waited: Duration,
-    findings: Vec<(Occasion, Finding)>,
-    /// Warnings, and how often each came.
+    findings: Vec<(OperationKind, Finding)>,
+    /// Warnings, and the number of each.
     warnings: BTreeMap<String, usize>,
     differences: Vec<String>,
     verified: Option<Verified>,
@@ -43,35 +43,35 @@ struct Row {
     failed: usize,
     skipped: usize,
     requests: usize,
-    /// By status, or "none" when there was no answer.
+    /// The number of responses by status, or "none" without a response.
     answers: BTreeMap<String, usize>,
 }
 
-/// What the last import found.
+/// The result of the last import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verified {
     pub(super) users: usize,
     pub(super) active: usize,
     pub(super) groups: usize,
     pub(super) memberships: usize,
-    /// Users and groups whose creation failed, so that there is nothing to compare.
+    /// Number of users and groups that are not compared, because their creation failed.
     pub(super) absent: usize,
-    /// Users and groups of the directory that are not of this organisation.
+    /// Number of users and groups that are not of this organisation.
     pub(super) others: usize,
 }
 
-/// How a task ended.
-pub(super) enum End {
+/// The result of a task.
+pub(super) enum TaskResult {
     Done,
     Failed(Finding),
-    /// It could not be tried, as what it is about is not there.
+    /// The task was skipped, because its user or group does not exist.
     Skipped,
 }
 
 impl Record {
     pub(super) fn answered(
         &self,
-        occasion: Occasion,
+        operation: OperationKind,
         answer: &Result<Answer, Unanswered>,
         took: Duration,
     ) {
@@ -83,7 +83,7 @@ impl Record {
             }
             Err(_) => "none".to_owned(),
         };
-        let row = notes.occasions.entry(occasion).or_default();
+        let row = notes.operations.entry(operation).or_default();
         row.requests += 1;
         *row.answers.entry(status).or_default() += 1;
     }
@@ -94,16 +94,16 @@ impl Record {
         notes.waited += time;
     }
 
-    pub(super) fn ended(&self, occasion: Occasion, end: End) {
+    pub(super) fn ended(&self, operation: OperationKind, end: TaskResult) {
         let mut notes = lock(&self.0);
-        let row = notes.occasions.entry(occasion).or_default();
+        let row = notes.operations.entry(operation).or_default();
         row.tasks += 1;
         match end {
-            End::Done => {}
-            End::Skipped => row.skipped += 1,
-            End::Failed(finding) => {
+            TaskResult::Done => {}
+            TaskResult::Skipped => row.skipped += 1,
+            TaskResult::Failed(finding) => {
                 row.failed += 1;
-                notes.findings.push((occasion, finding));
+                notes.findings.push((operation, finding));
             }
         }
     }
@@ -129,27 +129,27 @@ impl Record {
     }
 }
 
-/// Whether everything that was planned was done.
+/// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum RunStatus {
     Complete,
-    /// The credentials do not work, and so Okta does not let the administrator go on.
+    /// The credentials were refused, so Okta does not continue.
     Refused,
-    /// Ctrl-C.
+    /// The run was interrupted by Ctrl-C.
     Interrupted,
 }
 
-/// What to show at the end.
+/// The data of a report.
 pub(super) struct Report<'a> {
     pub(super) base: &'a str,
     pub(super) plan: &'a Plan,
     pub(super) record: &'a Record,
-    pub(super) course: Course,
+    pub(super) status: RunStatus,
     pub(super) took: Duration,
 }
 
 impl Report<'_> {
-    /// Whether Okta would have shown nothing, and the directory is as Okta wants it.
+    /// Returns whether there were no findings, and the directory is as expected.
     pub(super) fn good(&self) -> bool {
         let notes = lock(&self.record.0);
         notes.findings.is_empty() && notes.differences.is_empty()
@@ -158,12 +158,12 @@ impl Report<'_> {
     pub(super) fn json(&self) -> Value {
         let good = self.good();
         let notes = lock(&self.record.0);
-        let occasions: Vec<Value> = notes
-            .occasions
+        let operations: Vec<Value> = notes
+            .operations
             .iter()
-            .map(|(occasion, row)| {
+            .map(|(operation, row)| {
                 json!({
-                    "occasion": occasion.name(), "tasks": row.tasks, "failed": row.failed, "skipped": row.skipped,
+                    "operation": operation.name(), "tasks": row.tasks, "failed": row.failed, "skipped": row.skipped,
                     "requests": row.requests, "answers": row.answers,
                 })
             })
@@ -174,8 +174,8 @@ impl Report<'_> {
         let shown: Vec<Value> = notes
             .findings
             .iter()
-            .map(|(occasion, finding)| {
-                json!({"occasion": occasion.name(), "kind": finding.kind.name(), "text": finding.text})
+            .map(|(operation, finding)| {
+                json!({"operation": operation.name(), "kind": finding.kind.name(), "text": finding.text})
             })
             .collect();
         let verified = notes.verified.map(|verified| {
@@ -186,14 +186,14 @@ impl Report<'_> {
         });
         json!({
             "good": good,
-            "interrupted": self.course == Course::Interrupted,
+            "interrupted": self.status == RunStatus::Interrupted,
             "base_url": self.base,
             "provider": self.plan.provider.name(),
             "seed": self.plan.seed,
             "users": self.plan.people.len(),
             "groups": self.plan.groups.len(),
             "seconds": self.took.as_secs_f64(),
-            "occasions": occasions,
+            "operations": operations,
             "latency_ms": {"p50": latency(50), "p95": latency(95), "p99": latency(99), "max": latency(100)},
             "throttled": {"answers": notes.throttled, "waited_seconds": notes.waited.as_secs_f64()},
             "shown": shown,
@@ -203,7 +203,7 @@ impl Report<'_> {
         })
     }
 
-    /// The same for people.
+    /// Returns the lines of the report for people.
     pub(super) fn lines(&self) -> Vec<String> {
         let notes = lock(&self.record.0);
         let mut lines = vec![
@@ -231,7 +231,7 @@ impl Report<'_> {
         }
         if !notes.differences.is_empty() {
             lines.push("\nThe directory is not as Okta wants it:".to_owned());
-            lines.extend(some(notes.differences.iter().map(|text| plain(text))));
+            lines.extend(some(notes.differences.iter().map(|text| sanitize(text))));
         }
         lines.push(String::new());
         lines.push(self.verdict(&notes));
@@ -245,15 +245,15 @@ impl Report<'_> {
             1 => "Okta would have shown 1 failure".to_owned(),
             failures => format!("Okta would have shown {failures} failures"),
         };
-        match (self.course, &notes.verified) {
-            (Course::Interrupted, _) => {
+        match (self.status, &notes.verified) {
+            (RunStatus::Interrupted, _) => {
                 format!("Interrupted, and not compared with the directory. {shown} so far.")
             }
-            (Course::Refused, _) => {
+            (RunStatus::Refused, _) => {
                 "The credentials were not verified, so Okta would not go on.".to_owned()
             }
-            (Course::Complete, None) => format!("{shown}; the directory could not be compared."),
-            (Course::Complete, Some(verified)) => {
+            (RunStatus::Complete, None) => format!("{shown}; the directory could not be compared."),
+            (RunStatus::Complete, Some(verified)) => {
                 let comparison = match (notes.differences.len(), verified.absent) {
                     (0, 0) => "the directory is as Okta wants it".to_owned(),
                     (0, absent) => format!(
@@ -288,7 +288,7 @@ impl Verified {
 }
 
 impl Notes {
-    /// The failures, each text once, in the order in which they came.
+    /// Returns the findings in order, each text once.
     fn shown(&self) -> std::vec::IntoIter<String> {
         let mut times: Vec<(&str, usize)> = vec![];
         let mut places: HashMap<&str, usize> = HashMap::new();
@@ -308,16 +308,16 @@ impl Notes {
 
     fn table(&self) -> Vec<String> {
         let rows: Vec<Vec<String>> = self
-            .occasions
+            .operations
             .iter()
-            .map(|(occasion, row)| {
+            .map(|(operation, row)| {
                 let answers: Vec<String> = row
                     .answers
                     .iter()
                     .map(|(status, times)| format!("{times} × {status}"))
                     .collect();
                 vec![
-                    occasion.name().to_owned(),
+                    operation.name().to_owned(),
                     row.tasks.to_string(),
                     row.failed.to_string(),
                     row.skipped.to_string(),
@@ -326,11 +326,11 @@ impl Notes {
                 ]
             })
             .collect();
-        let skipped = self.occasions.values().any(|row| row.skipped > 0);
+        let skipped = self.operations.values().any(|row| row.skipped > 0);
         let mut header = vec![
             "OCCASION", "TASKS", "FAILED", "SKIPPED", "REQUESTS", "ANSWERS",
         ];
-        // A column that is all noughts says nothing.
+        // Columns with only zeros are left out.
         let rows: Vec<Vec<String>> = match skipped {
             true => rows,
             false => {
@@ -349,7 +349,7 @@ impl Notes {
     fn times(&self, took: Duration) -> Vec<String> {
         let mut latencies = self.latencies.clone();
         latencies.sort_unstable();
-        let requests: usize = self.occasions.values().map(|row| row.requests).sum();
+        let requests: usize = self.operations.values().map(|row| row.requests).sum();
         let seconds = took.as_secs_f64();
         let mut lines = vec![format!(
             "{} in {seconds:.1} s, {:.0} a second",
@@ -389,12 +389,12 @@ fn counted(number: usize, name: &str) -> String {
 
 fn repeated(text: &str, times: usize) -> String {
     match times {
-        1 => plain(text),
-        times => format!("{} ({times} times)", plain(text)),
+        1 => sanitize(text),
+        times => format!("{} ({times} times)", sanitize(text)),
     }
 }
 
-/// The first of many lines, and how many more there are.
+/// Returns the first lines, and the number of the others.
 fn some(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     let more = lines.len().saturating_sub(SHOWN);
     let mut some: Vec<String> = lines.take(SHOWN).map(|line| format!("  {line}")).collect();
@@ -404,7 +404,7 @@ fn some(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     some
 }
 
-/// The smallest latency that so many of a hundred do not exceed.
+/// Returns a percentile of latencies.
 fn percentile(sorted: &[Duration], share: usize) -> Option<Duration> {
     let rank = (sorted.len() * share).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
@@ -416,7 +416,7 @@ fn milliseconds(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::judge::Kind;
+    use super::super::expectations::FindingKind;
     use super::super::plan::Provider;
     use super::*;
 
@@ -434,10 +434,10 @@ mod tests {
         let record = Record::default();
         for n in 0..25 {
             let finding = Finding {
-                kind: Kind::Task,
+                kind: FindingKind::Task,
                 text: format!("task {n}"),
             };
-            record.ended(Occasion::Assign, End::Failed(finding));
+            record.ended(OperationKind::Assign, TaskResult::Failed(finding));
         }
         record.warned("b@example.com lacks name.familyName".to_owned());
         let plan = Plan::new(Provider::Oin, 1, 0, 0);
@@ -445,7 +445,7 @@ mod tests {
             base: "http://h",
             plan: &plan,
             record: &record,
-            course: Course::Complete,
+            status: RunStatus::Complete,
             took: Duration::from_secs(1),
         };
         let lines = report.lines();

@@ -1,18 +1,18 @@
-//! Chance that can be had again: SplitMix64 (Steele, Lea, Flood 2014), a dozen lines whose numbers never change, so that a
-//! seed means the same people in every release.
+//! Reproducible random numbers: SplitMix64 (Steele, Lea, Flood 2014). Its numbers do not change, so a seed means the same users in
+//! every release.
 
-/// A row of numbers that follows from where it began.
-pub(super) struct Dice(u64);
+/// A generator of random numbers.
+pub(super) struct Rng(u64);
 
-impl Dice {
-    /// The dice of a seed for one purpose, so that more of the one leaves the other as it is.
+impl Rng {
+    /// Returns a generator for one purpose, so that the numbers for one purpose do not depend on another.
     pub(super) fn new(seed: u64, purpose: &str, index: usize) -> Self {
-        let mut dice = Dice(seed);
+        let mut rng = Rng(seed);
         for byte in purpose.bytes() {
-            dice.0 = dice.next() ^ u64::from(byte);
+            rng.0 = rng.next() ^ u64::from(byte);
         }
-        dice.0 = dice.next() ^ index as u64;
-        dice
+        rng.0 = rng.next() ^ index as u64;
+        rng
     }
 
     fn next(&mut self) -> u64 {
@@ -23,7 +23,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`, or 0.
+    /// Returns a number below `n`, or 0.
     pub(super) fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
@@ -33,7 +33,7 @@ impl Dice {
         choices.get(chosen).copied().unwrap_or_default()
     }
 
-    /// `count` letters and digits.
+    /// Returns `count` letters and digits.
     pub(super) fn letters(&mut self, count: usize) -> String {
         const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         (0..count)
@@ -41,7 +41,7 @@ impl Dice {
             .collect()
     }
 
-    /// In another order.
+    /// Returns the indexes below `count` in random order.
     pub(super) fn shuffled(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for last in (1..count).rev() {
@@ -58,8 +58,8 @@ mod tests {
     /// The numbers of the reference implementation for the seed 1234567.
     #[test]
     fn the_numbers_never_change() {
-        let mut dice = Dice(1_234_567);
-        let numbers = [dice.next(), dice.next(), dice.next()];
+        let mut rng = Rng(1_234_567);
+        let numbers = [rng.next(), rng.next(), rng.next()];
         let reference = [
             6_457_827_717_110_365_317,
             3_203_168_211_198_807_973,
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn an_order_has_everybody_once() {
-        let mut order = Dice::new(1, "order", 0).shuffled(100);
+        let mut order = Rng::new(1, "order", 0).shuffled(100);
         assert_ne!(order, (0..100).collect::<Vec<_>>());
         order.sort_unstable();
         assert_eq!(order, (0..100).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Plays the plan: each task is a short conversation, in which Okta looks before it writes.
+//! Runs a plan. In each task, Okta reads before it writes.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -11,18 +11,18 @@ use tokio::sync::watch;
 
 use super::super::client::{Answer, Unanswered};
 use super::compare::compare;
-use super::judge::{Finding, body, group, id, lacking, list, user};
+use super::expectations::{Finding, body, group, id, lacking, list, user};
 use super::okta::{Okta, Stopped};
 use super::organisation::Person;
-use super::plan::{Group, GroupStep, GroupTask, Occasion, Plan, Provider, Renamed, Task};
-use super::report::{Course, End, Record};
-use super::traffic::{
+use super::plan::{Group, GroupStep, GroupTask, OperationKind, Plan, Provider, Renamed, Task};
+use super::report::{Record, RunStatus, TaskResult};
+use super::requests::{
     Call, Endpoint, Form, Member, PAGE, add_members, profile, remove_member, rename,
     replace_members,
 };
 
-/// The simulated Okta while it works.
-pub(super) struct Player<'a> {
+/// Runs the tasks of a plan.
+pub(super) struct Runner<'a> {
     plan: &'a Plan,
     okta: &'a Okta<'a>,
     record: &'a Record,
@@ -31,7 +31,7 @@ pub(super) struct Player<'a> {
     ids: Ids,
 }
 
-/// The ids of people and groups at the other end, as far as Okta has learned them.
+/// The ids of users and groups in the directory, as far as Okta knows them.
 pub(super) struct Ids {
     users: Vec<OnceLock<String>>,
     groups: Vec<OnceLock<String>>,
@@ -53,14 +53,14 @@ impl Ids {
         self.groups.get(index)?.get().map(String::as_str)
     }
 
-    /// Keeps the id of a user. It is asked for once in a run, so it is never another.
+    /// Stores the id of a user. It is looked up once in a run, so it does not change.
     pub(super) fn learn_user(&self, index: usize, user: &Value) {
         if let (Some(place), Some(id)) = (self.users.get(index), id(user)) {
             let _ = place.set(id.to_owned());
         }
     }
 
-    /// The same of a group.
+    /// Stores the id of a group.
     pub(super) fn learn_group(&self, index: usize, group: &Value) {
         if let (Some(place), Some(id)) = (self.groups.get(index), id(group)) {
             let _ = place.set(id.to_owned());
@@ -68,10 +68,10 @@ impl Ids {
     }
 }
 
-/// Why a task did not come to its end.
+/// Why a task did not complete.
 enum Broken {
     Shown(Finding),
-    /// What it is about was never created, so there is nothing to do it to.
+    /// Its user or group was not created.
     Absent,
     Stopped,
 }
@@ -90,7 +90,7 @@ impl From<Stopped> for Broken {
 
 type Played<T> = Result<T, Broken>;
 
-impl<'a> Player<'a> {
+impl<'a> Runner<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         okta: &'a Okta<'a>,
@@ -98,7 +98,7 @@ impl<'a> Player<'a> {
         progress: &'a ProgressBar,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Player {
+        Runner {
             plan,
             okta,
             record,
@@ -108,39 +108,41 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Plays everything in so many lanes side by side, and compares what is there at the end.
-    pub(super) async fn play(&self, lanes: usize) -> Course {
+    /// Runs all tasks in this number of concurrent lanes, and compares the directory at the end.
+    pub(super) async fn play(&self, lanes: usize) -> RunStatus {
         for phase in &self.plan.phases {
-            self.progress.set_message(phase.occasion.name());
+            self.progress.set_message(phase.operation.name());
             let mut queues: Vec<Vec<&Task>> = vec![vec![]; lanes.max(1)];
             for task in &phase.tasks {
                 if let Some(queue) = queues.get_mut(task.lane(lanes)) {
                     queue.push(task);
                 }
             }
-            let played = queues.iter().map(|queue| self.lane(phase.occasion, queue));
+            let played = queues.iter().map(|queue| self.lane(phase.operation, queue));
             let ends = join_all(played).await;
             if self.stopped() || ends.contains(&Lane::Stopped) {
-                return Course::Interrupted;
+                return RunStatus::Interrupted;
             }
-            if phase.occasion == Occasion::TestCredentials && ends.contains(&Lane::Failed) {
-                return Course::Refused;
+            if phase.operation == OperationKind::TestCredentials && ends.contains(&Lane::Failed) {
+                return RunStatus::Refused;
             }
         }
-        self.progress.set_message(Occasion::Verify.name());
+        self.progress.set_message(OperationKind::Verify.name());
         match self.verify().await {
             Ok(()) => {
-                self.record.ended(Occasion::Verify, End::Done);
-                Course::Complete
+                self.record.ended(OperationKind::Verify, TaskResult::Done);
+                RunStatus::Complete
             }
-            Err(Broken::Stopped) => Course::Interrupted,
+            Err(Broken::Stopped) => RunStatus::Interrupted,
             Err(Broken::Shown(finding)) => {
-                self.record.ended(Occasion::Verify, End::Failed(finding));
-                Course::Complete
+                self.record
+                    .ended(OperationKind::Verify, TaskResult::Failed(finding));
+                RunStatus::Complete
             }
             Err(Broken::Absent) => {
-                self.record.ended(Occasion::Verify, End::Skipped);
-                Course::Complete
+                self.record
+                    .ended(OperationKind::Verify, TaskResult::Skipped);
+                RunStatus::Complete
             }
         }
     }
@@ -149,61 +151,61 @@ impl<'a> Player<'a> {
         *self.stop.borrow()
     }
 
-    async fn lane(&self, occasion: Occasion, tasks: &[&Task]) -> Lane {
+    async fn lane(&self, operation: OperationKind, tasks: &[&Task]) -> Lane {
         let mut lane = Lane::Done;
         for task in tasks {
             if self.stopped() {
                 return Lane::Stopped;
             }
-            let end = match self.task(occasion, task).await {
-                Ok(()) => End::Done,
-                Err(Broken::Absent) => End::Skipped,
+            let end = match self.task(operation, task).await {
+                Ok(()) => TaskResult::Done,
+                Err(Broken::Absent) => TaskResult::Skipped,
                 Err(Broken::Stopped) => return Lane::Stopped,
                 Err(Broken::Shown(finding)) => {
                     lane = Lane::Failed;
-                    End::Failed(finding)
+                    TaskResult::Failed(finding)
                 }
             };
-            self.record.ended(occasion, end);
+            self.record.ended(operation, end);
             self.progress.inc(1);
         }
         lane
     }
 
-    async fn task(&self, occasion: Occasion, task: &Task) -> Played<()> {
+    async fn task(&self, operation: OperationKind, task: &Task) -> Played<()> {
         match task {
             Task::TestCredentials => self.test_credentials().await,
             Task::Import => {
-                self.import(occasion, Endpoint::Users).await?;
-                self.import(occasion, Endpoint::Groups).await?;
+                self.import(operation, Endpoint::Users).await?;
+                self.import(operation, Endpoint::Groups).await?;
                 Ok(())
             }
             Task::Assign(index) => {
                 let person = self.person(*index)?;
-                self.assign(occasion, *index, person).await
+                self.assign(operation, *index, person).await
             }
             Task::ChangeProfile(index) => {
                 let person = self.person(*index)?;
                 let id = self.user_id(*index)?;
-                self.update(occasion, id, person, profile(person, &person.later))
+                self.update(operation, id, person, profile(person, &person.later))
                     .await
             }
             Task::SyncPassword(index) => {
                 let person = self.person(*index)?;
                 let password = ("password", json!(person.new_password));
-                self.set(occasion, *index, person, password).await
+                self.set(operation, *index, person, password).await
             }
             Task::Deactivate(index) => {
                 let person = self.person(*index)?;
                 let inactive = ("active", json!(false));
-                self.set(occasion, *index, person, inactive).await
+                self.set(operation, *index, person, inactive).await
             }
             Task::Reactivate(index) => {
                 let person = self.person(*index)?;
                 let active = ("active", json!(true));
-                self.set(occasion, *index, person, active).await
+                self.set(operation, *index, person, active).await
             }
-            Task::Group(task) => self.group(occasion, task).await,
+            Task::Group(task) => self.group(operation, task).await,
         }
     }
 
@@ -219,21 +221,28 @@ impl<'a> Player<'a> {
         self.ids.group(index).ok_or(Broken::Absent)
     }
 
-    /// Sends, and reads the body of a success.
-    async fn ask(&self, occasion: Occasion, call: Call, doing: &str) -> Played<Option<Value>> {
-        Ok(body(self.okta.send(occasion, &call).await?, doing)?)
+    /// Sends a request, and returns the body of a successful response.
+    async fn ask(
+        &self,
+        operation: OperationKind,
+        call: Call,
+        doing: &str,
+    ) -> Played<Option<Value>> {
+        Ok(body(self.okta.send(operation, &call).await?, doing)?)
     }
 
     async fn test_credentials(&self) -> Played<()> {
         let doing = "Error testing the API credentials";
         let call = Call::test_credentials();
-        let answer = self.ask(Occasion::TestCredentials, call, doing).await?;
+        let answer = self
+            .ask(OperationKind::TestCredentials, call, doing)
+            .await?;
         list(answer, 1, doing)?;
         Ok(())
     }
 
-    /// All users, or all groups, page by page, until there are as many as the list says.
-    async fn import(&self, occasion: Occasion, endpoint: Endpoint) -> Played<Vec<Value>> {
+    /// Returns all users or groups, page by page, until there are as many as `totalResults`.
+    async fn import(&self, operation: OperationKind, endpoint: Endpoint) -> Played<Vec<Value>> {
         let doing = match endpoint {
             Endpoint::Users => "Error importing users",
             Endpoint::Groups => "Error importing groups",
@@ -243,7 +252,7 @@ impl<'a> Player<'a> {
         loop {
             let start = resources.len() + 1;
             let answer = self
-                .ask(occasion, Call::import(endpoint, start), doing)
+                .ask(operation, Call::import(endpoint, start), doing)
                 .await?;
             let page = list(answer, start, doing)?;
             if total.is_some_and(|total| total != page.total) {
@@ -260,7 +269,7 @@ impl<'a> Player<'a> {
                 );
                 return Err(Finding::answer(text).into());
             }
-            // RFC 7644 §3.4.2.4 allows it, but an import that believes in it takes people for gone.
+            // RFC 7644 §3.4.2.4 allows this, but an import would take the missing users for deleted.
             if page.resources.len() < expected {
                 self.record.warned(format!(
                     "{doing}: a page has fewer than the {expected} that were asked for and are there"
@@ -276,7 +285,7 @@ impl<'a> Player<'a> {
             let text = format!("{doing}: the pages repeat a resource, and so may lack another");
             return Err(Finding::answer(text).into());
         }
-        if endpoint == Endpoint::Users && occasion == Occasion::Import {
+        if endpoint == Endpoint::Users && operation == OperationKind::Import {
             for user in &resources {
                 let lacking = lacking(user);
                 if !lacking.is_empty() {
@@ -290,16 +299,16 @@ impl<'a> Player<'a> {
         Ok(resources)
     }
 
-    /// Looks the person up; creates whoever is not there, and links and updates whoever is.
-    async fn assign(&self, occasion: Occasion, index: usize, person: &Person) -> Played<()> {
+    /// Looks up a user, and creates it, or links and updates it.
+    async fn assign(&self, operation: OperationKind, index: usize, person: &Person) -> Played<()> {
         let name = &person.user_name;
         let doing = format!("Error while looking up user {name}");
-        let answer = self.okta.send(occasion, &Call::look_up_user(name)).await?;
+        let answer = self.okta.send(operation, &Call::look_up_user(name)).await?;
         let found = found(answer, &doing)?;
         let Some(found) = found else {
             let doing = format!("Error while creating user {name}");
             let answer = self
-                .ask(occasion, Call::create_user(person), &doing)
+                .ask(operation, Call::create_user(person), &doing)
                 .await?;
             self.ids.learn_user(index, &user(answer, name, &doing)?);
             return Ok(());
@@ -307,18 +316,18 @@ impl<'a> Player<'a> {
         let found = user(Some(found), name, &doing)?;
         self.ids.learn_user(index, &found);
         if found.get("active") != Some(&json!(true)) {
-            self.set(occasion, index, person, ("active", json!(true)))
+            self.set(operation, index, person, ("active", json!(true)))
                 .await?;
         }
         let id = self.user_id(index)?;
-        self.update(occasion, id, person, profile(person, &person.profile))
+        self.update(operation, id, person, profile(person, &person.profile))
             .await
     }
 
-    /// Reads the user, and sends it back with the changes.
+    /// Reads a user, and sends it back with changes.
     async fn update(
         &self,
-        occasion: Occasion,
+        operation: OperationKind,
         id: &str,
         person: &Person,
         changes: Vec<(&str, Value)>,
@@ -326,11 +335,11 @@ impl<'a> Player<'a> {
         let name = &person.user_name;
         let doing = format!("Error while trying to push profile update for {name}");
         let read = self
-            .ask(occasion, Call::read(Endpoint::Users, id), &doing)
+            .ask(operation, Call::read(Endpoint::Users, id), &doing)
             .await?;
         let read = user(read, name, &doing)?;
         let call = Call::replace_user(&read, &changes);
-        let answer = user(self.ask(occasion, call, &doing).await?, name, &doing)?;
+        let answer = user(self.ask(operation, call, &doing).await?, name, &doing)?;
         for (attribute, sent) in &changes {
             if *attribute == "active" && answer.get("active") != Some(sent) {
                 let text = format!("{doing}: active is not {sent} in the answer");
@@ -340,10 +349,10 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Sets one attribute, by the way of the app.
+    /// Sets an attribute in the way of the app.
     async fn set(
         &self,
-        occasion: Occasion,
+        operation: OperationKind,
         index: usize,
         person: &Person,
         (attribute, value): (&str, Value),
@@ -351,7 +360,7 @@ impl<'a> Player<'a> {
         let id = self.user_id(index)?;
         match self.plan.provider {
             Provider::Aiw => {
-                self.update(occasion, id, person, vec![(attribute, value)])
+                self.update(operation, id, person, vec![(attribute, value)])
                     .await
             }
             Provider::Oin => {
@@ -364,8 +373,8 @@ impl<'a> Player<'a> {
                     _ => format!("Error while updating the password of user {name}"),
                 };
                 let call = Call::patch_user(id, json!({ attribute: value }));
-                // 204 is as good as 200.
-                match self.ask(occasion, call, &doing).await? {
+                // Okta accepts 204 as well as 200.
+                match self.ask(operation, call, &doing).await? {
                     None => Ok(()),
                     answer => Ok(user(answer, name, &doing).map(drop)?),
                 }
@@ -373,22 +382,22 @@ impl<'a> Player<'a> {
         }
     }
 
-    async fn group(&self, occasion: Occasion, task: &GroupTask) -> Played<()> {
+    async fn group(&self, operation: OperationKind, task: &GroupTask) -> Played<()> {
         let GroupTask { group, step, after } = task;
         if *step == GroupStep::Push {
-            return self.push(occasion, *group, after).await;
+            return self.push(operation, *group, after).await;
         }
         let id = self.group_id(*group)?;
         let name = &after.name;
         if *step == GroupStep::Delete {
             let doing = format!("Error while deleting user group {name}");
-            self.ask(occasion, Call::delete(Endpoint::Groups, id), &doing)
+            self.ask(operation, Call::delete(Endpoint::Groups, id), &doing)
                 .await?;
             return Ok(());
         }
         let doing = format!("Unable to update Group Push mapping target App group {name}");
         if self.plan.provider == Provider::Aiw {
-            return self.replace_group(occasion, id, after, &doing).await;
+            return self.replace_group(operation, id, after, &doing).await;
         }
         let operations = match step {
             GroupStep::Add { members, .. } => vec![add_members(&self.members(members))],
@@ -422,24 +431,29 @@ impl<'a> Player<'a> {
             }
             GroupStep::Push | GroupStep::Delete => vec![],
         };
-        // Nobody leaves, nobody joins, and the name stays: Okta sends nothing.
+        // Nothing changed, so Okta sends nothing.
         if operations.is_empty() {
             return Ok(());
         }
-        self.ask(occasion, Call::patch_group(id, operations), &doing)
+        self.ask(operation, Call::patch_group(id, operations), &doing)
             .await?;
         Ok(())
     }
 
-    /// Looks the group up, and creates it without members; a group that is there is linked, and gets the members it has
-    /// in Okta, which are none yet.
-    async fn push(&self, occasion: Occasion, index: usize, after: &Group) -> Played<()> {
+    /// Looks up a group, and creates it without members. An existing group is linked, and its members are replaced by those in Okta,
+    /// which are none yet.
+    async fn push(&self, operation: OperationKind, index: usize, after: &Group) -> Played<()> {
         let name = &after.name;
         let doing = format!("Error while looking up user group {name}");
-        let answer = self.okta.send(occasion, &Call::look_up_group(name)).await?;
+        let answer = self
+            .okta
+            .send(operation, &Call::look_up_group(name))
+            .await?;
         let Some(found) = found(answer, &doing)? else {
             let doing = format!("Error while creating user group {name}");
-            let answer = self.ask(occasion, Call::create_group(name), &doing).await?;
+            let answer = self
+                .ask(operation, Call::create_group(name), &doing)
+                .await?;
             self.ids.learn_group(index, &group(answer, name, &doing)?);
             return Ok(());
         };
@@ -448,10 +462,10 @@ impl<'a> Player<'a> {
         let id = self.group_id(index)?;
         let doing = format!("Unable to update Group Push mapping target App group {name}");
         match self.plan.provider {
-            Provider::Aiw => self.replace_group(occasion, id, after, &doing).await,
+            Provider::Aiw => self.replace_group(operation, id, after, &doing).await,
             Provider::Oin => {
                 let call = Call::patch_group(id, vec![replace_members(&[], Form::Path)]);
-                self.ask(occasion, call, &doing).await?;
+                self.ask(operation, call, &doing).await?;
                 Ok(())
             }
         }
@@ -459,20 +473,20 @@ impl<'a> Player<'a> {
 
     async fn replace_group(
         &self,
-        occasion: Occasion,
+        operation: OperationKind,
         id: &str,
         after: &Group,
         doing: &str,
     ) -> Played<()> {
-        self.ask(occasion, Call::read(Endpoint::Groups, id), doing)
+        self.ask(operation, Call::read(Endpoint::Groups, id), doing)
             .await?;
         let members = self.members(&after.members);
         let call = Call::replace_group(id, &after.name, &members);
-        group(self.ask(occasion, call, doing).await?, &after.name, doing)?;
+        group(self.ask(operation, call, doing).await?, &after.name, doing)?;
         Ok(())
     }
 
-    /// People as members. Okta pushes only those who are assigned.
+    /// Returns users as members. Okta only pushes users who are assigned.
     fn members<'p>(&self, people: impl IntoIterator<Item = &'p usize>) -> Vec<Member<'_>> {
         people
             .into_iter()
@@ -485,10 +499,10 @@ impl<'a> Player<'a> {
             .collect()
     }
 
-    /// Imports everything again, and tells where the directory is not what the plan says.
+    /// Imports everything again, and records the differences from the plan.
     async fn verify(&self) -> Played<()> {
-        let users = self.import(Occasion::Verify, Endpoint::Users).await?;
-        let groups = self.import(Occasion::Verify, Endpoint::Groups).await?;
+        let users = self.import(OperationKind::Verify, Endpoint::Users).await?;
+        let groups = self.import(OperationKind::Verify, Endpoint::Groups).await?;
         let (verified, differences) = compare(self.plan, &self.ids, &users, &groups);
         self.record.verified(verified, differences);
         Ok(())
@@ -502,7 +516,7 @@ enum Lane {
     Stopped,
 }
 
-/// The one resource that a look-up found, or none. Okta takes a 404 for none.
+/// Returns the resource that a look-up found, if any. Okta treats a 404 as none.
 fn found(answer: Result<Answer, Unanswered>, doing: &str) -> Result<Option<Value>, Finding> {
     if matches!(&answer, Ok(answer) if answer.status == StatusCode::NOT_FOUND) {
         return Ok(None);

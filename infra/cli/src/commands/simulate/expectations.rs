@@ -1,41 +1,41 @@
-//! How Okta treats a response (docs/okta.md): what it reads, and what it shows to its administrator.
+//! What Okta expects of a response, and what it shows to the administrator if the response is otherwise (docs/okta.md).
 
 use http::StatusCode;
 use serde_json::Value;
 
 use super::super::admin::beginning;
 use super::super::client::{Answer, Unanswered};
-use super::super::output::plain;
+use super::super::output::sanitize;
 
-/// Something that an administrator would have seen, or a reviewer of the integration.
+/// A problem that an administrator, or a reviewer of the integration, would have seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
-    pub(super) kind: Kind,
+    pub(super) kind: FindingKind,
     pub(super) text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum FindingKind {
     /// 401: the integration shows an authentication error.
     Authentication,
-    /// What was answered is no JSON, which hides the cause.
+    /// The response is not JSON.
     Parse,
-    /// No answer.
+    /// There is no response.
     Connection,
     /// A task failed and waits for "Retry".
     Task,
-    /// An answer with a success status lacks what Okta relies on.
+    /// A successful response lacks something that Okta relies on.
     Answer,
 }
 
-impl Kind {
+impl FindingKind {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Kind::Authentication => "authentication error",
-            Kind::Parse => "parse error",
-            Kind::Connection => "no answer",
-            Kind::Task => "task failed",
-            Kind::Answer => "wrong answer",
+            FindingKind::Authentication => "authentication error",
+            FindingKind::Parse => "parse error",
+            FindingKind::Connection => "no answer",
+            FindingKind::Task => "task failed",
+            FindingKind::Answer => "wrong answer",
         }
     }
 }
@@ -43,13 +43,13 @@ impl Kind {
 impl Finding {
     pub(super) fn answer(text: String) -> Finding {
         Finding {
-            kind: Kind::Answer,
+            kind: FindingKind::Answer,
             text,
         }
     }
 }
 
-/// The body of a successful answer, or `None` if it has none. `doing` says what went wrong when it did, such as
+/// Returns the body of a successful response, or `None` if it has none. `doing` is the text for a failure, such as
 /// "Error while creating user ann@example.com".
 pub(super) fn body(
     answer: Result<Answer, Unanswered>,
@@ -57,11 +57,15 @@ pub(super) fn body(
 ) -> Result<Option<Value>, Finding> {
     let finding = |kind, text: String| Finding {
         kind,
-        text: plain(&text),
+        text: sanitize(&text),
     };
     let answer = answer.map_err(|error| match error {
-        Unanswered::TimedOut => finding(Kind::Connection, format!("{doing}: Read timed out")),
-        Unanswered::Broken(reason) => finding(Kind::Connection, format!("{doing}: {reason}")),
+        Unanswered::TimedOut => {
+            finding(FindingKind::Connection, format!("{doing}: Read timed out"))
+        }
+        Unanswered::Broken(reason) => {
+            finding(FindingKind::Connection, format!("{doing}: {reason}"))
+        }
     })?;
     let status = answer.status;
     if status.is_success() && answer.body.is_empty() {
@@ -69,7 +73,7 @@ pub(super) fn body(
     }
     let parsed: Value = serde_json::from_slice(&answer.body).map_err(|_| {
         let text = format!("{doing}: {} ({status})", parse_error(&answer.body));
-        finding(Kind::Parse, text)
+        finding(FindingKind::Parse, text)
     })?;
     if status.is_success() {
         return Ok(Some(parsed));
@@ -79,17 +83,17 @@ pub(super) fn body(
     let reason = status.canonical_reason().unwrap_or_else(|| status.as_str());
     Err(match status {
         StatusCode::UNAUTHORIZED => finding(
-            Kind::Authentication,
+            FindingKind::Authentication,
             format!("Error authenticating: {reason}. Errors reported by remote server: {reported}"),
         ),
         _ => finding(
-            Kind::Task,
+            FindingKind::Task,
             format!("{doing}: {reason}. Errors reported by remote server: {reported}"),
         ),
     })
 }
 
-/// What a JSON parser in Java says of a body that is no JSON, which is all the administrator gets to see.
+/// Returns the error of a JSON parser in Java for a body that is not JSON. The administrator sees no more than this.
 fn parse_error(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
@@ -106,15 +110,15 @@ fn parse_error(body: &[u8]) -> String {
     }
 }
 
-/// The resources of a list, and what an import would have warned of.
+/// The resources of a list, and the warnings of an import.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct List {
     pub(super) resources: Vec<Value>,
     pub(super) total: usize,
 }
 
-/// Reads a list that was asked for from `start` (RFC 7644 §3.4.2: P3, P4). Every number must be one, and there must be
-/// `Resources` even if there are none.
+/// Reads a list that was requested from `start` (RFC 7644 §3.4.2, P3, P4). Its numbers must be integers, and `Resources` must be
+/// present even if it is empty.
 pub(super) fn list(body: Option<Value>, start: usize, doing: &str) -> Result<List, Finding> {
     let wrong = |text: String| Finding::answer(format!("{doing}: {text}"));
     let Some(body) = body else {
@@ -155,7 +159,8 @@ pub(super) fn list(body: Option<Value>, start: usize, doing: &str) -> Result<Lis
     })
 }
 
-/// What an import would have warned of: attributes that Okta's tests require of every user (docs/okta.md).
+/// Returns the warnings of an import: the attributes that the tests of Okta require of every user, and that are missing
+/// (docs/okta.md).
 pub(super) fn lacking(user: &Value) -> Vec<&'static str> {
     [
         ("/schemas", "schemas"),
@@ -173,13 +178,13 @@ pub(super) fn lacking(user: &Value) -> Vec<&'static str> {
     .collect()
 }
 
-/// The user of an answer: it has an id, it is who was sent, and it has no password.
+/// Returns the user in a response. It must have an id, be the user that was sent, and have no password.
 pub(super) fn user(body: Option<Value>, user_name: &str, doing: &str) -> Result<Value, Finding> {
     let user = resource(body, doing, "user")?;
     let wrong = |text: String| Err(Finding::answer(format!("{doing}: {text}")));
     match user.get("userName").and_then(Value::as_str) {
         Some(name) if name.to_lowercase() == user_name.to_lowercase() => {}
-        Some(name) => return wrong(format!("the answer is about {}", plain(name))),
+        Some(name) => return wrong(format!("the answer is about {}", sanitize(name))),
         None => return wrong("the answer has no userName".to_owned()),
     }
     match user.get("password") {
@@ -188,14 +193,14 @@ pub(super) fn user(body: Option<Value>, user_name: &str, doing: &str) -> Result<
     }
 }
 
-/// The group of an answer.
+/// Returns the group in a response.
 pub(super) fn group(body: Option<Value>, name: &str, doing: &str) -> Result<Value, Finding> {
     let group = resource(body, doing, "group")?;
     match group.get("displayName").and_then(Value::as_str) {
         Some(answered) if answered == name => Ok(group),
         Some(answered) => Err(Finding::answer(format!(
             "{doing}: the answer is about {}",
-            plain(answered)
+            sanitize(answered)
         ))),
         None => Err(Finding::answer(format!(
             "{doing}: the answer has no displayName"
@@ -235,51 +240,51 @@ mod tests {
         })
     }
 
-    fn finding(kind: Kind, text: &str) -> Finding {
+    fn finding(kind: FindingKind, text: &str) -> Finding {
         Finding {
             kind,
             text: text.to_owned(),
         }
     }
 
-    /// Every status of the table of responses in docs/okta.md.
+    /// Every status in the table of responses in docs/okta.md.
     #[test]
     fn failures_are_what_the_administrator_sees() {
         let error = r#"{"status":"409","scimType":"uniqueness","detail":"ann is taken"}"#;
         for (answer, kind, text) in [
             (
                 answer(409, error),
-                Kind::Task,
+                FindingKind::Task,
                 "Doing: Conflict. Errors reported by remote server: ann is taken",
             ),
             (
                 answer(500, "{}"),
-                Kind::Task,
+                FindingKind::Task,
                 "Doing: Internal Server Error. Errors reported by remote server: no detail was given",
             ),
             (
                 answer(401, r#"{"detail":"bad token"}"#),
-                Kind::Authentication,
+                FindingKind::Authentication,
                 "Error authenticating: Unauthorized. Errors reported by remote server: bad token",
             ),
             (
                 answer(401, "Not allowed"),
-                Kind::Parse,
+                FindingKind::Parse,
                 "Doing: Unrecognized token 'Not', in \"Not allowed\" (401 Unauthorized)",
             ),
             (
                 answer(502, "<html>"),
-                Kind::Parse,
+                FindingKind::Parse,
                 "Doing: Unexpected character ('<'), in \"<html>\" (502 Bad Gateway)",
             ),
             (
                 answer(400, ""),
-                Kind::Parse,
+                FindingKind::Parse,
                 "Doing: No content to map due to end-of-input (400 Bad Request)",
             ),
             (
                 Err(Unanswered::TimedOut),
-                Kind::Connection,
+                FindingKind::Connection,
                 "Doing: Read timed out",
             ),
         ] {
@@ -320,10 +325,10 @@ mod tests {
         ] {
             let mut bad = good.clone();
             bad[name] = value;
-            let expected = finding(Kind::Answer, &format!("Import: {text}"));
+            let expected = finding(FindingKind::Answer, &format!("Import: {text}"));
             assert_eq!(list(Some(bad), 1, "Import"), Err(expected));
         }
-        let expected = finding(Kind::Answer, "Import: totalResults is missing");
+        let expected = finding(FindingKind::Answer, "Import: totalResults is missing");
         assert_eq!(list(Some(json!({})), 1, "Import"), Err(expected));
     }
 
@@ -344,7 +349,7 @@ mod tests {
                 "the answer has a password",
             ),
         ] {
-            let expected = finding(Kind::Answer, &format!("Doing: {text}"));
+            let expected = finding(FindingKind::Answer, &format!("Doing: {text}"));
             assert_eq!(user(body, "ann", "Doing"), Err(expected));
         }
     }

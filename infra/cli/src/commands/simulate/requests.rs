@@ -1,4 +1,4 @@
-//! The requests as Okta writes them (docs/okta.md), from what Okta knows and what it has read.
+//! The requests of Okta (docs/okta.md), from its data and from the resources that it has read.
 
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::organisation::{Person, Profile};
 
-/// How many resources Okta asks for at a time.
+/// Number of resources that Okta requests in a page.
 pub(super) const PAGE: usize = 100;
 
 const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
@@ -14,23 +14,23 @@ const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:
 const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 const PATCH: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
-/// What stands for itself in a query (RFC 3986 §2.3). A blank is `%20` and never `+`.
+/// The characters that are encoded in a query: all but the unreserved ones (RFC 3986 §2.3). A space is `%20`, not `+`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// A request, without what all requests share.
+/// A request, without the headers that all requests share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) method: Method,
-    /// What comes after the base URL.
+    /// The path and query after the base URL.
     pub(super) target: String,
     pub(super) body: Option<Value>,
 }
 
-/// The endpoints that Okta calls; it calls no others.
+/// The endpoints that Okta calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Users,
@@ -73,7 +73,7 @@ impl Call {
         Call::get("/Users?startIndex=1&count=2".to_owned())
     }
 
-    /// The page of an import that begins at `start`.
+    /// Returns the request for the page of an import that begins at `start`.
     pub(super) fn import(endpoint: Endpoint, start: usize) -> Call {
         Call::get(format!(
             "{}?startIndex={start}&count={PAGE}",
@@ -119,8 +119,8 @@ impl Call {
         Call::with_body(Method::POST, Endpoint::Users.path().to_owned(), user.into())
     }
 
-    /// The whole user as it was read, with what Okta knows in place of what was there: `id`, `meta` and `groups` go back
-    /// as they came, and so does what Okta does not know of.
+    /// Returns the user as it was read, with the attributes that Okta manages replaced. All other attributes, including `id`, `meta`
+    /// and `groups`, are sent back unchanged.
     pub(super) fn replace_user(read: &Value, changes: &[(&str, Value)]) -> Call {
         let mut user = read.as_object().cloned().unwrap_or_default();
         for (name, value) in changes {
@@ -140,7 +140,7 @@ impl Call {
         )
     }
 
-    /// One change without a path, as apps of the integration network send activation and passwords.
+    /// Returns a PATCH without a path, as apps of the Okta Integration Network send activation and passwords.
     pub(super) fn patch_user(id: &str, value: Value) -> Call {
         let operation = json!({"op": "replace", "value": value});
         Call::patch(resource(Endpoint::Users, id), vec![operation])
@@ -155,7 +155,7 @@ impl Call {
         Call::patch(resource(Endpoint::Groups, id), operations)
     }
 
-    /// The whole group, as apps of the wizard send it.
+    /// Returns a PUT of the whole group, as apps of the wizard send it.
     pub(super) fn replace_group(id: &str, name: &str, members: &[Member]) -> Call {
         let group =
             json!({"schemas": [GROUP], "id": id, "displayName": name, "members": values(members)});
@@ -168,7 +168,7 @@ impl Call {
     }
 }
 
-/// What Okta knows of somebody and sends when the profile changes.
+/// Returns the attributes of a user that Okta sends when the profile changes.
 pub(super) fn profile(person: &Person, profile: &Profile) -> Vec<(&'static str, Value)> {
     let mut changes = vec![
         ("userName", json!(person.user_name)),
@@ -213,7 +213,7 @@ pub(super) fn remove_member(id: &str) -> Value {
     json!({"op": "remove", "path": format!("members[value eq {}]", Value::from(id))})
 }
 
-/// Push Now, in one of the two forms in which it was seen.
+/// Returns the operations of Push Now, in one of the two forms that were observed.
 pub(super) fn replace_members(members: &[Member], form: Form) -> Value {
     match form {
         Form::Path => json!({"op": "replace", "path": "members", "value": values(members)}),
@@ -227,7 +227,7 @@ pub(super) enum Form {
     NoPath,
 }
 
-/// A new name, which comes with the id that the group has anyway.
+/// Returns the operation for a new name, which contains the id of the group as well.
 pub(super) fn rename(id: &str, name: &str) -> Value {
     json!({"op": "replace", "value": {"id": id, "displayName": name}})
 }
@@ -239,7 +239,7 @@ fn values(members: &[Member]) -> Vec<Value> {
         .collect()
 }
 
-/// The `id` of what was read, or nothing.
+/// Returns the `id` of a resource, or an empty text.
 pub(super) fn id_of(resource: &Value) -> &str {
     resource
         .get("id")
