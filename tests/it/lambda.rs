@@ -623,7 +623,7 @@ async fn the_webhooks_function_delivers_under_lambda() {
     let log = webhooks.stop().await;
     for reason in [
         "the host is not on the public internet",
-        "the message holds no event",
+        "the message is not an event",
     ] {
         assert!(log.contains(reason), "{log}");
     }

@@ -1,11 +1,11 @@
-//! What keeps deliveries from hosts that whoever sets a webhook must not reach.
+//! Keeps deliveries from addresses that the egress policy forbids.
 
 use std::net::SocketAddr;
 
 use directory::EgressPolicy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// The host is none of those that may be sent to.
+/// The egress policy forbids the host.
 #[derive(Debug)]
 pub(crate) struct Blocked;
 
@@ -17,8 +17,8 @@ impl std::fmt::Display for Blocked {
 
 impl std::error::Error for Blocked {}
 
-/// Resolves names to those of their addresses that may be sent to. The connection is made to what it answers, so no
-/// name can lead elsewhere once it was looked at.
+/// Resolves names to the addresses that the egress policy permits. The connection uses these addresses, so the name is
+/// not resolved again after the check.
 pub(crate) struct Resolver(pub(crate) EgressPolicy);
 
 impl Resolve for Resolver {
@@ -26,12 +26,13 @@ impl Resolve for Resolver {
         let egress = self.0;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let reached: Vec<SocketAddr> = found
+            let permitted: Vec<SocketAddr> = found
                 .filter(|address| egress.includes(address.ip()))
                 .collect();
-            match reached.is_empty() {
-                true => Err(Blocked.into()),
-                false => Ok(Box::new(reached.into_iter()) as Addrs),
+            if permitted.is_empty() {
+                Err(Blocked.into())
+            } else {
+                Ok(Box::new(permitted.into_iter()) as Addrs)
             }
         })
     }

@@ -1,18 +1,18 @@
-//! Sends each event to the webhook of its directory, if that has one.
+//! Sends each event to the webhook of its directory, if the directory has one.
 //!
-//! A rule of the bus puts every event into a queue, and Lambda brings them from
-//! there. A delivery is a POST of the event as the event log of the admin API
-//! shows it, signed as "Standard Webhooks" has it; an answer of 2xx ends it. What
-//! fails is tried again soon, then by the queue for a day, and ends among its
-//! dead letters. Deliveries come at least once and in no order: consumers drop
-//! repeats by `webhook-id`, and stale ones by `detail.version`, as on the bus.
+//! A rule of the bus puts every event into a queue, from which Lambda invokes this function. A delivery is a POST of the
+//! event in the form of the event log of the admin API, signed according to the Standard Webhooks specification. A 2xx
+//! response completes it. A delivery that fails is retried after [`RETRY_DELAYS`], and then by the queue, as the
+//! parameters `WebhookRetrySeconds` and `WebhookAttempts` of the template say. After the last attempt the event is in
+//! the dead-letter queue. Delivery is at least once and unordered: consumers detect repeats by `webhook-id`, and
+//! outdated events by `detail.version`, as on the bus.
 
 mod egress;
 mod post;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -21,6 +21,7 @@ use directory::{DetailType, Directory, DirectoryId, EgressPolicy, Store, Webhook
 use futures_util::future::join_all;
 use gateway::{Clock, SigningSecret, Sleep, WebhookKey};
 use jiff::{SignedDuration, Timestamp};
+use quick_cache::sync::Cache;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,37 +30,40 @@ use url::Url;
 
 pub use post::{NoAnswer, Post, over_the_network};
 
-/// How long an endpoint may take to answer.
+/// Maximum time for the response of an endpoint.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// The pauses before an event that is new in the queue is sent again. With the answers that are waited for they fit
-/// into the time limit of the function, which the template states.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
-/// For how long an endpoint that did not answer in time is left alone by this process, so that the events of one
-/// directory do not keep it from those of all others.
-const REST: SignedDuration = SignedDuration::from_secs(60);
-/// How many endpoints that rest a process remembers.
-const REMEMBERED: usize = 10_000;
-/// The attribute of a message that says how often it was brought, this time included.
+/// Delays between the attempts of the first invocation for an event. With [`TIMEOUT`] for each attempt, they fit into
+/// the `Timeout` of the function in the template.
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+/// Time for which this process sends nothing to an endpoint that did not respond, so that the events of one directory do
+/// not delay those of others.
+const COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
+/// Maximum number of endpoints whose cooldown a process remembers.
+const MAX_COOLDOWNS: usize = 10_000;
+/// The attribute of a message with the number of times that it was received, including this time.
 const RECEIVED: &str = "ApproximateReceiveCount";
 
-/// What the function is told about where it runs.
+/// Configuration of the function.
 pub struct Settings {
     /// The name of the DynamoDB table.
     pub table: String,
-    /// What stands before the names of secrets, such as `rollcall/`.
+    /// The prefix of the names of secrets, such as `rollcall/`.
     pub secret_prefix: String,
-    /// How requests are sent to endpoints.
+    /// Sends requests to endpoints.
     pub post: Post,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// How it lets time pass.
+    /// Waits between attempts.
     pub sleep: Sleep,
 }
 
 impl Settings {
-    /// Those of a deployed function, for which only the names are missing.
+    /// Returns the settings of a deployed function with these names.
     fn deployed(table: String, secret_prefix: String) -> Result<Self, String> {
-        #[expect(clippy::disallowed_methods, reason = "this is where time comes in")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the clock of the deployed function"
+        )]
         let clock = Arc::new(Timestamp::now);
         Ok(Self {
             table,
@@ -71,34 +75,34 @@ impl Settings {
     }
 }
 
-/// The function, made once at cold start.
+/// The function. It is created once at cold start.
 pub struct Webhooks {
     store: Store,
     key: WebhookKey,
     post: Post,
     clock: Clock,
     sleep: Sleep,
-    /// Until when endpoints that did not answer are left alone, by their directories.
-    resting: Mutex<HashMap<DirectoryId, Timestamp>>,
+    /// The end of the cooldown of endpoints that did not respond, by directory.
+    cooldowns: Cache<DirectoryId, Timestamp>,
 }
 
-/// The directories of the events of one call, each asked for by the first event that needs it.
+/// The directories of the events of one invocation. Each is read by the first event that needs it.
 type Directories = HashMap<DirectoryId, OnceCell<Option<Directory>>>;
 
 /// An event from the queue.
-struct Announced {
+struct QueuedEvent {
     id: String,
     directory: DirectoryId,
-    /// What is delivered.
+    /// The body of the delivery.
     body: String,
-    /// Whether it is the last one of its directory.
+    /// Whether it is the last event of its directory.
     last: bool,
-    /// Whether the queue brings it for the first time.
+    /// Whether the message is received for the first time.
     new: bool,
 }
 
-impl Announced {
-    /// Reads an event as a rule of the bus puts it into the queue.
+impl QueuedEvent {
+    /// Reads a message that the rule of the bus put into the queue.
     fn read(message: &SqsMessage) -> Result<Self, Failure> {
         #[derive(Deserialize)]
         struct Event {
@@ -109,7 +113,7 @@ impl Announced {
         #[derive(Deserialize)]
         struct Detail {
             id: String,
-            /// Nothing is read of it but that it is there.
+            /// Only its presence is checked.
             #[serde(rename = "time")]
             _time: String,
             directory_id: DirectoryId,
@@ -132,18 +136,18 @@ impl Announced {
     }
 }
 
-/// Why an event was not delivered: for a log, so nothing of the event, and of the address the host at most.
+/// Why an event was not delivered. The text is logged, so it contains nothing of the event, and of the URL at most the host.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
-    /// The message holds no event.
+    /// The message is not an event.
     Unreadable,
-    /// DynamoDB or Secrets Manager did not answer.
+    /// DynamoDB or Secrets Manager is unavailable.
     Unavailable(String),
-    /// The endpoint did not answer a moment ago.
-    Resting,
-    /// The endpoint gave no answer.
+    /// The endpoint did not respond a short time ago.
+    CoolingDown,
+    /// The endpoint did not respond.
     NoAnswer(NoAnswer),
-    /// The endpoint answered, but not with 2xx.
+    /// The endpoint responded with a status other than 2xx.
     Refused(u16),
 }
 
@@ -162,32 +166,29 @@ impl From<gateway::Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable => f.write_str("the message holds no event"),
+            Self::Unreadable => f.write_str("the message is not an event"),
             Self::Unavailable(reason) => f.write_str(reason),
-            Self::Resting => f.write_str("the endpoint did not answer a moment ago"),
+            Self::CoolingDown => f.write_str("the endpoint did not respond a short time ago"),
             Self::NoAnswer(none) => none.fmt(f),
-            Self::Refused(status) => write!(f, "the endpoint answered {status}"),
+            Self::Refused(status) => write!(f, "the endpoint responded with {status}"),
         }
     }
 }
 
 impl Webhooks {
-    /// The function of this Lambda: reads `TABLE_NAME` and `SECRET_PREFIX`.
+    /// Creates the function from the environment variables `TABLE_NAME` and `SECRET_PREFIX`.
     ///
     /// # Errors
     ///
-    /// Names the variable that is missing, or says that TLS cannot be set up.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is where configuration is read"
-    )]
+    /// The text names the missing variable, or says that TLS cannot be set up.
+    #[expect(clippy::disallowed_methods, reason = "configuration is read here")]
     pub async fn from_env() -> Result<Self, String> {
         let required = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
         let settings = Settings::deployed(required("TABLE_NAME")?, required("SECRET_PREFIX")?)?;
         Ok(Self::new(&aws_config::load_from_env().await, settings))
     }
 
-    /// The function that runs with these settings.
+    /// Creates the function with these settings.
     #[must_use]
     pub fn new(config: &SdkConfig, settings: Settings) -> Self {
         Self {
@@ -196,24 +197,24 @@ impl Webhooks {
             post: settings.post,
             clock: settings.clock,
             sleep: settings.sleep,
-            resting: Mutex::default(),
+            cooldowns: Cache::new(MAX_COOLDOWNS),
         }
     }
 
-    /// Delivers the events, side by side, and names those that are to be brought again.
+    /// Delivers the events in parallel, and returns the messages to retry.
     pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
-        let announced: Vec<_> = event.records.iter().map(Announced::read).collect();
-        // Events come in crowds, so a directory is asked for once for all of them.
-        let directories: Directories = announced
+        let queued: Vec<_> = event.records.iter().map(QueuedEvent::read).collect();
+        // Many events of a batch have the same directory, so each directory is read once.
+        let directories: Directories = queued
             .iter()
             .flatten()
             .map(|event| (event.directory, OnceCell::new()))
             .collect();
-        let deliveries = announced.into_iter().map(async |event| {
+        let deliveries = queued.into_iter().map(async |event| {
             let event = event?;
             self.deliver(&event, &directories).await
         });
-        // In a box, so that the future of an invocation stays small.
+        // A box keeps the future of an invocation small.
         let outcomes = Box::pin(join_all(deliveries)).await;
         let mut response = SqsBatchResponse::default();
         for (message, outcome) in event.records.into_iter().zip(outcomes) {
@@ -226,36 +227,36 @@ impl Webhooks {
         response
     }
 
-    async fn deliver(&self, event: &Announced, directories: &Directories) -> Result<(), Failure> {
+    async fn deliver(&self, event: &QueuedEvent, directories: &Directories) -> Result<(), Failure> {
         let directory = event.directory;
         let Some(webhook) = self.webhook(event, directories).await? else {
             return Ok(());
         };
-        if self.rests(directory) {
-            return Err(Failure::Resting);
+        if self.is_cooling_down(directory) {
+            return Err(Failure::CoolingDown);
         }
         let secret = self.key.secret(directory, &webhook, (self.clock)()).await;
         let secret = secret.map_err(Failure::from)?;
         let mut outcome = self.send(event, &webhook, &secret).await;
-        // What is new is sent again soon; later it is the queue that lets time pass.
-        for pause in PAUSES.into_iter().filter(|_| event.new) {
+        // The first invocation retries soon; later the queue waits between invocations.
+        for delay in RETRY_DELAYS.into_iter().filter(|_| event.new) {
             if outcome.is_ok() {
                 break;
             }
-            (self.sleep)(pause).await;
+            (self.sleep)(delay).await;
             outcome = self.send(event, &webhook, &secret).await;
         }
         if let Err(Failure::NoAnswer(_)) = outcome {
-            self.let_rest(directory);
+            self.start_cooldown(directory);
         }
         outcome
     }
 
-    /// The webhook that the directory of an event has now, or had at its end. Nothing of it is kept: one that was just
-    /// set must not miss the first events.
+    /// Returns the current webhook of the directory of an event, or the last one of a deleted directory. It is not
+    /// cached, because a new webhook must receive the events that follow it.
     async fn webhook(
         &self,
-        event: &Announced,
+        event: &QueuedEvent,
         directories: &Directories,
     ) -> Result<Option<Webhook>, Failure> {
         let Some(directory) = directories.get(&event.directory) else {
@@ -263,9 +264,9 @@ impl Webhooks {
         };
         let found = directory.get_or_try_init(|| self.store.directory(event.directory));
         match found.await {
-            // The queue keeps the event until a version runs that can read it.
+            // The queue keeps the event until a version is deployed that can read the webhook.
             Ok(Some(directory)) if directory.has_unreadable_webhook() => {
-                let reason = "the webhook has a form that this version does not know";
+                let reason = "the webhook has a format that this version does not support";
                 Err(Failure::Unavailable(reason.to_owned()))
             }
             Ok(Some(directory)) => Ok(directory.webhook.clone()),
@@ -278,10 +279,10 @@ impl Webhooks {
         }
     }
 
-    /// Sends it once.
+    /// Sends the event once.
     async fn send(
         &self,
-        event: &Announced,
+        event: &QueuedEvent,
         webhook: &Webhook,
         secret: &SigningSecret,
     ) -> Result<(), Failure> {
@@ -309,18 +310,44 @@ impl Webhooks {
         }
     }
 
-    fn rests(&self, directory: DirectoryId) -> bool {
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = resting.get(&directory);
-        until.is_some_and(|until| (self.clock)() < *until)
+    fn is_cooling_down(&self, directory: DirectoryId) -> bool {
+        let until = self.cooldowns.get(&directory);
+        until.is_some_and(|until| (self.clock)() < until)
     }
 
-    fn let_rest(&self, directory: DirectoryId) {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        if resting.len() >= REMEMBERED {
-            resting.clear();
-        }
-        let until = (self.clock)().saturating_add(REST);
-        resting.insert(directory, until.unwrap_or(Timestamp::MAX));
+    fn start_cooldown(&self, directory: DirectoryId) {
+        let until = (self.clock)().saturating_add(COOLDOWN);
+        self.cooldowns
+            .insert(directory, until.unwrap_or(Timestamp::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the number at `key` in the section of the template that begins with `section`.
+    fn number(section: &str, key: &str) -> u64 {
+        let template = include_str!("../../../template.yaml");
+        let begin = template.find(&format!("\n  {section}:\n")).unwrap();
+        let line = template[begin..]
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(&format!("{key}: ")))
+            .unwrap();
+        line.parse().unwrap()
+    }
+
+    #[test]
+    fn the_template_agrees_with_the_schedule() {
+        let attempts = RETRY_DELAYS.len() as u32 + 1;
+        let longest = TIMEOUT * attempts + RETRY_DELAYS.iter().sum::<Duration>();
+        let timeout = number("WebhooksFunction", "Timeout");
+        assert!(longest.as_secs() < timeout, "{longest:?}");
+        // "Using Lambda with Amazon SQS": the visibility timeout is at least six times the timeout of the function.
+        assert!(number("WebhookRetrySeconds", "MinValue") >= 6 * timeout);
+        // An event must reach the dead-letter queue before it expires in the queue.
+        let seconds = number("WebhookRetrySeconds", "MaxValue");
+        let receives = number("WebhookAttempts", "MaxValue");
+        assert!(seconds * receives < number("WebhooksQueue", "MessageRetentionPeriod"));
     }
 }

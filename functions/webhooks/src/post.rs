@@ -1,4 +1,4 @@
-//! How an event is sent to an endpoint.
+//! Sends requests to endpoints.
 
 use std::error::Error;
 use std::fmt;
@@ -11,40 +11,41 @@ use reqwest::redirect::Policy;
 
 use crate::egress::{Blocked, Resolver};
 
-/// How many bytes of an answer are read.
-const MOST_READ: usize = 64 * 1024;
+/// Maximum number of bytes that are read of a response.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Sends a request to an endpoint, and gives the status of the answer.
+/// Sends a request to an endpoint and returns the status of the response.
 pub type Post =
     Arc<dyn Fn(reqwest::Request) -> BoxFuture<'static, Result<u16, NoAnswer>> + Send + Sync>;
 
-/// Why an endpoint gave no answer: for a log, so of its address the host at most.
+/// Why an endpoint did not respond. The text is logged, so of the URL it contains at most the host.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// It took longer than it may.
+    /// There was no response within the timeout.
     TimedOut,
-    /// There was no connection, or it broke.
+    /// There was no connection, or it failed.
     Unreachable(String),
 }
 
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TimedOut => f.write_str("the endpoint did not answer in time"),
-            Self::Unreachable(reason) => write!(f, "the endpoint was not reached: {reason}"),
+            Self::TimedOut => f.write_str("the endpoint did not respond in time"),
+            Self::Unreachable(reason) => write!(f, "the endpoint is unreachable: {reason}"),
         }
     }
 }
 
-/// Sends over the network, where `egress` permits it, and waits for an answer for `timeout`.
+/// Returns a [`Post`] that sends over the network to addresses that `egress` permits, and waits up to `timeout` for the
+/// response.
 ///
 /// # Errors
 ///
-/// When TLS cannot be set up.
+/// The reason if TLS cannot be set up.
 pub fn over_the_network(egress: EgressPolicy, timeout: Duration) -> Result<Post, String> {
     let client = reqwest::Client::builder()
         .user_agent("Rollcall")
-        // Where a redirect leads is not what was set, and a proxy would do its own name resolution.
+        // A redirect leads to an address that is not checked, and a proxy resolves names itself.
         .redirect(Policy::none())
         .no_proxy()
         // A build of the whole workspace enables these for the command line.
@@ -65,17 +66,20 @@ async fn send(
     egress: EgressPolicy,
     request: reqwest::Request,
 ) -> Result<u16, NoAnswer> {
-    // The resolver checks what a name leads to. An address is never resolved, so it is checked here.
+    // The resolver checks the addresses of a name. An address in the URL is not resolved, so it is checked here.
     if !egress.admits(request.url()) {
         return Err(NoAnswer::Unreachable(Blocked.to_string()));
     }
     let answer = client.execute(request).await;
-    let mut answer = answer.map_err(|error| match error.is_timeout() {
-        true => NoAnswer::TimedOut,
-        false => NoAnswer::Unreachable(innermost(&error)),
+    let mut answer = answer.map_err(|error| {
+        if error.is_timeout() {
+            NoAnswer::TimedOut
+        } else {
+            NoAnswer::Unreachable(innermost(&error))
+        }
     })?;
-    // The body is not used. A connection whose answer was read to the end can be used again.
-    let mut left = MOST_READ;
+    // The body is not used, but a connection can be reused only if the response was read to its end.
+    let mut left = MAX_RESPONSE_BYTES;
     while let Ok(Some(part)) = answer.chunk().await {
         left = left.saturating_sub(part.len());
         if left == 0 {
@@ -85,7 +89,7 @@ async fn send(
     Ok(answer.status().as_u16())
 }
 
-/// What an error of the client comes from. The outer ones hold the address.
+/// Returns the innermost source of an error. The outer ones contain the URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut innermost: &dyn Error = error;
     while let Some(source) = innermost.source() {
