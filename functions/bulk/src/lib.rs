@@ -1,4 +1,4 @@
-//! What is about users and groups at once: `/Bulk` (RFC 7644 §3.7), and searches over both (§3.4.2.1, §3.4.3).
+//! `/Bulk` (RFC 7644 §3.7) and searches over users and groups (§3.4.2.1, §3.4.3).
 
 mod operations;
 mod perform;
@@ -10,17 +10,17 @@ use axum::Router;
 use axum::routing::{get, post};
 use gateway::Gateway;
 
-/// How long a bulk request may take, from its beginning.
+/// Deadlines of a bulk request, measured from its beginning.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// When no operation is begun any more.
+    /// No operation is begun after this time.
     pub begin: Duration,
-    /// When those under way are not waited for any more: what became of the others must be answered.
+    /// The response is sent at this time, even if operations are in flight.
     pub answer: Duration,
 }
 
 impl Default for Deadlines {
-    /// Lambda ends the function at 29 seconds, and API Gateway waits for 30.
+    /// Lambda stops the function after 29 seconds, and API Gateway waits for 30 seconds.
     fn default() -> Self {
         Self {
             begin: Duration::from_secs(24),
@@ -29,12 +29,12 @@ impl Default for Deadlines {
     }
 }
 
-/// The routes of this function.
+/// Returns the routes of this function.
 pub fn router(gateway: Gateway) -> Router {
     router_with(gateway, Deadlines::default())
 }
 
-/// The same, with another deadlines.
+/// Returns the routes of this function with these deadlines.
 pub fn router_with(gateway: Gateway, deadlines: Deadlines) -> Router {
     let bulk = post(move |gateway, caller, head, body| {
         perform::bulk(gateway, caller, head, body, deadlines)

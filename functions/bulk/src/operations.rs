@@ -1,8 +1,7 @@
-//! One operation of a bulk request, as the request of its own that it stands for.
+//! Sends an operation of a bulk request as a request of its own.
 //!
-//! It goes to the router of the users or of the groups function, which are the
-//! code that would have served it. So its token check, its rules, its event and
-//! its errors are the same, and there is nothing here that could differ.
+//! The request goes to the router of the users or the groups function, so authentication,
+//! validation, events and errors are the same as for a single request.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -22,11 +21,10 @@ use tower::ServiceExt;
 
 const SCIM_JSON: HeaderValue = HeaderValue::from_static("application/scim+json");
 
-/// What begins so says something about the body or the versions of the bulk
-/// request itself, and nothing about its operations.
+/// Prefixes of headers that describe the bulk request itself and do not apply to its operations.
 const OF_THE_WHOLE: [&str; 4] = ["content-", "if-", "accept-encoding", "transfer-encoding"];
 
-/// Sends operations to the functions that they are for, as the client that sent the bulk request.
+/// Sends operations to the functions of their endpoints on behalf of the client.
 pub(crate) struct Sender {
     gateway: Gateway,
     caller: Caller,
@@ -35,11 +33,11 @@ pub(crate) struct Sender {
     deadline: Instant,
 }
 
-/// An operation that is ready to be sent.
+/// A prepared request of an operation.
 pub(crate) struct Call {
     router: Router,
     request: Request<Body>,
-    /// Where the resource is, if that is known beforehand.
+    /// The URL of the resource, if it is known before the response.
     location: Option<String>,
 }
 
@@ -73,11 +71,12 @@ impl Sender {
         self.gateway.now()
     }
 
-    /// The call for an operation on a resource whose id is known, or that is to have this one.
+    /// Prepares the request of an operation on the resource with this id, or of a creation with
+    /// this id.
     ///
     /// # Errors
     ///
-    /// Why it would not reach a function that changes something.
+    /// The error if no function serves the operation.
     pub(crate) fn call(
         &self,
         operation: &BulkOperation,
@@ -103,7 +102,7 @@ impl Sender {
         let query = operation.query().map(|query| format!("?{query}"));
         let path = below + &query.unwrap_or_default();
         let mut request = self.request(&operation.method, &path, data)?;
-        // Where there are no entity tags it is judged as little as the header that it stands for.
+        // A directory without entity tags ignores `version`, as it ignores `If-Match`.
         let has_tags = self.caller.directory().settings.has_entity_tags();
         if let Some(version) = operation.version.as_ref().filter(|_| has_tags) {
             let version = HeaderValue::from_str(version)
@@ -143,7 +142,7 @@ impl Sender {
         format!("{}/{endpoint}/{id}", self.caller.base_url())
     }
 
-    /// Performs an operation and says what became of it.
+    /// Performs an operation and returns its result.
     pub(crate) async fn send(&self, operation: &BulkOperation, call: Call) -> BulkOutcome {
         let answer = call.router.oneshot(call.request);
         match timeout_at(self.deadline, answer).await {
@@ -157,7 +156,7 @@ impl Sender {
         }
     }
 
-    /// The longest outcome that an operation can have once it is [shortened](shorten).
+    /// Returns the longest result that an operation can have after it is [shortened](shorten).
     pub(crate) fn at_most(&self, operation: &BulkOperation) -> BulkOutcome {
         let (endpoint, id) = match operation.target() {
             Ok(Target::Resource {
@@ -176,7 +175,7 @@ impl Sender {
         outcome
     }
 
-    /// The outcome of an operation that was not sent.
+    /// Returns the result of an operation that was not sent.
     pub(crate) fn refused(&self, operation: &BulkOperation, error: &Error) -> BulkOutcome {
         let location = match operation.target() {
             Ok(Target::Resource {
@@ -189,7 +188,7 @@ impl Sender {
     }
 }
 
-/// Says less of an error, for an answer that would be too large.
+/// Shortens the error of a result, for a response that would be too large.
 pub(crate) fn shorten(outcome: &mut BulkOutcome) {
     const LEFT_OUT: &str = "The response was too large to include the reason. Send this operation in a request of its own.";
     if let Some(error) = &mut outcome.response {
@@ -201,7 +200,7 @@ fn no_address() -> Error {
     Error::invalid_value("path", "is not the path of a resource")
 }
 
-/// The function that serves an endpoint, if there is something to change.
+/// Returns the router of the function that serves an endpoint.
 fn served_by(endpoint: &str) -> Result<fn(Gateway) -> Router, Error> {
     match endpoint {
         "Users" => Ok(users::router),
@@ -224,7 +223,8 @@ fn served_by(endpoint: &str) -> Result<fn(Gateway) -> Router, Error> {
     }
 }
 
-/// What an answer says (RFC 7644 §3.7.3): the address and the version, and the body only of an error.
+/// RFC 7644 §3.7.3: returns the result of an operation, which has the URL and the version, and the
+/// body of an error only.
 async fn outcome(
     operation: &BulkOperation,
     location: Option<String>,

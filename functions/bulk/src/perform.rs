@@ -1,26 +1,23 @@
-//! `POST /Bulk` (RFC 7644 §3.7): the operations of a request, in the order that they need.
+//! `POST /Bulk` (RFC 7644 §3.7): performs the operations of a request.
 //!
-//! Whoever refers to another resource of the request by its `bulkId` comes
-//! after it (`scim::Plan`); ids are chosen before anything is created. An
-//! operation that refers to what is not there, because there is no such
-//! `bulkId` or because its operation failed, is a 409 and does nothing.
+//! An operation that refers to a resource by its `bulkId` is performed after its creation
+//! ([`scim::bulk::Plan`]). Ids are chosen before resources are created. An operation whose
+//! reference does not resolve, because the `bulkId` is unknown or its operation failed, is 409 and
+//! changes nothing.
 //!
-//! Users who refer to each other in a cycle, as each other's manager, are
-//! created with each other's ids. They are created all or none: if one of them
-//! fails, those that were created before it are deleted again and every one of
-//! them is an error, so that nobody has a manager who does not exist, and the
-//! same request can be sent again once it is put right. (It is the one thing
-//! that shows as `user.created` and `user.deleted` of one request.) A note is
-//! written before the first of them: if the process is interrupted, the same
-//! request again goes on under the same ids, and if it does not come within a
-//! minute, the sweeper deletes those that are there. Groups that
-//! would be members of each other are a 400, as they are one by one.
+//! Users who refer to each other in a cycle, for example as each other's manager, are created with
+//! each other's ids. All of them are created or none: if one creation fails, the users that were
+//! created before it are deleted and every operation of the cycle is an error. No user has a
+//! manager who does not exist, and the corrected request can be sent again. In this case one
+//! request causes `user.created` and `user.deleted` events. A note is written before the first
+//! creation. If the process is interrupted, a repetition of the request continues with the same
+//! ids; without a repetition within a minute, the sweeper deletes the users. Groups that would be
+//! members of each other are 400, as in single requests.
 //!
-//! What cannot meet goes side by side: creations of users under different
-//! names, and PATCHes of different users that leave their names alone. All
-//! else waits for what came before it. Nothing begins that would not have begun
-//! one after the other: after `failOnErrors` errors, counted as if everything
-//! under way failed, nothing does.
+//! Operations without conflicts run in parallel: creations of users with different names, and
+//! PATCHes of different users that do not change their names. Every other operation waits for the
+//! ones before it. An operation begins only if it would also begin in sequential execution:
+//! operations in flight count as errors for `failOnErrors`.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -44,16 +41,17 @@ use tokio::time::Instant;
 use crate::Deadlines;
 use crate::operations::{self, Call, Sender};
 
-/// How many operations are under way at once.
+/// Maximum number of operations in flight.
 const MAX_CONCURRENT: usize = 8;
 
-/// Why a request is not begun that could not be answered.
+/// The error of a request whose response would be too large.
 const TOO_MANY: &str = "The response to so many operations would be too large. No operation was performed; send fewer at a time.";
 
-/// Why a name stands for nothing.
+/// The reason why the reference to a failed creation does not resolve.
 const FAILED: &str = "the operation that creates it failed";
 
-/// Performs a bulk request. All of it is read before any of it is done (B5).
+/// Performs a bulk request. The whole request is read before the first operation is performed (RFC
+/// 7644 §3.7.4, B5).
 pub(crate) async fn bulk(
     State(gateway): State<Gateway>,
     Working(caller, work): Working,
@@ -63,7 +61,7 @@ pub(crate) async fn bulk(
 ) -> Result<Response, Error> {
     let begun = Instant::now();
     let request = BulkRequest::parse(scim::json::parse(&bytes)?)?;
-    // The request itself is the first of them.
+    // The rate limit has counted the request itself as the first operation.
     work.add(request.operations.len().saturating_sub(1));
     let plan = request.plan(is_group);
     let mut ids = HashMap::new();
@@ -93,14 +91,14 @@ pub(crate) async fn bulk(
         ids_of_cycles: Mutex::default(),
         last_beginning: begun + deadlines.begin,
     };
-    let mut done = Progress {
+    let mut progress = Progress {
         outcomes: vec![None; request.operations.len()],
         errors: 0,
         most_errors: request.fail_on_errors.unwrap_or(u64::MAX),
         late: false,
     };
-    bulk.perform(&mut done).await;
-    let mut operations: Vec<BulkOutcome> = done.outcomes.into_iter().flatten().collect();
+    bulk.perform(&mut progress).await;
+    let mut operations: Vec<BulkOutcome> = progress.outcomes.into_iter().flatten().collect();
     let whole = BulkResponse {
         operations: operations.clone(),
     };
@@ -113,20 +111,21 @@ pub(crate) async fn bulk(
     Ok(object(StatusCode::OK, response.to_object()))
 }
 
-/// Members must exist when a group gets them; a manager need not.
+/// Returns whether the target is a group. Its members must exist when they are added; the manager
+/// of a user need not.
 fn is_group(operation: &BulkOperation) -> bool {
     operation
         .target()
         .is_ok_and(|target| target.endpoint() == "Groups")
 }
 
-/// What has been done so far.
+/// The progress of a bulk request.
 struct Progress {
-    /// By the places of the operations in the request; an operation that was not run has none.
+    /// The results by index of the operation; `None` for an operation that was not performed.
     outcomes: Vec<Option<BulkOutcome>>,
     errors: u64,
     most_errors: u64,
-    /// Whether an operation was not begun because the time was up.
+    /// Whether an operation was not begun because of the deadline.
     late: bool,
 }
 
@@ -144,34 +143,35 @@ impl Progress {
         self.of(operation).is_some_and(BulkOutcome::is_error)
     }
 
-    /// Notes an outcome, in place of an earlier one if there is one.
+    /// Records a result and replaces an earlier one.
     fn note(&mut self, operation: usize, outcome: BulkOutcome) {
         let new = outcome.is_error() && !self.has_failed(operation);
         self.errors += u64::from(new);
         self.leave(operation, outcome);
     }
 
-    /// Notes an outcome that says nothing about the request, and so does not count for `failOnErrors`.
+    /// Records a result that does not count for `failOnErrors`.
     fn leave(&mut self, operation: usize, outcome: BulkOutcome) {
         if let Some(entry) = self.outcomes.get_mut(operation) {
             *entry = Some(outcome);
         }
     }
 
-    /// Whether nothing may be begun while so many others are under way, of which each may fail (B3).
+    /// RFC 7644 §3.7 (B3): returns whether no operation may begin while this number of operations,
+    /// each of which can fail, is in flight.
     fn is_over(&self, in_flight: usize) -> bool {
         self.errors.saturating_add(in_flight as u64) >= self.most_errors
     }
 }
 
-/// What an operation may meet.
+/// The operations that an operation conflicts with.
 #[derive(PartialEq)]
 enum Conflicts<'a> {
-    /// A user who is new, by the name that no other user has.
+    /// It creates a user: conflicts with the creation of a user with the same name.
     Name(String),
-    /// A user whose name stays.
+    /// It changes a user but not the name: conflicts with changes of the same user.
     User(Id<'a>),
-    /// Anything.
+    /// It conflicts with every operation.
     Anything,
 }
 
@@ -199,11 +199,12 @@ impl<'a> Conflicts<'a> {
             ) => {
                 let text = data.map(Value::to_string).unwrap_or_default();
                 let renames = text.to_ascii_lowercase().contains("username");
-                // An id with an escape is another text for the same id.
+                // An id with a percent-encoded character is another text for the same id.
                 let escaped = matches!(id, Id::Known(id) if id.contains('%'));
-                match renames || escaped {
-                    true => Self::Anything,
-                    false => Self::User(id),
+                if renames || escaped {
+                    Self::Anything
+                } else {
+                    Self::User(id)
                 }
             }
             _ => Self::Anything,
@@ -213,7 +214,7 @@ impl<'a> Conflicts<'a> {
 
 type Sent<'a> = Pin<Box<dyn Future<Output = (usize, BulkOutcome)> + Send + 'a>>;
 
-/// The operations that are under way.
+/// The operations in flight.
 #[derive(Default)]
 struct InFlight<'a> {
     sent: FuturesUnordered<Sent<'a>>,
@@ -230,95 +231,97 @@ impl<'a> InFlight<'a> {
                 && others.all(free)
     }
 
-    /// Waits for one of them, if there is one.
-    async fn wait(&mut self, done: &mut Progress) {
+    /// Waits for one operation, if there is one.
+    async fn wait(&mut self, progress: &mut Progress) {
         if let Some((operation, outcome)) = self.sent.next().await {
             self.conflicts.remove(&operation);
-            done.note(operation, outcome);
+            progress.note(operation, outcome);
         }
     }
 
-    async fn wait_for_all(&mut self, done: &mut Progress) {
+    async fn wait_for_all(&mut self, progress: &mut Progress) {
         while !self.sent.is_empty() {
-            self.wait(done).await;
+            self.wait(progress).await;
         }
     }
 }
 
-/// A bulk request that is being performed.
+/// A bulk request in execution.
 struct Bulk<'a> {
     sender: Sender,
     request: &'a BulkRequest,
     plan: &'a Plan,
-    /// What the names stand for: the operation that creates it, and the id that it will have.
+    /// The operation that creates the resource with this name, and the id of the resource.
     ids: HashMap<&'a str, (usize, ResourceId)>,
-    /// The ids that operations of circles create under instead: those of the same request before.
+    /// The ids for operations of cycles that replace the ones in `ids`. They come from an
+    /// interrupted execution of the same request.
     ids_of_cycles: Mutex<HashMap<usize, ResourceId>>,
-    /// When nothing is begun any more.
+    /// No operation begins after this time.
     last_beginning: Instant,
 }
 
 impl<'a> Bulk<'a> {
-    async fn perform(&self, done: &mut Progress) {
+    async fn perform(&self, progress: &mut Progress) {
         let mut in_flight = InFlight::default();
         let alone = HashSet::new();
         for step in &self.plan.steps {
             match step {
                 PlanStep::One(operation) => {
-                    self.begin(*operation, &alone, &mut in_flight, done).await
+                    self.begin(*operation, &alone, &mut in_flight, progress)
+                        .await
                 }
                 PlanStep::Cycle(cycle) => {
-                    in_flight.wait_for_all(done).await;
-                    self.cycle(cycle, &mut in_flight, done).await;
+                    in_flight.wait_for_all(progress).await;
+                    self.cycle(cycle, &mut in_flight, progress).await;
                 }
                 PlanStep::UnresolvableCycle(cycle) => {
-                    in_flight.wait_for_all(done).await;
-                    self.refuse_cycle(cycle, done);
+                    in_flight.wait_for_all(progress).await;
+                    self.refuse_cycle(cycle, progress);
                 }
             }
-            if done.is_over(0) {
+            if progress.is_over(0) {
                 break;
             }
         }
-        in_flight.wait_for_all(done).await;
+        in_flight.wait_for_all(progress).await;
     }
 
-    /// Begins an operation as soon as nothing that is under way can meet it.
-    /// The ids of those in its own cycle may be used before they are there.
+    /// Begins an operation when no operation in flight conflicts with it. An operation of a cycle
+    /// can use the ids of the cycle before they exist.
     async fn begin<'b>(
         &'b self,
         index: usize,
         cycle: &HashSet<usize>,
         in_flight: &mut InFlight<'b>,
-        done: &mut Progress,
+        progress: &mut Progress,
     ) {
         let Some(operation) = self.request.operations.get(index) else {
             return;
         };
         let conflicts = Conflicts::new(operation);
         while !in_flight.admits(&conflicts)
-            || !in_flight.sent.is_empty() && done.is_over(in_flight.sent.len())
+            || !in_flight.sent.is_empty() && progress.is_over(in_flight.sent.len())
             || self
                 .needs(index)
                 .any(|needed| in_flight.conflicts.contains_key(needed) && !cycle.contains(needed))
         {
-            in_flight.wait(done).await;
+            in_flight.wait(progress).await;
         }
-        if done.is_over(0) || cycle.iter().any(|one| done.has_failed(*one)) {
+        if progress.is_over(0) || cycle.iter().any(|one| progress.has_failed(*one)) {
             return;
         }
         if Instant::now() >= self.last_beginning {
-            done.late = true;
-            done.leave(index, self.too_late(operation));
+            progress.late = true;
+            progress.leave(index, self.too_late(operation));
             return;
         }
-        match self.call(index, operation, cycle, done) {
+        match self.call(index, operation, cycle, progress) {
             Ok(call) => {
                 in_flight.conflicts.insert(index, conflicts);
                 let sent = async move { (index, self.sender.send(operation, call).await) };
                 in_flight.sent.push(Box::pin(sent));
             }
-            Err(error) => done.note(index, self.sender.refused(operation, &error)),
+            Err(error) => progress.note(index, self.sender.refused(operation, &error)),
         }
     }
 
@@ -326,13 +329,13 @@ impl<'a> Bulk<'a> {
         self.plan.needs.get(operation).into_iter().flatten()
     }
 
-    /// The call for an operation, with ids in the place of names.
+    /// Prepares the request of an operation, with ids instead of names.
     fn call(
         &self,
         index: usize,
         operation: &BulkOperation,
         cycle: &HashSet<usize>,
-        done: &Progress,
+        progress: &Progress,
     ) -> Result<Call, scim::Error> {
         let id_of = |name: &str| match self.ids.get(name) {
             None => Err(scim::Error::unresolved(
@@ -340,7 +343,7 @@ impl<'a> Bulk<'a> {
                 "no operation of this request creates a resource with this bulkId",
             )),
             Some((maker, id))
-                if *maker == index || cycle.contains(maker) || done.is_created(*maker) =>
+                if *maker == index || cycle.contains(maker) || progress.is_created(*maker) =>
             {
                 Ok(self.id_of(*maker, *id).to_string())
             }
@@ -354,22 +357,23 @@ impl<'a> Bulk<'a> {
             },
         };
         let data = operation.resolve(&id_of)?;
-        // Only users of a cycle may be there already, under the ids of the same request before.
-        let ids = match cycle.contains(&index) {
-            true => Ids::repeated,
-            false => Ids::one,
+        // Only users of a cycle can exist already, with the ids of an interrupted execution.
+        let ids = if cycle.contains(&index) {
+            Ids::repeated
+        } else {
+            Ids::one
         };
         self.sender.call(operation, &id, data, ids)
     }
 
-    /// Performs operations that refer to each other, all of them or none.
+    /// Performs the operations of a cycle. All of them succeed or none.
     async fn cycle<'b>(
         &'b self,
         operations: &[usize],
         in_flight: &mut InFlight<'b>,
-        done: &mut Progress,
+        progress: &mut Progress,
     ) {
-        if done.is_over(0) {
+        if progress.is_over(0) {
             return;
         }
         let noted = match self.note(operations).await {
@@ -378,7 +382,7 @@ impl<'a> Bulk<'a> {
                 let error = Error::from(error).to_scim();
                 for index in operations {
                     if let Some(operation) = self.request.operations.get(*index) {
-                        done.note(*index, self.sender.refused(operation, &error));
+                        progress.note(*index, self.sender.refused(operation, &error));
                     }
                 }
                 return;
@@ -386,32 +390,33 @@ impl<'a> Bulk<'a> {
         };
         let cycle = operations.iter().copied().collect();
         for operation in operations {
-            self.begin(*operation, &cycle, in_flight, done).await;
+            self.begin(*operation, &cycle, in_flight, progress).await;
         }
-        in_flight.wait_for_all(done).await;
-        let created = operations.iter().all(|one| done.is_created(*one));
-        let ended = match created {
-            true => self.sender.store().end_circle(noted).await.unwrap_or(false),
-            false => false,
+        in_flight.wait_for_all(progress).await;
+        let created = operations.iter().all(|one| progress.is_created(*one));
+        let ended = if created {
+            self.sender.store().end_circle(noted).await.unwrap_or(false)
+        } else {
+            false
         };
         if ended {
             return;
         }
-        // What is not done now is done by the sweeper.
+        // The sweeper completes an interrupted deletion.
         let undone =
             self.sender
                 .store()
                 .undo_circle(self.sender.caller(), noted, self.sender.now());
         let undone = undone.await.is_ok();
-        let failed = operations.iter().find(|one| done.has_failed(**one));
+        let failed = operations.iter().find(|one| progress.has_failed(**one));
         let failed = failed.or(operations.first());
         if let Some(name) = failed.and_then(|one| self.name(*one)) {
-            self.roll_back(operations, name, undone, done);
+            self.roll_back(operations, name, undone, progress);
         }
     }
 
-    /// Notes that a cycle is about to be created, so that it is taken back if this process does not come to its end, and
-    /// takes the ids of the same request before, if that has not.
+    /// Writes a note before a cycle is created, so that the sweeper can undo an interrupted
+    /// execution. Takes the ids of an interrupted execution of the same request, if there is one.
     async fn note(&self, operations: &[usize]) -> Result<Circle, directory::Error> {
         let mut content = String::new();
         let mut ids = vec![];
@@ -437,7 +442,7 @@ impl<'a> Bulk<'a> {
         Ok(cycle)
     }
 
-    /// The id under which an operation creates.
+    /// Returns the id of the resource that an operation creates.
     fn id_of(&self, operation: usize, usual: ResourceId) -> ResourceId {
         let ids_of_cycles = self
             .ids_of_cycles
@@ -446,9 +451,9 @@ impl<'a> Bulk<'a> {
         ids_of_cycles.get(&operation).copied().unwrap_or(usual)
     }
 
-    /// Answers the operations of a cycle in which the operation of that name failed, of which nothing is left, or is
-    /// going to be left.
-    fn roll_back(&self, cycle: &[usize], failed: &str, undone: bool, done: &mut Progress) {
+    /// Sets the results of a cycle in which the operation with the name `failed` failed. Its
+    /// resources are deleted (`undone`) or will be deleted by the sweeper.
+    fn roll_back(&self, cycle: &[usize], failed: &str, undone: bool, progress: &mut Progress) {
         const ALL_OR_NONE: &str = "the operation that creates it failed, and operations that refer to each other in a cycle succeed or fail together";
         const STAYS: &str = "the operation that creates it failed. The resource that this operation created is deleted within minutes";
         for index in cycle {
@@ -459,8 +464,8 @@ impl<'a> Bulk<'a> {
                 let error = scim::Error::unresolved(failed, why);
                 self.sender.refused(operation, &error)
             };
-            match done.of(*index) {
-                // Its own error is its answer.
+            match progress.of(*index) {
+                // The operation has an error of its own.
                 Some(outcome) if outcome.is_error() => {}
                 Some(outcome) if !undone => {
                     let location = outcome.location.clone();
@@ -468,36 +473,36 @@ impl<'a> Bulk<'a> {
                         location,
                         ..refused(STAYS)
                     };
-                    done.note(*index, stays);
+                    progress.note(*index, stays);
                 }
-                None if done.is_over(0) => {}
-                _ if done.late => done.leave(*index, self.too_late(operation)),
-                _ => done.note(*index, refused(ALL_OR_NONE)),
+                None if progress.is_over(0) => {}
+                _ if progress.late => progress.leave(*index, self.too_late(operation)),
+                _ => progress.note(*index, refused(ALL_OR_NONE)),
             }
         }
     }
 
-    /// Answers operations of which none can be the first: groups that would be members of each other.
-    fn refuse_cycle(&self, operations: &[usize], done: &mut Progress) {
+    /// Sets the errors of a cycle in which no operation can be first, such as groups that would be
+    /// members of each other.
+    fn refuse_cycle(&self, operations: &[usize], progress: &mut Progress) {
         for index in operations {
             let Some(operation) = self.request.operations.get(*index) else {
                 continue;
             };
-            if done.is_over(0) {
+            if progress.is_over(0) {
                 return;
             }
-            let error = match is_group(operation) {
-                true => scim::Error::invalid_value(
+            let error = if is_group(operation) {
+                scim::Error::invalid_value(
                     "members.value",
                     "the group would be a member of itself, directly or through other groups of this request. Nothing was changed.",
-                ),
-                false => {
-                    let mut needs = self.needs(*index);
-                    let name = needs.find_map(|needed| self.name(*needed));
-                    scim::Error::unresolved(name.unwrap_or_default(), FAILED)
-                }
+                )
+            } else {
+                let mut needs = self.needs(*index);
+                let name = needs.find_map(|needed| self.name(*needed));
+                scim::Error::unresolved(name.unwrap_or_default(), FAILED)
             };
-            done.note(*index, self.sender.refused(operation, &error));
+            progress.note(*index, self.sender.refused(operation, &error));
         }
     }
 

@@ -1,48 +1,24 @@
 //! Searches over all types: `GET /` and `POST /.search` below a base URL (RFC 7644 §3.4.2.1, §3.4.3, Q1, Q2).
 //!
-//! Users come first, and then groups, unless the list is sorted. What a filter
-//! or an order says of an attribute that one of the types does not have is
-//! taken as of one without a value.
+//! Without an order, users are listed before groups. In filters and orders, an attribute that one
+//! of the types does not have is treated as missing.
 
 use axum::extract::State;
 use axum::response::Response;
 use directory::{AnyResource, Memberships, Queries, Query, ResourceId};
 use gateway::{Authenticated, Error, Gateway, ListQuery, list};
-use jiff::Timestamp;
-use scim::{ResolvedFilter, ResolvedSort, ResourceType, SearchRequest};
+use scim::{ResolvedSearch, ResourceType, SearchRequest};
 
-/// What a search asks of one type.
-struct OfType<'a> {
-    filter: Option<ResolvedFilter<'a>>,
-    sort: Option<ResolvedSort<'a>>,
-}
-
-impl<'a> OfType<'a> {
-    /// `None` if the filter leaves nothing of the type.
-    fn of(ty: &'a ResourceType, asked: &SearchRequest) -> Result<Option<Self>, Error> {
-        let filter = asked.filter.as_ref().map(|filter| filter.resolve_among(ty));
-        let sort = asked.sort.as_ref().map(|sort| sort.resolve_among(ty));
-        let (filter, sort) = (filter.transpose()?, sort.transpose()?);
-        let wanted = filter.as_ref();
-        let wanted = wanted.and_then(|filter| filter.required_equality("meta.resourceType"));
-        let left = wanted.is_none_or(|wanted| wanted == ty.name);
-        Ok(left.then_some(Self { filter, sort }))
-    }
-
-    fn query<'q>(
-        &'q self,
-        asked: &'q SearchRequest,
-        binding: &'q str,
-        now: Timestamp,
-    ) -> Query<'q> {
-        Query {
-            filter: self.filter.as_ref(),
-            sort: self.sort.as_ref(),
-            paging: &asked.paging,
-            binding,
-            now,
-        }
-    }
+/// Binds a search to a type. Returns `None` if no resource of the type can match.
+fn resolve<'a>(
+    asked: &SearchRequest,
+    ty: &'a ResourceType,
+) -> Result<Option<ResolvedSearch<'a>>, Error> {
+    let resolved = asked.resolve_among(ty)?;
+    let filter = resolved.filter.as_ref();
+    let required = filter.and_then(|filter| filter.required_equality("meta.resourceType"));
+    let possible = required.is_none_or(|required| required == ty.name);
+    Ok(possible.then_some(resolved))
 }
 
 pub(crate) async fn search(
@@ -52,16 +28,17 @@ pub(crate) async fn search(
 ) -> Result<Response, Error> {
     let (user, group) = (&caller.types().user, &caller.types().group);
     if let Some(sort) = &asked.sort {
-        // An order that no type knows is none (S2).
+        // An attribute that no type has is refused (S2).
         sort.resolve(user).or_else(|_| sort.resolve(group))?;
     }
     let (of_user, of_group) = (asked.projection(user)?, asked.projection(group)?);
-    let (users, groups) = (OfType::of(user, &asked)?, OfType::of(group, &asked)?);
+    let (users, groups) = (resolve(&asked, user)?, resolve(&asked, group)?);
     let binding = format!("/ {}", asked.binding());
     let now = gateway.now();
+    let query = |resolved| Query::new(&asked, resolved, &binding, now);
     let queries = Queries {
-        users: users.as_ref().map(|of| of.query(&asked, &binding, now)),
-        groups: groups.as_ref().map(|of| of.query(&asked, &binding, now)),
+        users: users.as_ref().map(query),
+        groups: groups.as_ref().map(query),
     };
     let store = gateway.store();
     let most = groups::most_members(&caller, &of_group);
@@ -87,7 +64,7 @@ pub(crate) async fn search(
         AnyResource::User(user) => users::show(&caller, user, &memberships, &of_user),
         AnyResource::Group(group) => groups::show(&caller, group, &of_group),
     };
-    // Both have the same paging and binding; if the filter leaves nothing of either, nothing was found.
+    // Both queries have the same paging and binding, so the response needs only these.
     let any = Query {
         filter: None,
         sort: None,

@@ -1,5 +1,4 @@
-//! What the service says of itself (RFC 7644 §4), and an answer in SCIM for
-//! every address that no function serves.
+//! The discovery endpoints (RFC 7644 §4), and SCIM errors for unknown addresses.
 
 use axum::Router;
 use axum::extract::Path;
@@ -18,7 +17,7 @@ use scim::{
     plain_discovery_schemas,
 };
 
-/// The routes of this function.
+/// Returns the routes of this function.
 pub fn router(gateway: Gateway) -> Router {
     gateway::routes(
         gateway,
@@ -35,13 +34,14 @@ pub fn router(gateway: Gateway) -> Router {
     )
 }
 
-/// The resource types that have a function.
+/// Returns the resource types that have an endpoint.
 fn served(caller: &Caller) -> [&ResourceType; 2] {
     let types = caller.types();
     [&types.user, &types.group]
 }
 
-/// Every schema in use, extensions included, and those of the answers here (D4).
+/// Returns all schemas in use, including extensions and the schemas of the discovery resources (RFC
+/// 7643 §7, D4).
 fn schemas_in_use(caller: &Caller) -> impl Iterator<Item = &Schema> {
     let resources = served(caller).into_iter().flat_map(|ty| {
         std::iter::once(&ty.schema).chain(ty.extensions.iter().map(|extension| &extension.schema))
@@ -73,7 +73,7 @@ async fn config(
             pagination: Some(Pagination {
                 cursor: true,
                 index: true,
-                // What clients of RFC 7644 expect.
+                // Clients of RFC 7644 expect this method.
                 default_method: Some("index".to_owned()),
                 default_page_size: Some(DEFAULT_COUNT),
                 max_page_size: Some(MAX_COUNT),
@@ -141,7 +141,7 @@ async fn one_schema(
     preconditions: Preconditions,
 ) -> Result<Response, Error> {
     refuse_filter(&params)?;
-    // URIs of schemas have no case (H7).
+    // URIs of schemas are case-insensitive (H7).
     let found = schemas_in_use(&caller)
         .find(|schema| schema.id.eq_ignore_ascii_case(&urn))
         .ok_or_else(|| not_found("Schema", &urn))?;
@@ -152,7 +152,7 @@ async fn one_schema(
     ))
 }
 
-/// Discovery cannot be filtered, and says so; paging and sorting are ignored (D5).
+/// RFC 7644 §4 (D5): refuses a filter. Paging and sorting are ignored.
 fn refuse_filter(params: &QueryParams) -> Result<(), Error> {
     match params.given("filter") {
         Some(_) => Err(scim::Error::new(
@@ -165,7 +165,7 @@ fn refuse_filter(params: &QueryParams) -> Result<(), Error> {
     }
 }
 
-/// A list that is always given whole.
+/// Returns a list with all resources on one page.
 fn whole(resources: Vec<Object>) -> Object {
     ListResponse::whole(resources).to_object()
 }

@@ -13,11 +13,11 @@ use gateway::{
 use scim::{Object, PatchOp, Projection};
 use serde_json::{Value, json};
 
-/// A PATCH is answered with the group up to this many members, and with 204
-/// above (RFC 7644 §3.5.2): that one is added must not cost reading the others.
+/// Maximum number of members for which a PATCH returns the group. For larger groups it returns 204
+/// (RFC 7644 §3.5.2), so that adding a member does not read all others.
 pub const MAX_ECHOED_MEMBERS: u64 = 100;
 
-/// The routes of this function.
+/// Returns the routes of this function.
 pub fn router(gateway: Gateway) -> Router {
     gateway::routes(
         gateway,
@@ -39,16 +39,8 @@ async fn search(
 ) -> Result<Response, Error> {
     let ty = &caller.types().group;
     let projection = asked.projection(ty)?;
-    let filter = asked.filter.as_ref().map(|filter| filter.resolve(ty));
-    let sort = asked.sort.as_ref().map(|sort| sort.resolve(ty));
-    let (filter, sort) = (filter.transpose()?, sort.transpose()?);
-    let query = Query {
-        filter: filter.as_ref(),
-        sort: sort.as_ref(),
-        paging: &asked.paging,
-        binding: &asked.binding(),
-        now: gateway.now(),
-    };
+    let (resolved, binding) = (asked.resolve(ty)?, asked.binding());
+    let query = Query::new(&asked, &resolved, &binding, gateway.now());
     let most = most_members(&caller, &projection);
     let found = gateway.store().groups(&caller, &query, most).await?;
     for group in &found.resources {
@@ -80,7 +72,11 @@ async fn create(
     }
     let body = (!preconditions.minimal(&params)).then(|| show(&caller, &group, &projection));
     let meta = group.stored.meta(&caller, ty);
-    Ok(created(body, &meta, heard(&preconditions, &group, most)))
+    Ok(created(
+        body,
+        &meta,
+        applied_preference(&preconditions, &group, most),
+    ))
 }
 
 async fn read(
@@ -118,10 +114,7 @@ async fn replace(
     let projection = params.projection(ty)?;
     let minimal = preconditions.minimal(&params);
     let most = most_members(&caller, &projection);
-    let echo = match minimal {
-        true => 0,
-        false => most,
-    };
+    let echo = if minimal { 0 } else { most };
     let (group_id, now) = (parse_id(ty, &id)?, gateway.now());
     work.add_memberships(named_in(&body));
     let group = gateway
@@ -154,7 +147,8 @@ async fn modify(
     let projection = params.projection(ty)?;
     work.add_memberships(named_in(&body));
     let patch = PatchOp::parse(body, ty)?;
-    // Who names attributes (X22), or prefers the whole (H15), gets even many members.
+    // A client that names attributes (X22) or prefers the representation (H15) gets more members as
+    // well.
     let named_attributes = params.given("attributes").is_some();
     let whole = named_attributes || preconditions.prefer == Some(Return::Representation);
     let minimal = preconditions.minimal(&params);
@@ -200,8 +194,8 @@ async fn delete(
     Ok(no_content())
 }
 
-/// How many memberships a body names, about: the elements of all its lists, be
-/// they members or the operations of a PATCH that name one each.
+/// Returns the approximate number of memberships in a body: the number of elements of all lists,
+/// which are members or the operations of a PATCH with one member each.
 fn named_in(body: &Object) -> usize {
     fn elements(value: &Value) -> usize {
         match value {
@@ -213,16 +207,17 @@ fn named_in(body: &Object) -> usize {
     body.values().map(elements).sum()
 }
 
-/// The preference, as far as an answer can follow it: a group without members that do not fit is not the whole of it.
-fn heard(preconditions: &Preconditions, group: &Group, most: u64) -> Option<Return> {
+/// Returns the preference that the response applies. A group without its members, because they do
+/// not fit, is not the whole representation.
+fn applied_preference(preconditions: &Preconditions, group: &Group, most: u64) -> Option<Return> {
     let whole = most == 0 || group.size() <= most;
     preconditions
         .prefer
         .filter(|prefer| whole || *prefer == Return::Minimal)
 }
 
-/// How many members are read for an answer: as many as it has room for if the client gave none of them a `display`, and
-/// none if it does not show them (G8).
+/// Returns the maximum number of members to read for a response: the number that fits if no member
+/// has a `display`, or 0 if the response does not contain members (G8).
 pub fn most_members(caller: &Caller, projection: &Projection) -> u64 {
     if !projection.wants("members") {
         return 0;
@@ -234,7 +229,7 @@ pub fn most_members(caller: &Caller, projection: &Projection) -> u64 {
 
 /// # Errors
 ///
-/// 400 `tooMany` for a group whose members were not read, as they are more than one answer holds.
+/// 400 `tooMany` for a group whose members were not read because they do not fit into a response.
 pub fn check_response_size(group: &Group, most: u64) -> Result<(), Error> {
     if most == 0 || group.members.is_some() || group.size() == 0 {
         return Ok(());
@@ -242,7 +237,7 @@ pub fn check_response_size(group: &Group, most: u64) -> Result<(), Error> {
     Err(too_many_members(&group.stored.id.to_string(), group.size()).into())
 }
 
-/// A group as an answer shows it.
+/// Returns the representation of a group for a response.
 pub fn show(caller: &Caller, group: &Group, projection: &Projection) -> Object {
     projection.apply(group.represent(caller), &caller.types().group)
 }

@@ -13,7 +13,7 @@ use scim::{Object, PatchOp, Projection};
 use serde_json::Value;
 use tokio::{join, try_join};
 
-/// The routes of this function.
+/// Returns the routes of this function.
 pub fn router(gateway: Gateway) -> Router {
     gateway::routes(
         gateway,
@@ -35,22 +35,14 @@ async fn search(
 ) -> Result<Response, Error> {
     let ty = &caller.types().user;
     let projection = asked.projection(ty)?;
-    let filter = asked.filter.as_ref().map(|filter| filter.resolve(ty));
-    let sort = asked.sort.as_ref().map(|sort| sort.resolve(ty));
-    let (filter, sort) = (filter.transpose()?, sort.transpose()?);
-    let query = Query {
-        filter: filter.as_ref(),
-        sort: sort.as_ref(),
-        paging: &asked.paging,
-        binding: &asked.binding(),
-        now: gateway.now(),
-    };
+    let (resolved, binding) = (asked.resolve(ty)?, asked.binding());
+    let query = Query::new(&asked, &resolved, &binding, gateway.now());
     let store = gateway.store();
     let mut found = store.users(&caller, &query).await?;
     let mut groups = Memberships::default();
     if projection.wants("groups") {
         let ids: Vec<ResourceId> = found.resources.iter().map(|user| user.id).collect();
-        let together = filter.is_none() && sort.is_none();
+        let together = query.filter.is_none() && query.sort.is_none();
         let read = store.memberships(&caller, &ids, together).await?;
         groups = read.0;
         found.resources.truncate(read.1);
@@ -73,7 +65,7 @@ async fn create(
         .store()
         .create_user(&caller, ty.read(body, None)?, gateway.now())
         .await?;
-    // Nobody is a member who was not there.
+    // A new user is not a member of any group.
     let groups = Memberships::default();
     let body =
         (!preconditions.minimal(&params)).then(|| show(&caller, &user, &groups, &projection));
@@ -95,7 +87,7 @@ async fn read(
     let (user, groups) = try_join!(user, groups)?;
     let user = user.ok_or_else(|| not_found(&ty.name, &id))?;
     let meta = user.meta(&caller, ty);
-    // The version is that of what is written here; groups change through the groups.
+    // The version counts changes of the user, which do not include its groups.
     if preconditions.is_not_modified(user.version) {
         return Ok(not_modified(&meta));
     }
@@ -156,7 +148,7 @@ async fn delete(
     Ok(no_content())
 }
 
-/// A user as an answer shows it.
+/// Returns the representation of a user for a response.
 pub fn show(
     caller: &Caller,
     user: &Stored,
@@ -172,25 +164,25 @@ pub fn show(
     projection.apply(user.represent(caller, ty, computed), ty)
 }
 
-/// The groups of one user, if the answer shows them.
+/// Returns the groups of one user, if the response contains them.
 async fn groups_of(
     gateway: &Gateway,
     caller: &Caller,
     id: ResourceId,
     projection: &Projection,
 ) -> Result<Memberships, directory::Error> {
-    match projection.wants("groups") {
-        true => {
-            let alone = [id];
-            let read = gateway.store().memberships(caller, &alone, false);
-            read.await.map(|(groups, _)| groups)
-        }
-        false => Ok(Memberships::default()),
+    if projection.wants("groups") {
+        let alone = [id];
+        let read = gateway.store().memberships(caller, &alone, false);
+        read.await.map(|(groups, _)| groups)
+    } else {
+        Ok(Memberships::default())
     }
 }
 
-/// 200 with the user, or 204 if the client prefers that and names no attributes (X22), or if the groups, of which a
-/// change says nothing, cannot be read or are more than an answer holds: the change was made.
+/// Returns 200 with the user. Returns 204 if the client prefers it and names no attributes (RFC
+/// 7644 §3.5.2, X22), or if the change succeeded but the groups of the user cannot be read or do
+/// not fit into a response.
 async fn changed(
     gateway: &Gateway,
     caller: &Caller,
@@ -204,9 +196,10 @@ async fn changed(
     let user_id = parse_id(ty, id)?;
     let minimal = preconditions.minimal(params);
     let groups = async {
-        match minimal {
-            true => Ok(Memberships::default()),
-            false => groups_of(gateway, caller, user_id, &projection).await,
+        if minimal {
+            Ok(Memberships::default())
+        } else {
+            groups_of(gateway, caller, user_id, &projection).await
         }
     };
     let (user, groups) = join!(change(user_id), groups);

@@ -26,7 +26,8 @@ pub(crate) mod users;
 
 use jiff::Timestamp;
 use scim::{
-    BudgetExhausted, ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSort, ScimType,
+    BudgetExhausted, ListResponse, Object, Page, Paging, ResolvedFilter, ResolvedSearch,
+    ResolvedSort, ScimType, SearchRequest,
 };
 
 use crate::model::caller::Caller;
@@ -49,6 +50,25 @@ pub struct Query<'a> {
     pub binding: &'a str,
     /// When it is asked.
     pub now: Timestamp,
+}
+
+impl<'a> Query<'a> {
+    /// Returns the query of a search whose cursors belong to `binding`.
+    #[must_use]
+    pub fn new(
+        search: &'a SearchRequest,
+        resolved: &'a ResolvedSearch<'a>,
+        binding: &'a str,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            filter: resolved.filter.as_ref(),
+            sort: resolved.sort.as_ref(),
+            paging: &search.paging,
+            binding,
+            now,
+        }
+    }
 }
 
 /// What a list found.

@@ -92,9 +92,10 @@ impl<'w> Meter<'w> {
     /// See [`ComparisonBudget::spend`]. The error can come up to [`AT_ONCE`] units later.
     pub(crate) fn spend(&mut self, units: usize) -> Result<(), BudgetExhausted> {
         self.owed = self.owed.saturating_add(units);
-        match self.owed < AT_ONCE {
-            true => Ok(()),
-            false => self.settle(),
+        if self.owed < AT_ONCE {
+            Ok(())
+        } else {
+            self.settle()
         }
     }
 

@@ -73,9 +73,9 @@ impl<'a> Columns<'a> {
 }
 
 /// A value in the form of its column.
-pub(crate) enum Seen<'v> {
+pub(crate) enum ColumnValue<'v> {
     /// No value, or an unassigned one.
-    Nothing,
+    Missing,
     /// A JSON value, which may not have the form of the column.
     Value(&'v Value),
     /// A text, in a column of texts.
@@ -84,13 +84,13 @@ pub(crate) enum Seen<'v> {
     Time(Timestamp),
 }
 
-impl Seen<'_> {
+impl ColumnValue<'_> {
     /// RFC 7644 §3.4.2.2, `pr`.
     pub(crate) fn is_present(&self) -> bool {
         match self {
-            Seen::Nothing => false,
-            Seen::Value(value) => has_value(value),
-            Seen::Text(_) | Seen::Time(_) => true,
+            ColumnValue::Missing => false,
+            ColumnValue::Value(value) => has_value(value),
+            ColumnValue::Text(_) | ColumnValue::Time(_) => true,
         }
     }
 }
@@ -100,28 +100,28 @@ impl<'a> Column<'a> {
         &self,
         slot: Option<&'v Value>,
         meter: &mut Meter<'_>,
-    ) -> Result<Seen<'v>, BudgetExhausted> {
+    ) -> Result<ColumnValue<'v>, BudgetExhausted> {
         let value = sub_value(self.target.sub, slot).filter(|value| !is_unassigned(value));
         let Some(value) = value else {
             meter.spend(1)?;
-            return Ok(Seen::Nothing);
+            return Ok(ColumnValue::Missing);
         };
         Ok(match (self.form, value) {
             (Form::Text { case_exact: true }, Value::String(text)) => {
                 meter.spend(1)?;
-                Seen::Text(Cow::Borrowed(text))
+                ColumnValue::Text(Cow::Borrowed(text))
             }
             (Form::Text { case_exact: false }, Value::String(text)) => {
                 meter.spend(cost_of_folding(text))?;
-                Seen::Text(folded(text))
+                ColumnValue::Text(folded(text))
             }
             (Form::Time, Value::String(text)) => {
                 meter.spend(COST_OF_A_TIME)?;
-                date_time(text).map_or(Seen::Value(value), Seen::Time)
+                date_time(text).map_or(ColumnValue::Value(value), ColumnValue::Time)
             }
             (_, value) => {
                 meter.spend(1)?;
-                Seen::Value(value)
+                ColumnValue::Value(value)
             }
         })
     }
@@ -145,21 +145,21 @@ impl<'v> Source<'v> {
 }
 
 /// The evaluation of a filter for one source, with the columns read so far.
-pub(crate) struct Look<'v, 'w> {
+pub(crate) struct Evaluation<'v, 'w> {
     pub(crate) source: Source<'v>,
     pub(crate) meter: Meter<'w>,
     columns: &'v [Column<'v>],
-    read: Vec<Option<Vec<Seen<'v>>>>,
+    read: Vec<Option<Vec<ColumnValue<'v>>>>,
 }
 
-impl<'v, 'w> Look<'v, 'w> {
+impl<'v, 'w> Evaluation<'v, 'w> {
     pub(crate) fn new(
         columns: &'v Columns<'v>,
         source: Source<'v>,
         budget: &'w ComparisonBudget,
     ) -> Self {
         let columns = columns.0.as_slice();
-        Look {
+        Evaluation {
             source,
             meter: Meter::new(budget),
             columns,
@@ -211,8 +211,8 @@ impl<'v, 'w> Look<'v, 'w> {
     pub(crate) fn any(
         &mut self,
         id: ColumnId,
-        cost: impl Fn(&Seen<'v>) -> usize,
-        passes: impl Fn(&Seen<'v>) -> bool,
+        cost: impl Fn(&ColumnValue<'v>) -> usize,
+        passes: impl Fn(&ColumnValue<'v>) -> bool,
     ) -> Result<bool, BudgetExhausted> {
         self.fill(id)?;
         let seen = self.read.get(id.0).and_then(Option::as_deref);
@@ -234,13 +234,13 @@ impl<'v, 'w> Look<'v, 'w> {
         &mut self,
         id: ColumnId,
         element: usize,
-        cost: impl Fn(&Seen<'v>) -> usize,
-        passes: impl Fn(&Seen<'v>) -> bool,
+        cost: impl Fn(&ColumnValue<'v>) -> usize,
+        passes: impl Fn(&ColumnValue<'v>) -> bool,
     ) -> Result<bool, BudgetExhausted> {
         self.fill(id)?;
         let seen = self.read.get(id.0).and_then(Option::as_deref);
         let seen = seen.unwrap_or_default().get(element);
-        let seen = seen.unwrap_or(&Seen::Nothing);
+        let seen = seen.unwrap_or(&ColumnValue::Missing);
         self.meter.spend(cost(seen))?;
         Ok(passes(seen))
     }

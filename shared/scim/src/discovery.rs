@@ -189,12 +189,12 @@ pub(crate) fn definition(schema: &Schema) -> Object {
 /// Returns an attribute with the characteristics that apply to its type (RFC 7643 §7).
 fn attribute(attribute: &Attribute) -> Object {
     let compares_text = matches!(
-        attribute.kind,
+        attribute.data_type,
         DataType::String | DataType::Reference | DataType::Binary
     );
     let mut members = Members::new()
         .with("name", attribute.name.as_str())
-        .with("type", attribute.kind.as_str());
+        .with("type", attribute.data_type.as_str());
     if attribute.is_complex() {
         members = members.with_list(
             "subAttributes",
@@ -218,7 +218,7 @@ fn attribute(attribute: &Attribute) -> Object {
         .with("mutability", attribute.mutability.as_str())
         .with("returned", attribute.returned.as_str())
         .with("uniqueness", attribute.uniqueness.as_str());
-    if attribute.kind == DataType::Reference {
+    if attribute.data_type == DataType::Reference {
         members = members.with_list(
             "referenceTypes",
             attribute.reference_types.iter().map(String::as_str),

@@ -25,19 +25,19 @@ fn schemas(service_provider_config: Vec<Attribute>) -> [Schema; 3] {
         Schema {
             id: SERVICE_PROVIDER_CONFIG_SCHEMA.to_owned(),
             name: "Service Provider Configuration".to_owned(),
-            description: "What the service provider can do.".to_owned(),
+            description: "The capabilities of the service provider.".to_owned(),
             attributes: read_only(service_provider_config),
         },
         Schema {
             id: RESOURCE_TYPE_SCHEMA.to_owned(),
             name: "ResourceType".to_owned(),
-            description: "A kind of resource: its endpoint and its schemas.".to_owned(),
+            description: "A resource type: its endpoint and its schemas.".to_owned(),
             attributes: read_only(resource_type()),
         },
         Schema {
             id: SCHEMA_SCHEMA.to_owned(),
             name: "Schema".to_owned(),
-            description: "A set of attributes under one URI.".to_owned(),
+            description: "A set of attributes with a URI.".to_owned(),
             attributes: read_only(schema()),
         },
     ]
@@ -72,65 +72,92 @@ fn number(name: &str, description: &str) -> Attribute {
 fn service_provider_config() -> Vec<Attribute> {
     let (text, complex, reference) = (Attribute::text, Attribute::complex, Attribute::reference);
     let feature = |name: &str, description: &str, limits: Vec<Attribute>| {
-        let supported = flag("supported", "Whether it is supported.").required();
+        let supported = flag("supported", "Whether the feature is supported.").required();
         let parts = std::iter::once(supported).chain(limits).collect();
         complex(name, description, parts).required()
     };
     vec![
-        reference("documentationUri", "Where people read on.", &["external"]),
+        reference(
+            "documentationUri",
+            "The URL of the documentation.",
+            &["external"],
+        ),
         feature("patch", "Modifying resources by PATCH.", vec![]),
         feature(
             "bulk",
             "Several operations in one request.",
             vec![
-                number("maxOperations", "Operations in one request at most.").required(),
-                number("maxPayloadSize", "Bytes of one request at most.").required(),
+                number(
+                    "maxOperations",
+                    "The maximum number of operations in one request.",
+                )
+                .required(),
+                number(
+                    "maxPayloadSize",
+                    "The maximum size of one request in bytes.",
+                )
+                .required(),
             ],
         ),
         feature(
             "filter",
             "Filters on lists.",
-            vec![number("maxResults", "Resources in one answer at most.").required()],
+            vec![
+                number(
+                    "maxResults",
+                    "The maximum number of resources in one response.",
+                )
+                .required(),
+            ],
         ),
         feature("changePassword", "Changing passwords.", vec![]),
         feature("sort", "Sorting lists.", vec![]),
         feature("etag", "Versions of resources.", vec![]),
         complex(
             "pagination",
-            "How lists are paged.",
+            "The methods of pagination.",
             vec![
-                flag("cursor", "Whether there are cursors.").required(),
-                flag("index", "Whether there is startIndex.").required(),
+                flag("cursor", "Whether cursors are supported.").required(),
+                flag("index", "Whether startIndex is supported.").required(),
                 text(
                     "defaultPaginationMethod",
-                    "What a request that names neither gets.",
+                    "The method for a request that names neither.",
                 )
                 .canonical(&["cursor", "index"]),
-                number("defaultPageSize", "The page size when count is left out."),
-                number("maxPageSize", "The greatest page size."),
-                number("cursorTimeout", "How many seconds a cursor lives."),
+                number(
+                    "defaultPageSize",
+                    "The page size of a request without count.",
+                ),
+                number("maxPageSize", "The maximum page size."),
+                number("cursorTimeout", "The lifetime of a cursor in seconds."),
             ],
         ),
         flag(
             "interopProfileConformant",
-            "Whether requests are read as the interoperability profile has it.",
+            "Whether the service provider conforms to the interoperability profile.",
         ),
         complex(
             "authenticationSchemes",
-            "How clients authenticate.",
+            "The authentication schemes.",
             vec![
-                text("type", "The kind of scheme.").required().canonical(&[
-                    "oauth",
-                    "oauth2",
-                    "oauthbearertoken",
-                    "httpbasic",
-                    "httpdigest",
-                ]),
-                text("name", "A name for people.").required(),
-                text("description", "One sentence for people.").required(),
+                text("type", "The type of the scheme.")
+                    .required()
+                    .canonical(&[
+                        "oauth",
+                        "oauth2",
+                        "oauthbearertoken",
+                        "httpbasic",
+                        "httpdigest",
+                    ]),
+                text("name", "A name for readers.").required(),
+                text("description", "A description for readers.").required(),
                 reference("specUri", "The specification of the scheme.", &["external"]),
-                reference("documentationUri", "Where people read on.", &["external"]),
-                flag("primary", "Whether it is the preferred scheme."),
+                reference(
+                    "documentationUri",
+                    "The URL of the documentation.",
+                    &["external"],
+                ),
+                flag("primary", "Whether this is the preferred scheme."),
             ],
         )
         .multi_valued()
@@ -141,20 +168,20 @@ fn service_provider_config() -> Vec<Attribute> {
 fn resource_type() -> Vec<Attribute> {
     let (text, reference) = (Attribute::text, Attribute::reference);
     vec![
-        text("name", "The name, which is the id as well.")
+        text("name", "The name, which is also the id.")
             .required()
             .case_exact(),
-        text("description", "One sentence for people."),
+        text("description", "A description for readers."),
         reference("endpoint", "The path below the base URL.", &["uri"]).required(),
         reference("schema", "The URI of the base schema.", &["uri"]).required(),
         Attribute::complex(
             "schemaExtensions",
-            "The schemas that may stand beside the base schema.",
+            "The extensions of the base schema.",
             vec![
                 reference("schema", "The URI of the extension.", &["uri"]).required(),
                 flag(
                     "required",
-                    "Whether every resource of the type must have it.",
+                    "Whether every resource of the type must have the extension.",
                 )
                 .required(),
             ],
@@ -169,14 +196,14 @@ fn schema() -> Vec<Attribute> {
     parts.push(
         Attribute::complex(
             "subAttributes",
-            "The parts of a complex attribute.",
+            "The sub-attributes of a complex attribute.",
             attribute(),
         )
         .multi_valued(),
     );
     vec![
-        text("name", "A name for people.").required(),
-        text("description", "One sentence for people."),
+        text("name", "A name for readers.").required(),
+        text("description", "A description for readers."),
         Attribute::complex("attributes", "The attributes of the schema.", parts)
             .multi_valued()
             .required(),
@@ -187,35 +214,39 @@ fn schema() -> Vec<Attribute> {
 fn attribute() -> Vec<Attribute> {
     let text = Attribute::text;
     vec![
-        text("name", "Its name.").required().case_exact(),
-        text("type", "Its data type.").required().canonical(&[
-            "string",
-            "boolean",
-            "decimal",
-            "integer",
-            "dateTime",
-            "binary",
-            "reference",
-            "complex",
-        ]),
-        flag("multiValued", "Whether it holds a list.").required(),
-        text("description", "One sentence for people."),
-        flag("required", "Whether a resource must have it."),
+        text("name", "The name of the attribute.")
+            .required()
+            .case_exact(),
+        text("type", "The data type of the attribute.")
+            .required()
+            .canonical(&[
+                "string",
+                "boolean",
+                "decimal",
+                "integer",
+                "dateTime",
+                "binary",
+                "reference",
+                "complex",
+            ]),
+        flag("multiValued", "Whether the attribute has several values.").required(),
+        text("description", "A description for readers."),
+        flag("required", "Whether a resource must have the attribute."),
         text("canonicalValues", "Suggested values.")
             .multi_valued()
             .case_exact(),
-        flag("caseExact", "Whether case counts when values are compared."),
-        text("mutability", "Who may change it, and when.").canonical(&[
+        flag("caseExact", "Whether comparison is case-sensitive."),
+        text("mutability", "The mutability of the attribute.").canonical(&[
             "readOnly",
             "readWrite",
             "immutable",
             "writeOnly",
         ]),
-        text("returned", "When it is part of an answer.")
+        text("returned", "When the attribute is part of a response.")
             .canonical(&["always", "never", "default", "request"]),
-        text("uniqueness", "How widely a value must be unique.")
+        text("uniqueness", "The scope in which a value must be unique.")
             .canonical(&["none", "server", "global"]),
-        text("referenceTypes", "What a reference may point at.")
+        text("referenceTypes", "The permitted targets of a reference.")
             .multi_valued()
             .case_exact(),
     ]
@@ -249,7 +280,7 @@ mod tests {
             assert_eq!(attribute.multi_valued, value.is_array(), "{name}");
             let one = std::slice::from_ref(value);
             for value in value.as_array().map_or(one, Vec::as_slice) {
-                match (attribute.kind, value) {
+                match (attribute.data_type, value) {
                     (DataType::Complex, Value::Object(parts)) => {
                         check(parts, &attribute.sub_attributes)
                     }

@@ -37,7 +37,7 @@ fn sub_key(attribute: &Attribute, element: &Object, name: &str) -> Option<String
 
 /// RFC 7643 §2.4 (C18): keeps the first of equal elements. It becomes primary if one of them was
 /// primary.
-pub(crate) fn without_repeats(attribute: &Attribute, elements: Vec<Value>) -> Vec<Value> {
+pub(crate) fn deduplicate(attribute: &Attribute, elements: Vec<Value>) -> Vec<Value> {
     let mut kept: Vec<Value> = Vec::with_capacity(elements.len());
     let mut places: HashMap<String, usize> = HashMap::with_capacity(elements.len());
     for element in elements {
@@ -66,7 +66,7 @@ pub(crate) fn is_primary(element: &Value) -> bool {
 }
 
 /// Returns the error for an operation that makes several elements primary.
-pub(crate) fn two_primaries(place: AttributePath<'_>) -> Error {
+pub(crate) fn several_primaries_error(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("primary"),
         "is true for more than one value; at most one value can be primary",
@@ -214,9 +214,9 @@ pub(crate) fn enforce_single_primary(
             if chosen.is_some() {
                 let place = AttributePath {
                     sub: None,
-                    ..target.place()
+                    ..target.path()
                 };
-                return Err(two_primaries(place));
+                return Err(several_primaries_error(place));
             }
             chosen = Some(index);
         }

@@ -25,9 +25,10 @@ pub fn fold(text: &str) -> String {
 pub(crate) fn folded(text: &str) -> Cow<'_, str> {
     // Nearly all values are ASCII, for which the three mappings are lower case.
     if text.is_ascii() {
-        return match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => Cow::Owned(text.to_ascii_lowercase()),
-            false => Cow::Borrowed(text),
+        return if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(text)
         };
     }
     let mut mapped = String::with_capacity(text.len());
@@ -46,13 +47,15 @@ impl Attribute {
     /// unless the attribute is caseExact, and without blanks at the ends if it is a name
     /// ([`Attribute::is_name`]). The function is idempotent.
     pub fn prepare(&self, text: &str) -> String {
-        let prepared = match self.case_exact {
-            true => Cow::Borrowed(text),
-            false => folded(text),
+        let prepared = if self.case_exact {
+            Cow::Borrowed(text)
+        } else {
+            folded(text)
         };
-        match self.is_name {
-            true => prepared.trim().to_owned(),
-            false => prepared.into_owned(),
+        if self.is_name {
+            prepared.trim().to_owned()
+        } else {
+            prepared.into_owned()
         }
     }
 }

@@ -41,14 +41,14 @@ fn group_attributes() -> Vec<Attribute> {
             .as_name(),
         Attribute::complex(
             "members",
-            "Who belongs to the group.",
+            "The members of the group.",
             vec![
                 text("value", "The id of the member.")
                     .case_exact()
                     .mutability(Mutability::Immutable),
                 Attribute::reference("$ref", "The URI of the member.", &["User", "Group"])
                     .mutability(Mutability::Immutable),
-                text("type", "What the member is.")
+                text("type", "The resource type of the member.")
                     .canonical(&["User", "Group"])
                     .mutability(Mutability::Immutable),
                 text("display", "The name of the member."),

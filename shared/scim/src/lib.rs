@@ -105,7 +105,6 @@
 
 mod budget;
 mod columns;
-mod definition;
 mod discovery_schemas;
 mod elements;
 mod error;
@@ -114,16 +113,17 @@ mod fold;
 mod group;
 mod list;
 mod members;
+mod normalize;
 mod patch;
 mod path;
 mod projection;
 mod quirks;
 mod resource;
 mod schema;
+mod schema_definition;
 mod search;
 mod sort;
 mod strict;
-mod unfold;
 mod user;
 mod validate;
 mod value;
@@ -133,7 +133,6 @@ pub mod discovery;
 pub mod json;
 
 pub use budget::{BudgetExhausted, ComparisonBudget};
-pub use definition::MAX_EXTENSION_ATTRIBUTES;
 pub use discovery_schemas::{discovery_schemas, plain_discovery_schemas};
 pub use error::{ERROR_SCHEMA, Error, ScimType};
 pub use filter::{
@@ -151,7 +150,8 @@ pub use schema::{
     Attribute, Client, DataType, Extension, Mutability, Profile, ResourceType, Returned, Schema,
     Uniqueness, common_attributes,
 };
-pub use search::{SEARCH_REQUEST_SCHEMA, SearchRequest};
+pub use schema_definition::MAX_EXTENSION_ATTRIBUTES;
+pub use search::{ResolvedSearch, SEARCH_REQUEST_SCHEMA, SearchRequest};
 pub use sort::{ResolvedSort, Sort, SortKey};
 pub use user::{ENTERPRISE_USER_SCHEMA, USER_SCHEMA};
 

@@ -14,7 +14,7 @@ use crate::filter::{Expression, Filter, Literal, Operator};
 use crate::patch::{Op, Operation, PatchOp};
 use crate::resource::Resource;
 use crate::schema::{AttributePath, ResourceType};
-use crate::validate::is_unnamed;
+use crate::validate::missing_id_error;
 
 /// The attribute with the members.
 const MEMBERS: &str = "members";
@@ -90,7 +90,7 @@ impl Resource {
         let mut members = BTreeMap::new();
         for element in self.elements(MEMBERS) {
             let Some(id) = id(element) else {
-                return Err(is_unnamed(AttributePath {
+                return Err(missing_id_error(AttributePath {
                     extension: None,
                     attribute: MEMBERS,
                     sub: None,
@@ -118,12 +118,13 @@ impl MemberChange {
         resource: &Resource,
     ) -> Result<(MemberChange, Resource), Error> {
         let (resource, members) = resource.split_members()?;
-        let change = match ty.has(body, MEMBERS) {
-            true => MemberChange::Exactly(members),
-            false => MemberChange::Named {
+        let change = if ty.has(body, MEMBERS) {
+            MemberChange::Exactly(members)
+        } else {
+            MemberChange::Named {
                 added: members,
                 removed: BTreeSet::new(),
-            },
+            }
         };
         Ok((change, resource))
     }

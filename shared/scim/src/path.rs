@@ -59,7 +59,7 @@ impl ResourceType {
                 text,
                 format_args!(
                     "{} is single-valued, so it cannot be followed by [ ]",
-                    target.place()
+                    target.path()
                 ),
             ));
         }

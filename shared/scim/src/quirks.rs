@@ -152,10 +152,7 @@ pub(crate) fn old_sub_attribute<'n>(attribute: &Attribute, name: &'n str) -> &'n
     let is_old = name.eq_ignore_ascii_case("managerId")
         && attribute.name == "manager"
         && attribute.sub_attribute(name).is_none();
-    match is_old {
-        true => "value",
-        false => name,
-    }
+    if is_old { "value" } else { name }
 }
 
 /// See [`old_sub_attribute`]. If the object has a `value` as well, `managerId` is ignored.

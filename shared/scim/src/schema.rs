@@ -132,7 +132,7 @@ pub struct Attribute {
     /// The name in canonical spelling; names are case-insensitive.
     pub name: String,
     /// The data type.
-    pub kind: DataType,
+    pub data_type: DataType,
     /// Whether the value is a list.
     pub multi_valued: bool,
     /// A description for readers, in one sentence.
@@ -168,15 +168,15 @@ impl Attribute {
     ///
     /// Binary values and references are caseExact by definition (§2.3.6, §2.3.7), although the
     /// listing in §8.7.1 differs for some attributes.
-    pub fn new(name: &str, kind: DataType, description: &str) -> Self {
+    pub fn new(name: &str, data_type: DataType, description: &str) -> Self {
         Attribute {
             name: name.to_owned(),
-            kind,
+            data_type,
             multi_valued: false,
             description: description.to_owned(),
             required: false,
             canonical_values: Vec::new(),
-            case_exact: matches!(kind, DataType::Binary | DataType::Reference),
+            case_exact: matches!(data_type, DataType::Binary | DataType::Reference),
             mutability: Mutability::ReadWrite,
             returned: Returned::Default,
             uniqueness: Uniqueness::None,
@@ -274,7 +274,7 @@ impl Attribute {
 
     /// Returns whether each element identifies a resource by the id in its `value`, as the members
     /// of a group do.
-    pub(crate) fn names_resources(&self) -> bool {
+    pub(crate) fn identifies_resources(&self) -> bool {
         let is_there = |name| self.sub_attribute(name).is_some();
         self.multi_valued
             && is_there("$ref")
@@ -285,7 +285,7 @@ impl Attribute {
 
     /// Returns whether the data type is complex.
     pub fn is_complex(&self) -> bool {
-        self.kind == DataType::Complex
+        self.data_type == DataType::Complex
     }
 }
 
@@ -382,7 +382,7 @@ static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
         .returned(Returned::Always),
         Attribute::text(
             "id",
-            "The identifier the service provider gave this resource.",
+            "The identifier that the service provider assigned to the resource.",
         )
         .case_exact()
         .required()
@@ -391,22 +391,31 @@ static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
         .unique(Uniqueness::Server),
         Attribute::text(
             "externalId",
-            "The identifier the client has for this resource.",
+            "The identifier that the client assigned to the resource.",
         )
         .case_exact()
         .as_name(),
         Attribute::complex(
             "meta",
-            "What the service provider knows of this resource.",
+            "Metadata of the resource.",
             vec![
                 Attribute::text("resourceType", "The name of the resource type.")
                     .case_exact()
                     .read_only(),
-                Attribute::new("created", DataType::DateTime, "When it was created.").read_only(),
-                Attribute::new("lastModified", DataType::DateTime, "When it last changed.")
-                    .read_only(),
-                reference("location", "Where it can be read.").read_only(),
-                Attribute::text("version", "Its version, as an entity tag.")
+                Attribute::new(
+                    "created",
+                    DataType::DateTime,
+                    "The time at which the resource was created.",
+                )
+                .read_only(),
+                Attribute::new(
+                    "lastModified",
+                    DataType::DateTime,
+                    "The time of the last change of the resource.",
+                )
+                .read_only(),
+                reference("location", "The URL of the resource.").read_only(),
+                Attribute::text("version", "The version of the resource, as an entity tag.")
                     .case_exact()
                     .read_only(),
             ],
@@ -441,7 +450,7 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    pub(crate) fn place(self) -> AttributePath<'a> {
+    pub(crate) fn path(self) -> AttributePath<'a> {
         AttributePath {
             extension: self.extension.map(|schema| schema.id.as_str()),
             attribute: &self.attribute.name,
@@ -557,9 +566,10 @@ impl ResourceType {
             Profile::Strict => uri,
             Profile::Tolerant => quirks::old_uri(uri, &self.schema.id),
         };
-        match uri.eq_ignore_ascii_case(&self.schema.id) {
-            true => Some(None),
-            false => self.extension(uri).map(Some),
+        if uri.eq_ignore_ascii_case(&self.schema.id) {
+            Some(None)
+        } else {
+            self.extension(uri).map(Some)
         }
     }
 
@@ -621,7 +631,7 @@ mod tests {
             .map(|located| match located {
                 Located::Base => "base".to_owned(),
                 Located::Extension(schema) => format!("extension {}", schema.name),
-                Located::Attribute(target) => target.place().to_string(),
+                Located::Attribute(target) => target.path().to_string(),
             })
     }
 

@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use crate::Object;
 use crate::error::{Error, describe};
-use crate::filter::{Filter, MAX_FILTER_BYTES};
+use crate::filter::{Filter, MAX_FILTER_BYTES, ResolvedFilter};
 use crate::list::{Paging, integer};
 use crate::projection::Projection;
 use crate::quirks;
 use crate::schema::{Profile, ResourceType};
-use crate::sort::Sort;
+use crate::sort::{ResolvedSort, Sort};
 use crate::validate::{check_message, take};
 use crate::value::is_unassigned;
 
@@ -37,6 +37,14 @@ pub struct SearchRequest {
     pub attributes: Vec<String>,
     /// `excludedAttributes`: attributes that are left out.
     pub excluded_attributes: Vec<String>,
+}
+
+/// Filter and order of a list, bound to a resource type.
+pub struct ResolvedSearch<'a> {
+    /// Filter of the resources.
+    pub filter: Option<ResolvedFilter<'a>>,
+    /// Order of the resources.
+    pub sort: Option<ResolvedSort<'a>>,
 }
 
 impl SearchRequest {
@@ -98,6 +106,34 @@ impl SearchRequest {
     /// 400 `invalidSyntax` if both lists are present (J2).
     pub fn projection(&self, ty: &ResourceType) -> Result<Projection, Error> {
         Projection::from_lists(&self.attributes, &self.excluded_attributes, ty)
+    }
+
+    /// Binds filter and order to a resource type.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Filter::resolve`] and [`Sort::resolve`].
+    pub fn resolve<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedSearch<'a>, Error> {
+        let filter = self.filter.as_ref().map(|filter| filter.resolve(ty));
+        let sort = self.sort.as_ref().map(|sort| sort.resolve(ty));
+        Ok(ResolvedSearch {
+            filter: filter.transpose()?,
+            sort: sort.transpose()?,
+        })
+    }
+
+    /// Binds filter and order in a search over several types (RFC 7644 §3.4.2.1).
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Filter::resolve_among`] and [`Sort::resolve_among`].
+    pub fn resolve_among<'a>(&self, ty: &'a ResourceType) -> Result<ResolvedSearch<'a>, Error> {
+        let filter = self.filter.as_ref().map(|filter| filter.resolve_among(ty));
+        let sort = self.sort.as_ref().map(|sort| sort.resolve_among(ty));
+        Ok(ResolvedSearch {
+            filter: filter.transpose()?,
+            sort: sort.transpose()?,
+        })
     }
 
     /// Returns a text that identifies filter and order. A cursor is valid only for the same binding

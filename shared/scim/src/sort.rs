@@ -63,13 +63,13 @@ impl Sort {
         };
         let compared = target.sub.unwrap_or(target.attribute);
         if [target.attribute.returned, compared.returned].contains(&Returned::Never) {
-            let place = target.place();
+            let place = target.path();
             return Err(Error::sensitive(format_args!(
                 "sortBy: {place} cannot be used, because it is never returned"
             )));
         }
         let target = target.with_value().ok_or_else(|| {
-            let place = target.place();
+            let place = target.path();
             let what = format_args!("{place} is complex; name one of its sub-attributes");
             Error::invalid_value("sortBy", what)
         })?;
@@ -138,10 +138,12 @@ impl ResolvedSort<'_> {
         Ok(SortKey(match value {
             Value::Bool(value) => Key::Boolean(*value),
             Value::Number(value) => Key::Number(value.clone()),
-            Value::String(text) if attribute.kind == DataType::DateTime => match date_time(text) {
-                Some(time) => Key::Time(time),
-                None => Key::Text(text.clone()),
-            },
+            Value::String(text) if attribute.data_type == DataType::DateTime => {
+                match date_time(text) {
+                    Some(time) => Key::Time(time),
+                    None => Key::Text(text.clone()),
+                }
+            }
             Value::String(text) => Key::Text(attribute.prepare(text)),
             _ => Key::Missing,
         }))

@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::Object;
-use crate::elements::two_primaries;
+use crate::elements::several_primaries_error;
 use crate::error::{Error, quote_name};
 use crate::quirks;
 use crate::schema::{Attribute, AttributePath, Mutability, Profile, ResourceType, Schema};
@@ -102,12 +102,13 @@ impl ResourceType {
                 )));
             }
         }
-        match named.contains(&self.schema.id.to_ascii_lowercase()) {
-            true => Ok(named),
-            false => Err(Error::invalid_syntax(format_args!(
+        if named.contains(&self.schema.id.to_ascii_lowercase()) {
+            Ok(named)
+        } else {
+            Err(Error::invalid_syntax(format_args!(
                 "schemas: a {} must contain {}",
                 self.name, self.schema.id
-            ))),
+            )))
         }
     }
 }
@@ -168,11 +169,12 @@ pub(crate) fn check_value(
         let mut primary = members.filter(|(name, _)| name.eq_ignore_ascii_case("primary"));
         primary.any(|(_, value)| is_true(value))
     };
-    match attribute.sub_attribute("primary").is_some()
+    if attribute.sub_attribute("primary").is_some()
         && elements.iter().filter(is_primary).count() > 1
     {
-        true => Err(two_primaries(place)),
-        false => Ok(()),
+        Err(several_primaries_error(place))
+    } else {
+        Ok(())
     }
 }
 

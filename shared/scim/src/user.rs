@@ -62,46 +62,36 @@ fn user_attributes() -> Vec<Attribute> {
         .as_name(),
         Attribute::complex(
             "name",
-            "The parts of the user's name.",
+            "The components of the name of the user.",
             vec![
-                text("formatted", "The whole name, ready to show."),
-                text("familyName", "The family name, or last name."),
-                text("givenName", "The given name, or first name."),
+                text("formatted", "The full name, formatted for display."),
+                text("familyName", "The family name or last name."),
+                text("givenName", "The given name or first name."),
                 text("middleName", "The middle names."),
-                text(
-                    "honorificPrefix",
-                    "What stands before the name, as in 'Dr.'.",
-                ),
-                text(
-                    "honorificSuffix",
-                    "What stands after the name, as in 'III'.",
-                ),
+                text("honorificPrefix", "The prefix of the name, such as 'Dr.'."),
+                text("honorificSuffix", "The suffix of the name, such as 'III'."),
             ],
         ),
-        text("displayName", "The name to show to others."),
-        text("nickName", "What the user is called casually."),
+        text("displayName", "The name for display."),
+        text("nickName", "The casual name of the user."),
         Attribute::reference("profileUrl", "A page about the user.", &["external"]),
         text("title", "The job title."),
         text(
             "userType",
-            "How the user relates to the organisation, as in 'Contractor'.",
+            "The relationship of the user to the organisation, such as 'Contractor'.",
         ),
         text(
             "preferredLanguage",
-            "The languages the user prefers, as in Accept-Language.",
+            "The preferred languages, in the form of Accept-Language.",
         ),
         text(
             "locale",
-            "The locale for numbers, dates and currency, as in 'en-US'.",
+            "The locale for numbers, dates and currency, such as 'en-US'.",
         ),
-        text("timezone", "The time zone, as in 'Europe/Berlin'."),
-        Attribute::new(
-            "active",
-            DataType::Boolean,
-            "Whether the user may use the service.",
-        )
-        .default_value(Value::Bool(true)),
-        text("password", "Accepted and not kept.")
+        text("timezone", "The time zone, such as 'Europe/Berlin'."),
+        Attribute::new("active", DataType::Boolean, "Whether the user is active.")
+            .default_value(Value::Bool(true)),
+        text("password", "The password. It is validated and not stored.")
             .mutability(Mutability::WriteOnly)
             .returned(Returned::Never),
         plural(
@@ -125,27 +115,27 @@ fn user_attributes() -> Vec<Attribute> {
         plural(
             "photos",
             "Pictures of the user.",
-            Attribute::reference("value", "Where the picture is.", &["external"]),
+            Attribute::reference("value", "The URL of the picture.", &["external"]),
             &["photo", "thumbnail"],
         ),
         Attribute::complex(
             "addresses",
             "Postal addresses.",
             vec![
-                text("formatted", "The whole address, ready to print."),
-                text("streetAddress", "Street, house number, P.O. box."),
+                text("formatted", "The full address, formatted for display."),
+                text("streetAddress", "The street, house number or P.O. box."),
                 text("locality", "City."),
                 text("region", "State or region."),
                 text("postalCode", "Postal code."),
                 text("country", "Country, as an ISO 3166-1 alpha-2 code."),
-                text("type", "What the address is for.").canonical(&["work", "home", "other"]),
+                text("type", "The purpose of the address.").canonical(&["work", "home", "other"]),
                 primary(),
             ],
         )
         .multi_valued(),
         Attribute::complex(
             "groups",
-            "The groups the user belongs to; changed through the groups.",
+            "The groups of the user. They are changed through the groups.",
             vec![
                 text("value", "The id of the group.")
                     .case_exact()
@@ -154,7 +144,7 @@ fn user_attributes() -> Vec<Attribute> {
                 text("display", "The name of the group.").read_only(),
                 text(
                     "type",
-                    "Whether the user is a member itself or through another group.",
+                    "Whether the membership is direct or through another group.",
                 )
                 .canonical(&["direct", "indirect"])
                 .read_only(),
@@ -164,7 +154,7 @@ fn user_attributes() -> Vec<Attribute> {
         .read_only(),
         plural(
             "entitlements",
-            "What the user is entitled to.",
+            "The entitlements of the user.",
             text("value", "The entitlement."),
             &[],
         ),
@@ -188,7 +178,7 @@ fn enterprise_attributes() -> Vec<Attribute> {
     vec![
         text(
             "employeeNumber",
-            "The number the organisation gave the user.",
+            "The number that the organisation assigned to the user.",
         ),
         text("costCenter", "The cost centre."),
         text("organization", "The organisation."),
@@ -213,8 +203,8 @@ fn plural(name: &str, description: &str, value: Attribute, types: &[&str]) -> At
         description,
         vec![
             value,
-            Attribute::text("display", "A label to show."),
-            Attribute::text("type", "What the value is for.").canonical(types),
+            Attribute::text("display", "A label for display."),
+            Attribute::text("type", "The purpose of the value.").canonical(types),
             primary(),
         ],
     )
@@ -225,7 +215,7 @@ fn primary() -> Attribute {
     Attribute::new(
         "primary",
         DataType::Boolean,
-        "Whether this is the preferred value; one at most.",
+        "Whether this is the preferred value. At most one value can be.",
     )
 }
 

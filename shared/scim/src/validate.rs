@@ -8,13 +8,13 @@
 use serde_json::Value;
 
 use crate::Object;
-use crate::elements::without_repeats;
+use crate::elements::deduplicate;
 use crate::error::{Error, describe, quote_name};
+use crate::normalize::{Normalized, only_unknown};
 use crate::patch::PatchOp;
 use crate::quirks;
 use crate::resource::Resource;
 use crate::schema::{Attribute, AttributePath, Mutability, Profile, ResourceType};
-use crate::unfold::{Unfolded, only_unknown};
 use crate::value::{comparison_key, is_unassigned, read_simple, unexpected};
 
 impl ResourceType {
@@ -63,11 +63,11 @@ impl ResourceType {
             self.check_resource(&body)?;
         }
         self.check_schemas(take(&mut body, "schemas"))?;
-        let Unfolded {
+        let Normalized {
             base: mut document,
             extensions,
             parts,
-        } = self.unfold(None, body)?;
+        } = self.normalize(None, body)?;
         for (uri, extension) in extensions {
             document.insert(uri.to_owned(), Value::Object(extension));
         }
@@ -76,9 +76,10 @@ impl ResourceType {
             Some(_) => Origin::Replacement,
         };
         let resource = self.admit(document, keep, origin)?;
-        match parts.is_empty() {
-            true => Ok(resource),
-            false => PatchOp::adding(self, parts)?.apply(self, &resource, ""),
+        if parts.is_empty() {
+            Ok(resource)
+        } else {
+            PatchOp::adding(self, parts)?.apply(self, &resource, "")
         }
     }
 
@@ -106,8 +107,8 @@ impl ResourceType {
                 sub: None,
             };
             let given = take(&mut body, &attribute.name);
-            let reading = Reading::beside(stored, &attribute.name, origin);
-            if let Some(value) = read_member(attribute, place, given, reading)? {
+            let context = ReadContext::member(stored, &attribute.name, origin);
+            if let Some(value) = read_member(attribute, place, given, context)? {
                 resource.insert(attribute.name.clone(), value);
             }
         }
@@ -130,25 +131,25 @@ impl ResourceType {
                     sub: None,
                 };
                 let given = take(&mut given, &attribute.name);
-                let reading = Reading::beside(stored, &attribute.name, origin);
+                let context = ReadContext::member(stored, &attribute.name, origin);
                 let stays =
                     attribute.mutability == Mutability::Immutable || attribute.default.is_some();
-                if absent && !(stays && reading.stored.is_some()) {
+                if absent && !(stays && context.stored.is_some()) {
                     continue;
                 }
-                if let Some(value) = read_member(attribute, place, given, reading)? {
+                if let Some(value) = read_member(attribute, place, given, context)? {
                     object.insert(attribute.name.clone(), value);
                 }
             }
             if object.is_empty() && required {
                 return Err(Error::invalid_value(&schema.id, "is required"));
             }
-            keep_unseen(&mut object, stored, |name| schema.attribute(name).is_some());
+            keep_unknown(&mut object, stored, |name| schema.attribute(name).is_some());
             if !object.is_empty() {
                 resource.insert(schema.id.clone(), Value::Object(object));
             }
         }
-        keep_unseen(&mut resource, stored, |name| {
+        keep_unknown(&mut resource, stored, |name| {
             self.attribute(name).is_some() || self.extension(name).is_some()
         });
         Ok(Resource::validated(resource))
@@ -175,9 +176,10 @@ impl ResourceType {
                 None => unknown.push(quote_name(uri)),
             }
         }
-        match is_known {
-            true => Ok(()),
-            false => Err(Error::invalid_value(
+        if is_known {
+            Ok(())
+        } else {
+            Err(Error::invalid_value(
                 "schemas",
                 format_args!(
                     "{} {} of {}; send {}",
@@ -190,7 +192,7 @@ impl ResourceType {
                     self.name,
                     self.schema.id
                 ),
-            )),
+            ))
         }
     }
 }
@@ -209,11 +211,12 @@ pub(crate) fn check_message(
             .iter()
             .any(|of| of.as_str().is_some_and(|of| of.eq_ignore_ascii_case(uri))),
     };
-    match named {
-        true => Ok(()),
-        false => Err(Error::invalid_syntax(format_args!(
+    if named {
+        Ok(())
+    } else {
+        Err(Error::invalid_syntax(format_args!(
             "schemas: {what} must contain {uri}"
-        ))),
+        )))
     }
 }
 
@@ -257,23 +260,23 @@ pub(crate) enum Origin {
 
 /// Context of a value: the origin of the object and the stored value.
 #[derive(Clone, Copy)]
-pub(crate) struct Reading<'a> {
+pub(crate) struct ReadContext<'a> {
     origin: Origin,
     stored: Option<&'a Value>,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> ReadContext<'a> {
     /// The context of a new value.
-    pub(crate) const NEW: Reading<'static> = Reading {
+    pub(crate) const NEW: ReadContext<'static> = ReadContext {
         origin: Origin::New,
         stored: None,
     };
 
     /// Returns the context of a member of an object. A member without stored object is new.
-    fn beside(stored: Option<&'a Object>, name: &str, origin: Origin) -> Self {
+    fn member(stored: Option<&'a Object>, name: &str, origin: Origin) -> Self {
         match stored {
-            None => Reading::NEW,
-            Some(stored) => Reading {
+            None => ReadContext::NEW,
+            Some(stored) => ReadContext {
                 origin,
                 stored: stored.get(name),
             },
@@ -283,7 +286,7 @@ impl<'a> Reading<'a> {
 
 /// Keeps stored values of schemas that the resource type no longer has. A client cannot see them,
 /// so it has not cleared them.
-fn keep_unseen(object: &mut Object, stored: Option<&Object>, is_known: impl Fn(&str) -> bool) {
+fn keep_unknown(object: &mut Object, stored: Option<&Object>, is_known: impl Fn(&str) -> bool) {
     for (name, value) in stored.into_iter().flatten() {
         if !is_known(name) {
             object.insert(name.clone(), value.clone());
@@ -297,19 +300,19 @@ fn read_member(
     attribute: &Attribute,
     place: AttributePath<'_>,
     given: Option<Value>,
-    reading: Reading<'_>,
+    context: ReadContext<'_>,
 ) -> Result<Option<Value>, Error> {
     if attribute.mutability == Mutability::ReadOnly {
         return Ok(None);
     }
-    let Reading { origin, stored } = reading;
+    let ReadContext { origin, stored } = context;
     // A value that a PATCH does not change was validated when it was written. A schema that changed
     // since then must not make a deactivation fail.
     if origin == Origin::Patch && given.as_ref() == stored {
         return Ok(given);
     }
     let mut value = match given {
-        Some(given) => read_value(attribute, place, given, reading)?,
+        Some(given) => read_value(attribute, place, given, context)?,
         None => None,
     };
     match attribute.mutability {
@@ -317,7 +320,7 @@ fn read_member(
         Mutability::Immutable => match (&value, stored) {
             (None, Some(stored)) if origin != Origin::Patch => value = Some(stored.clone()),
             (_, Some(stored)) if !is_same(attribute, value.as_ref(), stored) => {
-                return Err(is_immutable(place));
+                return Err(immutable_error(place));
             }
             (_, Some(stored)) => value = Some(stored.clone()),
             (_, None) => {}
@@ -349,9 +352,10 @@ fn read_member(
     }
     if value.is_none() && attribute.required {
         let removed = origin == Origin::Patch && stored.is_some();
-        return Err(match removed && place.extension.is_some() {
-            true => stays(place),
-            false => Error::invalid_value(place, "is required"),
+        return Err(if removed && place.extension.is_some() {
+            required_error(place)
+        } else {
+            Error::invalid_value(place, "is required")
         });
     }
     Ok(value)
@@ -365,11 +369,11 @@ pub(crate) fn is_same(attribute: &Attribute, value: Option<&Value>, stored: &Val
 }
 
 /// Returns the error for a PATCH that removes a required value (RFC 7644 §3.5.2.2, X15).
-pub(crate) fn stays(place: AttributePath<'_>) -> Error {
+pub(crate) fn required_error(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is required and cannot be removed")
 }
 
-pub(crate) fn is_immutable(place: AttributePath<'_>) -> Error {
+pub(crate) fn immutable_error(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is immutable and already has another value")
 }
 
@@ -378,7 +382,7 @@ pub(crate) fn read_value(
     attribute: &Attribute,
     place: AttributePath<'_>,
     value: Value,
-    reading: Reading<'_>,
+    context: ReadContext<'_>,
 ) -> Result<Option<Value>, Error> {
     let value = quirks::wrapped_in_its_own_name(attribute, place, value);
     if clears(attribute, &value) {
@@ -386,17 +390,17 @@ pub(crate) fn read_value(
     }
     if attribute.multi_valued {
         let elements = read_elements(attribute, place, value)?;
-        let mut elements = without_repeats(attribute, elements);
+        let mut elements = deduplicate(attribute, elements);
         quirks::several_primaries(attribute, &mut elements);
         return Ok((!elements.is_empty()).then_some(Value::Array(elements)));
     }
-    read_one(attribute, place, value, reading)
+    read_one(attribute, place, value, context)
 }
 
 /// Returns whether a value clears the attribute. An empty string does not clear a list of
 /// resources, such as the members of a group.
 pub(crate) fn clears(attribute: &Attribute, value: &Value) -> bool {
-    is_unassigned(value) && !(value.is_string() && attribute.names_resources())
+    is_unassigned(value) && !(value.is_string() && attribute.identifies_resources())
 }
 
 /// Reads the elements of a multi-valued attribute one by one.
@@ -407,13 +411,13 @@ pub(crate) fn read_elements(
 ) -> Result<Vec<Value>, Error> {
     let mut elements = Vec::new();
     for element in quirks::single_value_for_list(value) {
-        let read = read_one(attribute, place, element, Reading::NEW)?;
+        let read = read_one(attribute, place, element, ReadContext::NEW)?;
         let is_named = || {
             read.as_ref()
                 .is_some_and(|read| read.get("value").is_some())
         };
-        if attribute.names_resources() && !is_named() {
-            return Err(is_unnamed(place));
+        if attribute.identifies_resources() && !is_named() {
+            return Err(missing_id_error(place));
         }
         elements.extend(read);
     }
@@ -422,7 +426,7 @@ pub(crate) fn read_elements(
 
 /// Returns the error for an element without the id of a resource. To ignore the element could
 /// remove a member.
-pub(crate) fn is_unnamed(place: AttributePath<'_>) -> Error {
+pub(crate) fn missing_id_error(place: AttributePath<'_>) -> Error {
     Error::invalid_value(
         place.sub("value"),
         "is missing; identify a member by its id",
@@ -434,20 +438,22 @@ pub(crate) fn read_one(
     attribute: &Attribute,
     place: AttributePath<'_>,
     value: Value,
-    reading: Reading<'_>,
+    context: ReadContext<'_>,
 ) -> Result<Option<Value>, Error> {
-    let value = match attribute.multi_valued {
-        true => value,
-        false => quirks::list_of_one(value),
+    let value = if attribute.multi_valued {
+        value
+    } else {
+        quirks::list_of_one(value)
     };
     if is_unassigned(&value) {
         return Ok(None);
     }
     if !attribute.is_complex() {
         let value = quirks::object_for_simple(value);
-        return match is_unassigned(&value) {
-            true => Ok(None),
-            false => read_simple(attribute, place, value).map(Some),
+        return if is_unassigned(&value) {
+            Ok(None)
+        } else {
+            read_simple(attribute, place, value).map(Some)
         };
     }
     let mut given = match quirks::bare_string_for_complex(attribute, value) {
@@ -460,12 +466,12 @@ pub(crate) fn read_one(
     }
     check_known(attribute, place, &given)?;
     let without_value = attribute.multi_valued && says_no_value(attribute, &given);
-    let stored = reading.stored.and_then(Value::as_object);
+    let stored = context.stored.and_then(Value::as_object);
     let mut object = Object::new();
     for sub in &attribute.sub_attributes {
         let given = take(&mut given, &sub.name);
-        let reading = Reading::beside(stored, &sub.name, reading.origin);
-        if let Some(value) = read_member(sub, place.sub(&sub.name), given, reading)? {
+        let context = ReadContext::member(stored, &sub.name, context.origin);
+        if let Some(value) = read_member(sub, place.sub(&sub.name), given, context)? {
             object.insert(sub.name.clone(), value);
         }
     }

@@ -31,7 +31,7 @@ pub(crate) fn read_simple(
     place: AttributePath<'_>,
     value: Value,
 ) -> Result<Value, Error> {
-    let fits = match (attribute.kind, &value) {
+    let fits = match (attribute.data_type, &value) {
         (DataType::String, Value::String(_)) => true,
         (DataType::Boolean, Value::Bool(_)) => true,
         (DataType::Boolean, Value::String(text)) => {
@@ -44,7 +44,7 @@ pub(crate) fn read_simple(
         (DataType::Decimal, Value::Number(_)) => true,
         (DataType::Integer | DataType::Decimal, Value::String(text)) => {
             if let Some(number) = quirks::number_in_a_string(text)
-                && (attribute.kind == DataType::Decimal || is_integer(&number))
+                && (attribute.data_type == DataType::Decimal || is_integer(&number))
             {
                 return Ok(Value::Number(number));
             }
@@ -64,7 +64,7 @@ pub(crate) fn read_simple(
 /// Returns the error for a value of the wrong type. It does not quote values that are never
 /// returned.
 pub(crate) fn unexpected(attribute: &Attribute, place: AttributePath<'_>, value: &Value) -> Error {
-    let expected = match attribute.kind {
+    let expected = match attribute.data_type {
         DataType::String => "a string",
         DataType::Boolean => "a Boolean",
         DataType::Decimal => "a number",
@@ -121,10 +121,7 @@ pub(crate) fn date_time(text: &str) -> Option<Timestamp> {
         return None;
     }
     let is_midnight = clock == "24:00:00" && fraction.bytes().all(|digit| digit == b'0');
-    let clock = match is_midnight {
-        true => "00:00:00",
-        false => clock,
-    };
+    let clock = if is_midnight { "00:00:00" } else { clock };
     let fraction = match fraction.get(..9).unwrap_or(fraction) {
         "" => "0",
         nanoseconds => nanoseconds,
@@ -134,9 +131,10 @@ pub(crate) fn date_time(text: &str) -> Option<Timestamp> {
         offset => offset,
     };
     let time: Timestamp = format!("{date}T{clock}.{fraction}{offset}").parse().ok()?;
-    match is_midnight {
-        true => time.checked_add(SignedDuration::from_hours(24)).ok(),
-        false => Some(time),
+    if is_midnight {
+        time.checked_add(SignedDuration::from_hours(24)).ok()
+    } else {
+        Some(time)
     }
 }
 

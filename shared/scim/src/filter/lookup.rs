@@ -97,8 +97,8 @@ impl Node<'_> {
         match self {
             Node::And(nodes) => fewest(nodes.iter().map(|node| node.alternatives(paths))),
             Node::Or(nodes) => any_of(nodes.iter().map(|node| node.alternatives(paths))),
-            Node::Compare(target, _, predicate) => required_pair(target.place(), predicate, paths),
-            Node::Element(target, node) => node.alternatives(target.place(), paths),
+            Node::Compare(target, _, predicate) => required_pair(target.path(), predicate, paths),
+            Node::Element(target, node) => node.alternatives(target.path(), paths),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use serde_json::{Number, Value};
 
 use super::{Literal, Operator};
-use crate::columns::{Form, Seen};
+use crate::columns::{ColumnValue, Form};
 use crate::error::Error;
 use crate::fold::fold;
 use crate::quirks;
@@ -54,7 +54,7 @@ impl Predicate {
         let unfit = |expected: &str| {
             Error::invalid_filter(format_args!(
                 "{place} is of type {}: {expected}",
-                attribute.kind.as_str()
+                attribute.data_type.as_str()
             ))
         };
         if *value == Literal::Null {
@@ -90,7 +90,7 @@ impl Predicate {
                 written: written.clone(),
             })
         };
-        match attribute.kind {
+        match attribute.data_type {
             DataType::String | DataType::Reference => text(),
             DataType::Binary if matches!(operator, Eq | Ne) => text(),
             DataType::Binary => Err(unfit("only eq, ne and pr can compare it")),
@@ -142,20 +142,20 @@ impl Predicate {
 
     /// Returns the cost of one comparison in units of
     /// [`ComparisonBudget`](crate::ComparisonBudget).
-    pub(super) fn cost(&self, seen: &Seen<'_>) -> usize {
+    pub(super) fn cost(&self, seen: &ColumnValue<'_>) -> usize {
         match (self, seen) {
-            (Predicate::Contains { .. }, Seen::Text(text)) => 1 + text.len() / 16,
-            (_, Seen::Text(text)) => 1 + text.len() / 64,
+            (Predicate::Contains { .. }, ColumnValue::Text(text)) => 1 + text.len() / 16,
+            (_, ColumnValue::Text(text)) => 1 + text.len() / 64,
             _ => 1,
         }
     }
 
     /// Returns whether a value, or a missing value, satisfies the predicate.
-    pub(super) fn passes(&self, seen: &Seen<'_>) -> bool {
+    pub(super) fn passes(&self, seen: &ColumnValue<'_>) -> bool {
         let (operator, ordering) = match (self, seen) {
-            (Predicate::Absent, seen) => return matches!(seen, Seen::Nothing),
-            (Predicate::Present, seen) => return !matches!(seen, Seen::Nothing),
-            (Predicate::Contains { wanted, .. }, Seen::Text(is)) => {
+            (Predicate::Absent, seen) => return matches!(seen, ColumnValue::Missing),
+            (Predicate::Present, seen) => return !matches!(seen, ColumnValue::Missing),
+            (Predicate::Contains { wanted, .. }, ColumnValue::Text(is)) => {
                 return wanted.find(is.as_bytes()).is_some();
             }
             (Predicate::Contains { .. }, _) => return false,
@@ -166,25 +166,22 @@ impl Predicate {
                     trimmed,
                     ..
                 },
-                Seen::Text(is),
+                ColumnValue::Text(is),
             ) => match operator {
                 Operator::Sw => return is.starts_with(wanted.as_str()),
                 Operator::Ew => return is.ends_with(wanted.as_str()),
                 operator => {
-                    let is = match trimmed {
-                        true => is.trim(),
-                        false => is,
-                    };
+                    let is = if *trimmed { is.trim() } else { is };
                     (*operator, Some(is.cmp(wanted.as_str())))
                 }
             },
-            (Predicate::Time(operator, wanted), Seen::Time(is)) => {
+            (Predicate::Time(operator, wanted), ColumnValue::Time(is)) => {
                 (*operator, Some(is.cmp(wanted)))
             }
-            (Predicate::Boolean(operator, wanted), Seen::Value(Value::Bool(is))) => {
+            (Predicate::Boolean(operator, wanted), ColumnValue::Value(Value::Bool(is))) => {
                 (*operator, Some(is.cmp(wanted)))
             }
-            (Predicate::Number(operator, wanted), Seen::Value(Value::Number(is))) => {
+            (Predicate::Number(operator, wanted), ColumnValue::Value(Value::Number(is))) => {
                 (*operator, compare_numbers(is, wanted))
             }
             // A missing value, or a value of another type, satisfies `ne` only.

@@ -6,7 +6,7 @@ use super::predicate::Predicate;
 use super::{Expression, Literal, Operator};
 use crate::Object;
 use crate::budget::{BudgetExhausted, ComparisonBudget};
-use crate::columns::{ColumnId, Columns, Form, Look, Seen, Source, has_value};
+use crate::columns::{ColumnId, ColumnValue, Columns, Evaluation, Form, Source, has_value};
 use crate::error::{Error, quote_name};
 use crate::schema::{Attribute, AttributePath, Located, ResourceType, Returned, Target};
 
@@ -108,11 +108,11 @@ pub(super) fn resolve<'a>(
             let target = target.with_value().ok_or_else(|| {
                 Error::invalid_filter(format_args!(
                     "{} is complex; name one of its sub-attributes",
-                    target.place()
+                    target.path()
                 ))
             })?;
             let compared = target.sub.unwrap_or(target.attribute);
-            let predicate = Predicate::new(compared, target.place(), *operator, value)?;
+            let predicate = Predicate::new(compared, target.path(), *operator, value)?;
             // RFC 7643 §4.1.1 (U2): a user without `active` is active.
             let or_default = !matches!(predicate, Predicate::Absent | Predicate::Present);
             let column = columns.of(target, predicate.form(), or_default);
@@ -125,7 +125,7 @@ pub(super) fn resolve<'a>(
             if target.sub.is_some() || !target.attribute.multi_valued {
                 return Err(Error::invalid_filter(format_args!(
                     "{} is single-valued, so it cannot be followed by [ ]",
-                    target.place()
+                    target.path()
                 )));
             }
             let node = resolve_element(filter, target, columns)?;
@@ -143,9 +143,9 @@ fn locate<'a>(path: &str, ty: &'a ResourceType) -> Result<Located<'a>, Error> {
         ))
     })?;
     if let Located::Attribute(target) = located {
-        allowed(target.attribute, target.place())?;
+        allowed(target.attribute, target.path())?;
         if let Some(sub) = target.sub {
-            allowed(sub, target.place())?;
+            allowed(sub, target.path())?;
         }
     }
     Ok(located)
@@ -175,7 +175,7 @@ fn resolve_element<'a>(
     list: Target<'a>,
     columns: &mut Columns<'a>,
 ) -> Result<ElementNode<'a>, Error> {
-    let (attribute, place) = (list.attribute, list.place());
+    let (attribute, place) = (list.attribute, list.path());
     let sub = |path: &str| -> Result<Option<&'a Attribute>, Error> {
         match attribute.sub_attribute(path) {
             Some(sub) => {
@@ -243,19 +243,20 @@ impl ResolvedFilter<'_> {
         representation: &Object,
         budget: &ComparisonBudget,
     ) -> Result<bool, BudgetExhausted> {
-        let mut look = Look::new(&self.columns, Source::Resource(representation), budget);
-        let matches = self.root.matches(&mut look)?;
-        look.meter.settle()?;
+        let mut evaluation =
+            Evaluation::new(&self.columns, Source::Resource(representation), budget);
+        let matches = self.root.matches(&mut evaluation)?;
+        evaluation.meter.settle()?;
         Ok(matches)
     }
 }
 
 impl Node<'_> {
-    fn matches(&self, look: &mut Look<'_, '_>) -> Result<bool, BudgetExhausted> {
+    fn matches(&self, evaluation: &mut Evaluation<'_, '_>) -> Result<bool, BudgetExhausted> {
         match self {
             Node::And(nodes) => {
                 for node in nodes {
-                    if !node.matches(look)? {
+                    if !node.matches(evaluation)? {
                         return Ok(false);
                     }
                 }
@@ -263,47 +264,49 @@ impl Node<'_> {
             }
             Node::Or(nodes) => {
                 for node in nodes {
-                    if node.matches(look)? {
+                    if node.matches(evaluation)? {
                         return Ok(true);
                     }
                 }
                 Ok(false)
             }
-            Node::Not(node) => Ok(!node.matches(look)?),
+            Node::Not(node) => Ok(!node.matches(evaluation)?),
             Node::ExtensionPresent(uri) => {
-                look.meter.spend(1)?;
-                let extension = match look.source {
+                evaluation.meter.spend(1)?;
+                let extension = match evaluation.source {
                     Source::Resource(resource) => resource.get(*uri),
                     Source::Elements(_) => None,
                 };
                 Ok(extension.is_some_and(has_value))
             }
             Node::Always(matches) => {
-                look.meter.spend(1)?;
+                evaluation.meter.spend(1)?;
                 Ok(*matches)
             }
             Node::Present(target, None) => {
-                look.meter.spend(1)?;
-                Ok(look.source.value(*target).is_some_and(has_value))
+                evaluation.meter.spend(1)?;
+                Ok(evaluation.source.value(*target).is_some_and(has_value))
             }
-            Node::Present(_, Some(column)) => look.any(*column, |_| 1, Seen::is_present),
+            Node::Present(_, Some(column)) => {
+                evaluation.any(*column, |_| 1, ColumnValue::is_present)
+            }
             // RFC 7644 §3.4.2.2 (F9): no element has a value. It is not enough that one element has
             // none.
             Node::Compare(_, column, Predicate::Absent) => {
-                Ok(!look.any(*column, |_| 1, Seen::is_present)?)
+                Ok(!evaluation.any(*column, |_| 1, ColumnValue::is_present)?)
             }
-            Node::Compare(_, column, predicate) => look.any(
+            Node::Compare(_, column, predicate) => evaluation.any(
                 *column,
                 |seen| predicate.cost(seen),
                 |seen| predicate.passes(seen),
             ),
             Node::Element(target, node) => {
-                let elements = look.elements(*target);
+                let elements = evaluation.elements(*target);
                 if elements == 0 {
-                    look.meter.spend(1)?;
+                    evaluation.meter.spend(1)?;
                 }
                 for element in 0..elements {
-                    if node.matches(element, look)? {
+                    if node.matches(element, evaluation)? {
                         return Ok(true);
                     }
                 }
@@ -315,11 +318,15 @@ impl Node<'_> {
 
 impl ElementNode<'_> {
     /// Returns whether one element matches.
-    fn matches(&self, element: usize, look: &mut Look<'_, '_>) -> Result<bool, BudgetExhausted> {
+    fn matches(
+        &self,
+        element: usize,
+        evaluation: &mut Evaluation<'_, '_>,
+    ) -> Result<bool, BudgetExhausted> {
         match self {
             ElementNode::And(nodes) => {
                 for node in nodes {
-                    if !node.matches(element, look)? {
+                    if !node.matches(element, evaluation)? {
                         return Ok(false);
                     }
                 }
@@ -327,15 +334,17 @@ impl ElementNode<'_> {
             }
             ElementNode::Or(nodes) => {
                 for node in nodes {
-                    if node.matches(element, look)? {
+                    if node.matches(element, evaluation)? {
                         return Ok(true);
                     }
                 }
                 Ok(false)
             }
-            ElementNode::Not(node) => Ok(!node.matches(element, look)?),
-            ElementNode::Present(column) => look.at(*column, element, |_| 1, Seen::is_present),
-            ElementNode::Compare(_, column, predicate) => look.at(
+            ElementNode::Not(node) => Ok(!node.matches(element, evaluation)?),
+            ElementNode::Present(column) => {
+                evaluation.at(*column, element, |_| 1, ColumnValue::is_present)
+            }
+            ElementNode::Compare(_, column, predicate) => evaluation.at(
                 *column,
                 element,
                 |seen| predicate.cost(seen),
@@ -363,11 +372,11 @@ impl<'a> ElementFilter<'a> {
         elements: &[Value],
         budget: &ComparisonBudget,
     ) -> Result<Vec<bool>, BudgetExhausted> {
-        let mut look = Look::new(&self.columns, Source::Elements(elements), budget);
+        let mut evaluation = Evaluation::new(&self.columns, Source::Elements(elements), budget);
         let selected = (0..elements.len())
-            .map(|element| self.root.matches(element, &mut look))
+            .map(|element| self.root.matches(element, &mut evaluation))
             .collect::<Result<_, _>>()?;
-        look.meter.settle()?;
+        evaluation.meter.settle()?;
         Ok(selected)
     }
 }

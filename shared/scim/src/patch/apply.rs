@@ -9,12 +9,12 @@ use crate::budget::{BudgetExhausted, ComparisonBudget};
 use crate::elements::{add_elements, enforce_single_primary, in_schema_order, remove_named};
 use crate::error::Error;
 use crate::filter::{ElementFilter, Expression};
-use crate::patch::parse::is_read_only;
+use crate::patch::parse::read_only_error;
 use crate::patch::{MAX_COMPARISONS, Op, Operation, PatchOp};
 use crate::quirks;
 use crate::resource::Resource;
 use crate::schema::{Attribute, AttributePath, Client, Mutability, ResourceType, Target};
-use crate::validate::{Reading, is_immutable, is_same, read_one, stays};
+use crate::validate::{ReadContext, immutable_error, is_same, read_one, required_error};
 use crate::value::is_unassigned;
 
 impl PatchOp {
@@ -80,7 +80,7 @@ impl Operation {
         budget: &ComparisonBudget,
     ) -> Result<(), Error> {
         let target = self.target(ty)?;
-        let place = target.place();
+        let place = target.path();
         if target.attribute.mutability == Mutability::ReadOnly {
             let own_id = target.attribute.name == "id"
                 && self.op != Op::Remove
@@ -88,14 +88,14 @@ impl Operation {
             return if own_id {
                 Ok(())
             } else {
-                Err(is_read_only(place))
+                Err(read_only_error(place))
             };
         }
         if target
             .sub
             .is_some_and(|sub| sub.mutability == Mutability::ReadOnly)
         {
-            return Err(is_read_only(place));
+            return Err(read_only_error(place));
         }
         if self.op == Op::Remove {
             let removed = target.sub.unwrap_or(target.attribute);
@@ -104,7 +104,7 @@ impl Operation {
             // decides.
             let with_all = target.extension.is_some() && target.sub.is_none();
             if removed.required && whole && !with_all && self.values.is_empty() {
-                return Err(stays(place));
+                return Err(required_error(place));
             }
         }
         match target.extension {
@@ -176,7 +176,7 @@ impl Operation {
             return Ok(());
         }
         match target.sub {
-            None => self.set(target.attribute, target.place(), holder),
+            None => self.set(target.attribute, target.path(), holder),
             Some(sub) => {
                 let value = holder
                     .entry(name.as_str())
@@ -185,7 +185,7 @@ impl Operation {
                     *value = Value::Object(Object::new());
                 }
                 match value {
-                    Value::Object(object) => self.set(sub, target.place(), object),
+                    Value::Object(object) => self.set(sub, target.path(), object),
                     _ => Ok(()),
                 }
             }
@@ -208,9 +208,10 @@ impl Operation {
             .get(&attribute.name)
             .filter(|old| !is_unassigned(old));
         if let (Mutability::Immutable, Some(old)) = (attribute.mutability, old) {
-            return match is_same(attribute, new.as_ref(), old) {
-                true => Ok(()),
-                false => Err(is_immutable(place)),
+            return if is_same(attribute, new.as_ref(), old) {
+                Ok(())
+            } else {
+                Err(immutable_error(place))
             };
         }
         object.insert(attribute.name.clone(), new.unwrap_or(Value::Null));
@@ -245,7 +246,7 @@ impl Operation {
             });
         }
 
-        let place = target.place();
+        let place = target.path();
         let filter = match &self.path.filter {
             None => None,
             Some(filter) => {
@@ -311,7 +312,7 @@ impl Operation {
             .path
             .filter
             .as_ref()
-            .and_then(|filter| element_of(attribute, target.place(), filter.expression()))
+            .and_then(|filter| element_of(attribute, target.path(), filter.expression()))
             .unwrap_or_default();
         let says_more = |element: &Value| {
             element.as_object().is_none_or(|element| {
@@ -335,7 +336,7 @@ impl Operation {
     /// Edits one element that the path selects.
     fn edit_element(&self, target: Target<'_>, element: &mut Value) -> Result<(), Error> {
         let attribute = target.attribute;
-        let place = target.place();
+        let place = target.path();
         match (target.sub, element, self.values.first()) {
             (Some(sub), Value::Object(object), _) => {
                 self.set(sub, place, object)?;
@@ -364,7 +365,7 @@ impl Operation {
                             .entry(sub.name.as_str())
                             .or_insert_with(|| old.clone());
                         if !is_same(sub, Some(new), old) {
-                            return Err(is_immutable(place.sub(&sub.name)));
+                            return Err(immutable_error(place.sub(&sub.name)));
                         }
                         new.clone_from(old);
                     }
@@ -387,7 +388,7 @@ impl Operation {
         budget: &ComparisonBudget,
     ) -> Result<Value, Error> {
         let attribute = target.attribute;
-        let place = target.place();
+        let place = target.path();
         let demanded = match &self.path.filter {
             None => Some(Object::new()),
             Some(filter) => element_of(attribute, place, filter.expression()),
@@ -419,9 +420,10 @@ impl Operation {
         let candidates = [element, before].map(Value::Object);
         let selected = filter.select(&candidates, budget).map_err(too_many)?;
         let [element, _] = candidates;
-        match selected.contains(&true) {
-            true => Ok(element),
-            false => Err(no_target(place)),
+        if selected.contains(&true) {
+            Ok(element)
+        } else {
+            Err(no_target(place))
         }
     }
 }
@@ -439,7 +441,7 @@ fn element_of(
     filter: &Expression,
 ) -> Option<Object> {
     let demanded = quirks::element_from_filter(filter)?;
-    match read_one(attribute, place, Value::Object(demanded), Reading::NEW) {
+    match read_one(attribute, place, Value::Object(demanded), ReadContext::NEW) {
         Ok(Some(Value::Object(element))) => Some(element),
         Ok(_) => Some(Object::new()),
         Err(_) => None,

@@ -5,14 +5,14 @@ use serde_json::Value;
 use crate::Object;
 use crate::error::{Error, describe, quote, quote_name};
 use crate::filter::Filter;
+use crate::normalize::not_an_object;
 use crate::patch::{MAX_OPERATIONS, Op, Operation, PATCH_OP_SCHEMA, PatchOp, Path};
 use crate::path::Selected;
 use crate::quirks::{self, RemovedValues};
 use crate::schema::{AttributePath, Mutability, ResourceType, Schema, Target};
 use crate::strict::{check_value, unknown};
-use crate::unfold::no_object;
 use crate::validate::{
-    Reading, check_known, check_message, clears, read_elements, read_one, read_value, take,
+    ReadContext, check_known, check_message, clears, read_elements, read_one, read_value, take,
     take_operations,
 };
 use crate::value::is_unassigned;
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
                     .filter(|_| target.attribute.mutability != Mutability::ReadOnly)
                     && sub.mutability == Mutability::ReadOnly
                 {
-                    return Err(is_read_only(target.place()));
+                    return Err(read_only_error(target.path()));
                 }
                 self.attribute(op, target, filter, value)
             }
@@ -223,16 +223,16 @@ impl<'a> Reader<'a> {
                     return Ok(());
                 }
                 let value = value.map(|value| {
-                    quirks::wrapped_in_its_own_name(target.attribute, target.place(), value)
+                    quirks::wrapped_in_its_own_name(target.attribute, target.path(), value)
                 });
                 match quirks::remove_with_value_list(target.attribute, value) {
                     RemovedValues::All => self.push(Op::Remove, target, None, Vec::new()),
                     RemovedValues::Named(values) => {
                         let values = Value::Array(values);
                         if self.ty.is_strict() {
-                            check_value(target.attribute, target.place(), &values)?;
+                            check_value(target.attribute, target.path(), &values)?;
                         }
-                        let values = read_elements(target.attribute, target.place(), values)?;
+                        let values = read_elements(target.attribute, target.path(), values)?;
                         if !values.is_empty() {
                             self.push(Op::Remove, target, None, values);
                         }
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
                 }
                 Ok(())
             }
-            value => Err(no_object(schema, &value)),
+            value => Err(not_an_object(schema, &value)),
         }
     }
 
@@ -269,7 +269,7 @@ impl<'a> Reader<'a> {
     fn check_names(&self, within: Option<&Schema>, object: &Object) -> Result<(), Error> {
         let has_other_forms = || object.keys().any(|name| name.contains([':', '.']));
         if !self.ty.is_strict() && has_other_forms() {
-            self.ty.unfold(within, object.clone())?;
+            self.ty.normalize(within, object.clone())?;
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl<'a> Reader<'a> {
         value: Value,
     ) -> Result<(), Error> {
         let attribute = target.sub.unwrap_or(target.attribute);
-        let place = target.place();
+        let place = target.path();
         // `apply` decides whether the operation is refused, because that depends on the resource
         // (X5).
         if target.attribute.mutability == Mutability::ReadOnly {
@@ -293,16 +293,17 @@ impl<'a> Reader<'a> {
         if target.attribute.mutability == Mutability::WriteOnly
             || attribute.mutability == Mutability::WriteOnly
         {
-            read_value(attribute, place, value, Reading::NEW)?;
+            read_value(attribute, place, value, ReadContext::NEW)?;
             return Ok(());
         }
         if self.ty.is_strict() {
             check_value(attribute, place, &value)?;
         }
         let value = quirks::wrapped_in_its_own_name(attribute, place, value);
-        let value = match attribute.multi_valued {
-            true => value,
-            false => quirks::list_of_one(value),
+        let value = if attribute.multi_valued {
+            value
+        } else {
+            quirks::list_of_one(value)
         };
         if clears(attribute, &value) {
             if op == Op::Replace {
@@ -330,7 +331,7 @@ impl<'a> Reader<'a> {
                 return self.parts(op, target, object);
             }
             // RFC 7644 §3.5.2.3 (X14): the strict profile replaces the whole value.
-            read_one(attribute, place, Value::Object(object), Reading::NEW)?
+            read_one(attribute, place, Value::Object(object), ReadContext::NEW)?
                 .into_iter()
                 .collect()
         } else {
@@ -347,7 +348,7 @@ impl<'a> Reader<'a> {
                 ));
             }
             match only {
-                Some(value) => read_one(attribute, place, value, Reading::NEW)?
+                Some(value) => read_one(attribute, place, value, ReadContext::NEW)?
                     .into_iter()
                     .collect(),
                 None => Vec::new(),
@@ -364,7 +365,7 @@ impl<'a> Reader<'a> {
     /// ones are ignored, as in PUT.
     fn parts(&mut self, op: Op, target: Target<'a>, mut object: Object) -> Result<(), Error> {
         quirks::manager_id(target.attribute, &mut object);
-        check_known(target.attribute, target.place(), &object)?;
+        check_known(target.attribute, target.path(), &object)?;
         for (name, value) in object {
             if let Some(sub) = target.attribute.sub_attribute(&name)
                 && sub.mutability != Mutability::ReadOnly
@@ -405,6 +406,6 @@ fn is_empty_list(value: &Value) -> bool {
     }
 }
 
-pub(super) fn is_read_only(place: AttributePath<'_>) -> Error {
+pub(super) fn read_only_error(place: AttributePath<'_>) -> Error {
     Error::mutability(place, "is readOnly")
 }

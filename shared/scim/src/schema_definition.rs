@@ -42,7 +42,7 @@ impl Schema {
     ///     "attributes": [{"name": "badge", "type": "integer", "required": true}]
     /// }"#)?;
     /// let schema = Schema::parse(definition)?;
-    /// assert_eq!(schema.attributes[0].kind, DataType::Integer);
+    /// assert_eq!(schema.attributes[0].data_type, DataType::Integer);
     /// assert_eq!(Schema::parse(schema.to_definition())?, schema);
     ///
     /// let wrong = scim::json::parse(br#"{"id": "urn:x:y", "attributes": [{"name": "badge", "type": "number"}]}"#)?;
@@ -218,9 +218,10 @@ impl Definition {
             }
             attributes.push(attribute);
         }
-        match attributes.is_empty() {
-            false => Ok(attributes),
-            true => Err(self.wrong(name, "is required")),
+        if attributes.is_empty() {
+            Err(self.wrong(name, "is required"))
+        } else {
+            Ok(attributes)
         }
     }
 }
@@ -484,7 +485,7 @@ fn check_sub_attribute(sub: &Attribute, at: &str) -> Result<(), Error> {
             "name",
             &format!("{} must be spelled {usual}", quote(&sub.name)),
         ),
-        Some(&"primary") if sub.kind != DataType::Boolean => wrong(
+        Some(&"primary") if sub.data_type != DataType::Boolean => wrong(
             "type",
             "must be boolean, the type of primary in RFC 7643 §2.4",
         ),

@@ -1,14 +1,15 @@
-//! Which attribute each name in a client's object means (RFC 7643 §2.1 and §3.3, RFC 7644 §3.10).
+//! Resolves the names in an object of a client to attributes (RFC 7643 §2.1 and §3.3, RFC 7644
+//! §3.10).
 //!
-//! | form | an example |
+//! | form | example |
 //! |---|---|
 //! | short | `"title": "Lead"` |
 //! | with the URI of its schema | `"urn:ietf:params:scim:schemas:core:2.0:User:title": "Lead"` |
 //! | in an object under that URI | `"urn:ietf:params:scim:schemas:core:2.0:User": {"title": "Lead"}` |
 //! | with its sub-attribute | `"name.givenName": "Ann"`, `"emails[type eq \"work\"].value": "ann@example.com"` |
 //!
-//! POST and PUT read an object by [`ResourceType::unfold`], PATCH reads one attribute after the other. Both ask
-//! [`ResourceType::select_within`].
+//! POST and PUT use [`ResourceType::normalize`] for the whole object, and PATCH resolves one name
+//! at a time. Both use [`ResourceType::select_within`].
 
 use std::collections::HashMap;
 
@@ -21,39 +22,39 @@ use crate::path::Selected;
 use crate::schema::{Mutability, ResourceType, Schema, Target};
 use crate::value::is_unassigned;
 
-/// An object of a client's, with each attribute under the one name that it has in its schema.
-pub(crate) struct Unfolded<'a> {
+/// An object of a client with canonical attribute names.
+pub(crate) struct Normalized<'a> {
     /// The attributes of the base schema.
     pub(crate) base: Object,
-    /// The attributes of each extension that is there, be it empty.
+    /// The attributes of each extension in the object, which can be empty.
     pub(crate) extensions: HashMap<&'a str, Object>,
-    /// Parts of multi-valued attributes, which are added to what is there of them.
+    /// Elements and sub-attributes of multi-valued attributes, which are added to the attribute.
     pub(crate) parts: Vec<(Target<'a>, Option<Filter>, Value)>,
 }
 
 impl ResourceType {
-    /// Reads the names in an object of attributes of `within`, or of the resource itself. What no schema names is left
-    /// out.
+    /// Resolves the names in an object with the attributes of the schema `within`, or of the
+    /// resource itself. Unknown attributes are left out.
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue` for an attribute that is there twice with different values, and for an extension of which
-    /// nothing is known but that is not empty.
-    pub(crate) fn unfold(
+    /// 400 `invalidValue` for an attribute that appears twice with different values, and for an
+    /// extension that contains unknown attributes only.
+    pub(crate) fn normalize(
         &self,
         within: Option<&Schema>,
         body: Object,
-    ) -> Result<Unfolded<'_>, Error> {
-        let mut unfolded = Unfolded {
+    ) -> Result<Normalized<'_>, Error> {
+        let mut normalized = Normalized {
             base: Object::new(),
             extensions: HashMap::new(),
             parts: vec![],
         };
-        unfolded.read(self, within, body)?;
-        Ok(unfolded)
+        normalized.read(self, within, body)?;
+        Ok(normalized)
     }
 
-    /// Whether an object has this attribute of the base schema.
+    /// Returns whether an object has this attribute of the base schema.
     pub(crate) fn has(&self, body: &Object, attribute: &str) -> bool {
         body.iter()
             .any(|(name, value)| match (self.select(name), value) {
@@ -65,8 +66,8 @@ impl ResourceType {
             })
     }
 
-    /// Refuses an object of attributes of an extension that has none of them, but is not empty: to leave out all of it
-    /// would clear the extension.
+    /// Refuses an object that contains unknown attributes of an extension only. If they were
+    /// ignored, the object would clear the extension.
     pub(crate) fn check_known(&self, schema: &Schema, object: &Object) -> Result<(), Error> {
         let is_known = |name: &str| {
             let selected = self.select_within(Some(schema), name);
@@ -85,20 +86,20 @@ impl ResourceType {
     }
 }
 
-impl<'a> Unfolded<'a> {
+impl<'a> Normalized<'a> {
     fn read(
         &mut self,
         ty: &'a ResourceType,
         within: Option<&Schema>,
         object: Object,
     ) -> Result<(), Error> {
-        // Deeper nesting than JSON lets through ends this recursion.
+        // The nesting limit of JSON ends this recursion.
         for (name, value) in object {
             match ty.select_within(within, &name) {
                 Ok(Selected::Base) => match value {
                     Value::Object(nested) => self.read(ty, None, nested)?,
                     value if is_unassigned(&value) => {}
-                    value => return Err(no_object(&ty.schema, &value)),
+                    value => return Err(not_an_object(&ty.schema, &value)),
                 },
                 Ok(Selected::Extension(schema)) => {
                     self.extensions.entry(&schema.id).or_default();
@@ -108,7 +109,7 @@ impl<'a> Unfolded<'a> {
                             self.read(ty, Some(schema), nested)?;
                         }
                         value if is_unassigned(&value) => {}
-                        value => return Err(no_object(schema, &value)),
+                        value => return Err(not_an_object(schema, &value)),
                     }
                 }
                 Ok(Selected::Attribute(target, filter)) => self.put(target, filter, value)?,
@@ -124,7 +125,7 @@ impl<'a> Unfolded<'a> {
         filter: Option<Filter>,
         value: Value,
     ) -> Result<(), Error> {
-        // What is readOnly is ignored, however often it is there.
+        // readOnly attributes are ignored, even if they appear twice.
         if target.attribute.mutability == Mutability::ReadOnly {
             return Ok(());
         }
@@ -139,7 +140,7 @@ impl<'a> Unfolded<'a> {
         let name = &target.attribute.name;
         let twice = || {
             Error::invalid_value(
-                target.place(),
+                target.path(),
                 "appears twice with different values; send it once",
             )
         };
@@ -151,7 +152,7 @@ impl<'a> Unfolded<'a> {
             object.insert(name.clone(), value);
             return Ok(());
         };
-        // What is in parts is put together.
+        // Objects with different sub-attributes are merged.
         match (first, value) {
             (Value::Object(first), Value::Object(parts)) => {
                 for (name, part) in parts {
@@ -165,7 +166,8 @@ impl<'a> Unfolded<'a> {
     }
 }
 
-/// Puts a member into an object that has none of this name, in any case (H6), or has it with this value.
+/// Inserts a member. Returns `None` if the object has another value with this name, in any case
+/// (RFC 7643 §2.1, H6).
 fn put_once(object: &mut Object, name: &str, value: Value) -> Option<()> {
     let there = object
         .iter()
@@ -179,7 +181,7 @@ fn put_once(object: &mut Object, name: &str, value: Value) -> Option<()> {
     }
 }
 
-/// The first name in an object that is not empty and has no name that is known.
+/// Returns the first name in an object that contains unknown names only, or `None`.
 pub(crate) fn only_unknown(object: &Object, is_known: impl Fn(&str) -> bool) -> Option<&str> {
     let mut named = object.iter().filter(|(_, value)| !is_unassigned(value));
     let (first, _) = named.clone().next()?;
@@ -188,8 +190,8 @@ pub(crate) fn only_unknown(object: &Object, is_known: impl Fn(&str) -> bool) -> 
         .then_some(first.as_str())
 }
 
-/// The error for a value under the URI of a schema that is no object of attributes.
-pub(crate) fn no_object(schema: &Schema, value: &Value) -> Error {
+/// Returns the error for a value other than an object at the URI of a schema.
+pub(crate) fn not_an_object(schema: &Schema, value: &Value) -> Error {
     Error::invalid_value(
         &schema.id,
         format_args!("expected an object, got {}", describe(value)),
