@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_counts() {
+    fn the_last_operation_wins() {
         named(
             json!([{"op": "add", "path": "members", "value": [{"value": "a"}, {"value": "b"}]}, {"op": "remove", "path": "members[value eq \"a\"]"}]),
             &["b"],
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_left_for_the_group_itself() {
+    fn other_operations_are_applied_to_the_group() {
         let (members, rest) = parse(json!([
             {"op": "replace", "value": {"id": "g", "displayName": "New", "members": [{"value": "a"}]}},
             {"op": "add", "path": "externalId", "value": "x"},

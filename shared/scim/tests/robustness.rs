@@ -218,7 +218,7 @@ fn an_order_counts_the_elements_that_it_looks_at() {
 }
 
 #[test]
-fn bodies_that_nest_or_go_on() {
+fn deep_and_long_bodies_are_read_quickly() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":", "}]")] {
         let n = 100_000;
         for text in [
@@ -337,7 +337,7 @@ fn more_comparisons_than_the_maximum_are_refused() {
 }
 
 #[test]
-fn long_lists_through_every_door() {
+fn long_lists_are_processed_quickly_in_every_message() {
     let emails: Vec<Value> = (0..5_000)
         .map(|n| json!({"value": format!("{n}@example.com"), "type": "work", "primary": n == 0}))
         .collect();
@@ -367,7 +367,7 @@ fn long_lists_through_every_door() {
 }
 
 #[test]
-fn definitions_that_go_on() {
+fn long_definitions_are_read_quickly() {
     let attributes: Vec<Value> = (0..100_000)
         .map(|n| json!({"name": format!("a{n}")}))
         .collect();
@@ -381,7 +381,7 @@ fn definitions_that_go_on() {
 }
 
 /// Words of filters and paths in random order.
-fn soup() -> impl Strategy<Value = String> {
+fn random_words() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "userName",
         "emails",
@@ -439,10 +439,10 @@ fn soup() -> impl Strategy<Value = String> {
     prop::collection::vec(word, 0..14).prop_map(|words| words.concat())
 }
 
-fn spaced_soup() -> impl Strategy<Value = String> {
+fn random_words_with_blanks() -> impl Strategy<Value = String> {
     prop_oneof![
-        soup(),
-        prop::collection::vec(soup(), 0..4).prop_map(|parts| parts.join(" "))
+        random_words(),
+        prop::collection::vec(random_words(), 0..4).prop_map(|parts| parts.join(" "))
     ]
 }
 
@@ -509,7 +509,7 @@ fn any_json() -> impl Strategy<Value = Value> {
             ""
         ])
         .prop_map(Value::from),
-        soup().prop_map(Value::from),
+        random_words().prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 48, 6, move |inner| {
         prop_oneof![
@@ -535,7 +535,7 @@ fn ann(ty: &ResourceType) -> Resource {
 
 proptest! {
     #[test]
-    fn no_filter_makes_it_panic(text in spaced_soup()) {
+    fn no_filter_causes_a_panic(text in random_words_with_blanks()) {
         let ty = acme(Profile::Tolerant);
         if let Ok(filter) = Filter::parse(&text) {
             prop_assert_eq!(&Filter::parse(&filter.to_string()).unwrap(), &filter);
@@ -546,8 +546,8 @@ proptest! {
     }
 
     #[test]
-    fn no_operation_makes_it_panic_or_leaves_what_could_not_be_read(
-        op in prop::sample::select(vec!["add", "remove", "replace"]), path in spaced_soup(), value in any_json(), strict in any::<bool>(),
+    fn no_operation_causes_a_panic_or_an_unreadable_resource(
+        op in prop::sample::select(vec!["add", "remove", "replace"]), path in random_words_with_blanks(), value in any_json(), strict in any::<bool>(),
     ) {
         let ty = acme(if strict { Profile::Strict } else { Profile::Tolerant });
         let ann = ann(&ty);
@@ -573,7 +573,7 @@ proptest! {
     }
 
     #[test]
-    fn no_definition_makes_it_panic_and_what_is_read_is_read_again(definition in any_object(), attributes in prop::collection::vec(any_json(), 0..3)) {
+    fn no_definition_causes_a_panic_and_definitions_round_trip(definition in any_object(), attributes in prop::collection::vec(any_json(), 0..3)) {
         let mut definition = definition;
         definition.insert("id".to_owned(), json!("urn:acme:other"));
         let whole = Schema::parse(definition.clone());

@@ -245,7 +245,7 @@ fn a_value_that_is_not_understood_clears_nothing() {
 }
 
 #[test]
-fn a_value_in_an_object_of_its_own_name_is_that_value() {
+fn a_value_wrapped_in_its_attribute_name_is_unwrapped() {
     let x = json!([{"value": "x"}]);
     for (path, wrapped) in [
         ("emails", json!({"emails": x})),
