@@ -115,7 +115,7 @@ async fn kept(world: &World, path: &str) -> (usize, Vec<String>, Option<BTreeMap
         |row: &std::collections::HashMap<String, AttributeValue>| row["SK"].as_s().unwrap().clone();
     let others = rows
         .iter()
-        .filter(|row| !row.contains_key("from"))
+        .filter(|row| !row.contains_key("sinceVersion"))
         .map(sk)
         .collect();
     let head = query(format!("{}#G", world.directory)).await;
@@ -128,7 +128,9 @@ async fn kept(world: &World, path: &str) -> (usize, Vec<String>, Option<BTreeMap
                 .collect()
         });
     (
-        rows.iter().filter(|row| row.contains_key("from")).count(),
+        rows.iter()
+            .filter(|row| row.contains_key("sinceVersion"))
+            .count(),
         others,
         head,
     )
@@ -142,11 +144,11 @@ async fn assert_swept(world: &World, path: &str) {
     assert_eq!(others, Vec::<String>::new());
     let head = head.unwrap();
     assert!(
-        !head.contains_key("staged") && !head.contains_key("until"),
+        !head.contains_key("stagedWrite") && !head.contains_key("leaseUntil"),
         "{head:?}"
     );
     assert!(
-        head["members"].contains(&format!("\"{members}\"")),
+        head["memberCount"].contains(&format!("\"{members}\"")),
         "{head:?}"
     );
 }
@@ -617,8 +619,8 @@ async fn all_rows(world: &World) -> BTreeSet<(String, String)> {
     let items = client
         .scan()
         .table_name("rollcall-Table")
-        .filter_expression("contains(PK, :m) AND attribute_exists(#from)")
-        .expression_attribute_names("#from", "from")
+        .filter_expression("contains(PK, :m) AND attribute_exists(#since)")
+        .expression_attribute_names("#since", "sinceVersion")
         .expression_attribute_values(":m", AttributeValue::S("#M#".to_owned()))
         .into_paginator()
         .items();

@@ -230,6 +230,12 @@ async fn a_group_too_large_for_one_answer_is_read_in_pages() {
     let directory = &world.directory;
     let id = large.trim_start_matches("/Groups/");
     let text = |text: String| AttributeValue::S(text);
+    let row = client
+        .get_item()
+        .table_name("rollcall-Table")
+        .key("PK", text(format!("{directory}#M#{id}")))
+        .key("SK", text(ann.clone()));
+    let row = row.send().await.unwrap().item.unwrap();
     let rows: Vec<WriteRequest> = (1..SIZE)
         .map(|n| {
             let row = HashMap::from([
@@ -238,8 +244,8 @@ async fn a_group_too_large_for_one_answer_is_read_in_pages() {
                     "SK".to_owned(),
                     text(format!("00000000-0000-4000-8000-{n:012}")),
                 ),
-                ("UG".to_owned(), text(directory.clone())),
-                ("from".to_owned(), AttributeValue::N("1".to_owned())),
+                ("GSI1PK".to_owned(), row["GSI1PK"].clone()),
+                ("sinceVersion".to_owned(), AttributeValue::N("1".to_owned())),
             ]);
             let put = PutRequest::builder().set_item(Some(row)).build().unwrap();
             WriteRequest::builder().put_request(put).build()
@@ -258,7 +264,7 @@ async fn a_group_too_large_for_one_answer_is_read_in_pages() {
         .table_name("rollcall-Table")
         .key("PK", text(format!("{directory}#G")))
         .key("SK", text(id.to_owned()))
-        .update_expression("SET members = :n")
+        .update_expression("SET memberCount = :n")
         .expression_attribute_values(":n", AttributeValue::N(SIZE.to_string()))
         .send()
         .await

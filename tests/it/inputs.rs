@@ -212,3 +212,35 @@ async fn a_webhook_url_is_shown_to_keys_that_may_change_it() {
         assert_eq!(*url, "https://hooks.example.com:8443");
     }
 }
+
+/// RFC 7643 §4.1.1 with RFC 8265 §3.3: a name is compared without the blanks at its ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_differ_in_blanks_at_their_ends_are_the_same() {
+    let world = World::new().await;
+    let created = world.post("/Users", &json!({"userName": " cem"})).await;
+    let path = format!("/Users/{}", created.expect(201).id());
+    for name in ["cem", " cem", "cem ", "CEM"] {
+        let taken = world.post("/Users", &json!({"userName": name})).await;
+        taken.expect(409);
+        let filter = format!(
+            "/Users?filter=userName%20eq%20%22{}%22",
+            name.replace(' ', "%20")
+        );
+        assert_eq!(
+            world.get(&filter).await.json()["totalResults"],
+            1,
+            "{name:?}"
+        );
+    }
+    let renamed = world.put(&path, &json!({"userName": "cem"})).await;
+    renamed.expect(200);
+    world
+        .post("/Users", &json!({"userName": " cem"}))
+        .await
+        .expect(409);
+    world.delete(&path).await.expect(204);
+    world
+        .post("/Users", &json!({"userName": " cem"}))
+        .await
+        .expect(201);
+}

@@ -58,7 +58,7 @@ struct Version {
 }
 
 /// The attribute that makes an item one of the index `Memberships`.
-const INDEXED: &str = "UG";
+const INDEXED: &str = "GSI1PK";
 
 impl Past {
     /// Notes that a transaction is on its way; false if it is already.
@@ -161,9 +161,9 @@ impl Past {
         let items: Vec<Value> = found
             .into_iter()
             .map(|(_, item)| {
-                let shown = item
-                    .iter()
-                    .filter(|(name, _)| ["PK", "SK", INDEXED, "from"].contains(&name.as_str()));
+                let shown = item.iter().filter(|(name, _)| {
+                    ["PK", "SK", INDEXED, "sinceVersion"].contains(&name.as_str())
+                });
                 Value::Object(shown.map(|(n, v)| (n.clone(), v.clone())).collect())
             })
             .collect();

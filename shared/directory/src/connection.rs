@@ -206,8 +206,8 @@ impl Store {
         let Some(item) = self.item(request.at()).await? else {
             return Ok(None);
         };
-        let same = item::text(&item, item::REQUEST)? == request.digest();
-        let made = item::text(&item, item::OWNER)?.parse();
+        let same = item::text(&item, item::REQUEST_DIGEST)? == request.digest();
+        let made = item::text(&item, item::DIRECTORY_ID)?.parse();
         let made = made.map_err(Error::broken)?;
         Ok(Some(match same {
             true => Creation::Repeated(made),
@@ -404,8 +404,11 @@ impl Repeatable<'_> {
     fn item(&self, made: DirectoryId, now: Timestamp) -> (Key, Item) {
         let expires = now.saturating_add(REPEATABLE).unwrap_or(Timestamp::MAX);
         let item = Item::from([
-            (item::OWNER.to_owned(), item::string(made.to_string())),
-            (item::REQUEST.to_owned(), item::string(self.digest())),
+            (
+                item::DIRECTORY_ID.to_owned(),
+                item::string(made.to_string()),
+            ),
+            (item::REQUEST_DIGEST.to_owned(), item::string(self.digest())),
             (item::EXPIRES.to_owned(), item::number(expires.as_second())),
         ]);
         (self.at(), item)

@@ -10,7 +10,7 @@ pub(crate) mod parked;
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::{Timestamp, ToSpan};
-use scim::{Object, Resource, ResourceType};
+use scim::{ChangedAttribute, Object, ResourceType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -63,9 +63,9 @@ impl MembershipChanges {
     /// The lists with the names of their item attributes, in the order in which they are announced.
     fn lists(&self) -> [(&'static str, &BTreeSet<ResourceId>); 4] {
         [
-            (item::REMOVED, &self.removed),
+            (item::REMOVED_USERS, &self.removed),
             (item::REMOVED_GROUPS, &self.removed_groups),
-            (item::ADDED, &self.added),
+            (item::ADDED_USERS, &self.added),
             (item::ADDED_GROUPS, &self.added_groups),
         ]
     }
@@ -121,11 +121,11 @@ impl Event {
         )
     }
 
-    /// The event of a resource of which something changed.
+    /// Returns the event of a resource in which these attributes changed.
     pub(crate) fn updated(
         caller: &Caller,
         kind: &ResourceKind,
-        before: &Resource,
+        changed: Vec<ChangedAttribute>,
         new: &Stored,
         now: Timestamp,
     ) -> Result<Self, Error> {
@@ -136,7 +136,7 @@ impl Event {
             Some(kind.updated),
             new,
             version,
-            Some(before),
+            Some(changed),
             now,
         )
     }
@@ -175,7 +175,7 @@ impl Event {
         detail_type: Option<DetailType>,
         stored: &Stored,
         version: u64,
-        before: Option<&Resource>,
+        changed: Option<Vec<ChangedAttribute>>,
         now: Timestamp,
     ) -> Result<Self, Error> {
         let directory = caller.directory();
@@ -187,7 +187,6 @@ impl Event {
             resource.insert("externalId".to_owned(), json!(external_id));
         }
         let mut detail = about(directory, id, version, resource, now);
-        let changed = before.map(|before| before.changed(&stored.resource));
         if let Some(changed) = &changed {
             let paths = changed.iter().map(|c| c.path.as_str()).collect();
             detail.insert("changed".to_owned(), paths);
@@ -291,8 +290,10 @@ impl Event {
 
     /// The event about one member that will be gone when it is published, with its `data`.
     pub(crate) fn about(mut self, member: &Value) -> Self {
-        self.members
-            .insert(item::MEMBER.to_owned(), item::string(member.to_string()));
+        self.members.insert(
+            item::MEMBER_DATA.to_owned(),
+            item::string(member.to_string()),
+        );
         self
     }
 
@@ -304,11 +305,10 @@ impl Event {
             .unwrap_or(Timestamp::MAX);
         let mut item = self.members;
         if let Some(detail_type) = self.detail_type {
-            let name = match detail_type {
-                DetailType::DirectoryUpdated => item::LATER_TYPE,
-                _ => item::DETAIL_TYPE,
-            };
-            item.insert(name.to_owned(), item::string(detail_type.as_str()));
+            item.insert(
+                item::DETAIL_TYPE.to_owned(),
+                item::string(detail_type.as_str()),
+            );
         }
         item.insert(item::DETAIL.to_owned(), item::string(self.detail));
         item.insert(item::EXPIRES.to_owned(), item::number(expires.as_second()));
@@ -378,21 +378,18 @@ pub(crate) fn flatten(base_url: &str, ty: &ResourceType, stored: &Stored) -> Obj
 #[serde(rename_all = "camelCase")]
 pub struct EventItem {
     detail_type: Option<DetailType>,
-    /// [`item::LATER_TYPE`].
-    #[serde(rename = "type")]
-    later_type: Option<DetailType>,
     detail: String,
     #[serde(default)]
-    removed: String,
+    removed_users: String,
     #[serde(default)]
     removed_groups: String,
     #[serde(default)]
-    added: String,
+    added_users: String,
     #[serde(default)]
     added_groups: String,
     #[serde(default)]
     base_url: String,
-    member: Option<String>,
+    member_data: Option<String>,
     expires: Option<i64>,
 }
 
@@ -497,14 +494,13 @@ impl EventItem {
         };
         Ok(Self {
             detail_type: of_type(item::DETAIL_TYPE)?,
-            later_type: of_type(item::LATER_TYPE)?,
             detail: item::text(item, item::DETAIL)?.to_owned(),
-            removed: ids(item::REMOVED),
+            removed_users: ids(item::REMOVED_USERS),
             removed_groups: ids(item::REMOVED_GROUPS),
-            added: ids(item::ADDED),
+            added_users: ids(item::ADDED_USERS),
             added_groups: ids(item::ADDED_GROUPS),
             base_url: ids(item::BASE_URL),
-            member: text(item::MEMBER),
+            member_data: text(item::MEMBER_DATA),
             expires: item::optional(item, item::EXPIRES)?,
         })
     }
@@ -517,7 +513,7 @@ impl EventItem {
 
     /// What happened to the resource itself, if anything.
     pub(crate) fn detail_type(&self) -> Option<DetailType> {
-        self.detail_type.or(self.later_type)
+        self.detail_type
     }
 
     /// The detail of the resource, as JSON.
@@ -564,9 +560,9 @@ impl EventItem {
     /// When the ids are none that this crate wrote.
     pub fn members(&self) -> Result<Vec<MemberEvent>, Error> {
         let lists = [
-            (DetailType::GroupUserRemoved, &self.removed),
+            (DetailType::GroupUserRemoved, &self.removed_users),
             (DetailType::GroupGroupRemoved, &self.removed_groups),
-            (DetailType::GroupUserAdded, &self.added),
+            (DetailType::GroupUserAdded, &self.added_users),
             (DetailType::GroupGroupAdded, &self.added_groups),
         ];
         let mut events = vec![];
@@ -641,7 +637,7 @@ impl Store {
         directory: DirectoryId,
         events: &[MemberEvent],
     ) -> Result<HashMap<ResourceId, Value>, Error> {
-        let member = item.member.as_deref();
+        let member = item.member_data.as_deref();
         if let Some(data) = member.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
             return Ok(events.iter().map(|e| (e.member, data.clone())).collect());
         }
@@ -655,8 +651,8 @@ impl Store {
         for kind in [&USER, &GROUP] {
             let keys = events
                 .iter()
-                .filter(|event| event.kind().letter == kind.letter)
-                .map(|event| Key::resource(directory, kind.letter, event.member))
+                .filter(|event| event.kind().prefix == kind.prefix)
+                .map(|event| Key::resource(directory, kind.prefix, event.member))
                 .collect();
             for found in self.get_all(keys).await? {
                 // A member that this version cannot read is known by the id alone.

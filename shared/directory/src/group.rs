@@ -40,6 +40,7 @@ use crate::table::batch::Deadline;
 use crate::table::group_cache::CachedGroup;
 use crate::table::item::{self, Item};
 use crate::table::key::{self, Key};
+use crate::table::lookup::move_lookup_items;
 use crate::table::store::Store;
 use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
@@ -246,7 +247,7 @@ impl<'a> Request<'a> {
             }
             Form::Patch { rest, .. } => rest.apply(ty, &old.resource, &old.id.to_string())?,
         };
-        GROUP.check_text(Some(&old.resource), &resource)?;
+        GROUP.check_text(&resource)?;
         Ok(resource)
     }
 
@@ -332,19 +333,18 @@ impl Store {
                 },
             };
             let mut change = Change::default();
-            let key = Key::resource(directory, GROUP.letter, new.id);
+            let key = Key::resource(directory, GROUP.prefix, new.id);
             change.create(key, encode_item(&GROUP, &new)?, ConditionFailure::Changed);
             let none = None;
-            self.move_pointers(
+            move_lookup_items(
                 &mut change,
                 caller,
                 &GROUP,
                 new.id,
                 none,
                 Some(&new.resource),
-            )
-            .await?;
-            change.count(directory, GROUP.letter, new.id, 1);
+            )?;
+            change.count(directory, GROUP.prefix, new.id, 1);
             let event = Event::created(caller, &GROUP, &new, now)?;
             for event in event.with_members(caller, &step.moved()) {
                 event.add_to(&mut change);
@@ -725,14 +725,13 @@ impl Store {
             version: old.version,
             staged: None,
         };
-        let key = Key::resource(directory, GROUP.letter, old.id);
+        let key = Key::resource(directory, GROUP.prefix, old.id);
         change.set(key, encode_item(&GROUP, &new)?, &[], condition);
         if let Some(nesting) = nesting {
             nesting.count(&mut change, caller);
         }
         let (before, after) = (Some(&old.resource), Some(&new.resource));
-        self.move_pointers(&mut change, caller, &GROUP, old.id, before, after)
-            .await?;
+        move_lookup_items(&mut change, caller, &GROUP, old.id, before, after)?;
         for (id, member) in &step.added {
             let key = Key::member(directory, old.id, *id);
             let row = members::row(caller, member, new.version);
@@ -789,24 +788,24 @@ impl Store {
         let directory = caller.directory().id;
         let (groups, users): (Vec<_>, Vec<_>) =
             step.added.iter().partition(|(_, member)| member.group);
-        let there = async |letter: &str, ids: Vec<ResourceId>| -> Result<BTreeSet<_>, Error> {
+        let there = async |prefix: &str, ids: Vec<ResourceId>| -> Result<BTreeSet<_>, Error> {
             let keys = ids
                 .iter()
-                .map(|id| Key::resource(directory, letter, *id))
+                .map(|id| Key::resource(directory, prefix, *id))
                 .collect();
             let items = self.get_all(keys).await?;
             items.iter().map(|item| item::id(item, key::SK)).collect()
         };
         let ids = |of: &[(&ResourceId, &Member)]| of.iter().map(|(id, _)| **id).collect();
         let (users, groups): (Vec<ResourceId>, Vec<ResourceId>) = (ids(&users), ids(&groups));
-        let found = there(USER.letter, users.clone()).await?;
+        let found = there(USER.prefix, users.clone()).await?;
         let mut left: Vec<ResourceId> =
             users.into_iter().filter(|id| !found.contains(id)).collect();
         let asked: Vec<ResourceId> = left.iter().chain(&groups).copied().collect();
         if asked.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let found = there(GROUP.letter, asked.clone()).await?;
+        let found = there(GROUP.prefix, asked.clone()).await?;
         let unknown: Vec<ResourceId> = asked.into_iter().filter(|id| !found.contains(id)).collect();
         if !unknown.is_empty() {
             return Err(unknown_members(&unknown));
@@ -906,7 +905,7 @@ impl Store {
                 continue;
             }
             let mut change = Change::default();
-            let key = Key::resource(directory, GROUP.letter, id);
+            let key = Key::resource(directory, GROUP.prefix, id);
             // A group that becomes a member of another one gets no new version, and its deletion needs a note from then on.
             let condition = match old.group.nested {
                 0 => Condition::NeverNested(old.version),
@@ -916,13 +915,12 @@ impl Store {
                 },
             };
             change.delete(key, condition, ConditionFailure::Changed);
-            self.move_pointers(&mut change, caller, &GROUP, id, Some(&old.resource), None)
-                .await?;
-            change.count(directory, GROUP.letter, id, -1);
+            move_lookup_items(&mut change, caller, &GROUP, id, Some(&old.resource), None)?;
+            change.count(directory, GROUP.prefix, id, -1);
             let mut step = MembershipDelta::default();
             let large = old.group.members.unwrap_or(0) as usize > self.actions() - OTHER_ACTIONS;
             if large {
-                let mut gone = item::from_stored(&old);
+                let mut gone = item::from_stored(&old)?;
                 let base_url = item::string(caller.base_url());
                 gone.insert(item::BASE_URL.to_owned(), base_url);
                 change.put(Key::deletion(directory, id), gone);
@@ -1053,9 +1051,11 @@ pub(crate) fn event_of(
     new: &Stored,
     now: Timestamp,
 ) -> Result<Event, Error> {
-    match old.resource.changed(&new.resource).is_empty() {
-        true => Event::members_only(caller, new, new.version, now),
-        false => Event::updated(caller, &GROUP, &old.resource, new, now),
+    let changed = old.resource.changed(&new.resource);
+    if changed.is_empty() {
+        Event::members_only(caller, new, new.version, now)
+    } else {
+        Event::updated(caller, &GROUP, changed, new, now)
     }
 }
 
@@ -1070,10 +1070,10 @@ pub(crate) fn add_existence(
 ) {
     let directory = caller.directory().id;
     if group {
-        let key = Key::resource(directory, GROUP.letter, member);
-        change.add(key, item::NESTED, ConditionFailure::Members);
+        let key = Key::resource(directory, GROUP.prefix, member);
+        change.add(key, item::TIMES_NESTED, ConditionFailure::Members);
     } else if !in_steps {
-        let key = Key::resource(directory, USER.letter, member);
+        let key = Key::resource(directory, USER.prefix, member);
         change.check(key, ConditionFailure::Members);
     }
 }

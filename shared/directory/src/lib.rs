@@ -56,6 +56,6 @@ pub use query::search::{AnyResource, Queries};
 pub use query::{Found, Query};
 pub use resource::MAX_DOCUMENT_BYTES;
 pub use resource::recovery::{Attended, Circle, Unfinished};
-pub use table::lookup::MAX_POINTERS;
+pub use table::item::FORMAT_VERSION;
 pub use table::store::Store;
 pub use table::transaction::ACTIONS;

@@ -3,8 +3,6 @@
 pub(crate) mod recovery;
 pub(crate) mod user;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use scim::Resource;
 
@@ -18,6 +16,7 @@ use crate::model::time::to_the_millisecond;
 use crate::resource::recovery::Unfinished;
 use crate::table::item::{self, Item};
 use crate::table::key::Key;
+use crate::table::lookup::move_lookup_items;
 use crate::table::store::Store;
 use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
@@ -27,7 +26,7 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
 impl Store {
     /// Creates a resource. No look-up comes first: the conditions on the
-    /// pointers of unique values are the uniqueness check.
+    /// look-up items of unique values are the uniqueness check.
     pub(crate) async fn create(
         &self,
         caller: &Caller,
@@ -50,13 +49,12 @@ impl Store {
         loop {
             let mut change = Change::default();
             change.create(
-                Key::resource(directory, kind.letter, new.id),
+                Key::resource(directory, kind.prefix, new.id),
                 encode_item(kind, &new)?,
                 ConditionFailure::Changed,
             );
-            self.move_pointers(&mut change, caller, kind, new.id, None, Some(&new.resource))
-                .await?;
-            change.count(directory, kind.letter, new.id, 1);
+            move_lookup_items(&mut change, caller, kind, new.id, None, Some(&new.resource))?;
+            change.count(directory, kind.prefix, new.id, 1);
             Event::created(caller, kind, &new, now)?.add_to(&mut change);
             match settle(change.commit(self).await, &new.resource) {
                 Ok(CommitOutcome::Written) => return Ok(new),
@@ -66,7 +64,7 @@ impl Store {
                     }
                     backoff.wait().await?;
                 }
-                // Its own pointers refuse a repeat of what was created already.
+                // Its own look-up items refuse a repeat of what was created already.
                 Err(refused @ Error::Uniqueness { .. }) if self.repeats_ids() => {
                     return self.created(caller, kind, &new).await?.ok_or(refused);
                 }
@@ -94,7 +92,7 @@ impl Store {
         kind: &ResourceKind,
         id: ResourceId,
     ) -> Result<Option<Stored>, Error> {
-        let key = Key::resource(caller.directory().id, kind.letter, id);
+        let key = Key::resource(caller.directory().id, kind.prefix, id);
         let item = self.item(key).await?;
         item.as_ref().map(item::to_stored).transpose()
     }
@@ -111,13 +109,14 @@ impl Store {
         now: Timestamp,
         decide: impl Fn(&Resource) -> Result<Resource, scim::Error>,
     ) -> Result<Stored, Error> {
-        let key = Key::resource(caller.directory().id, kind.letter, id);
+        let key = Key::resource(caller.directory().id, kind.prefix, id);
         let mut backoff = Backoff::new();
         loop {
             let old = self.read(caller, kind, id).await?.ok_or(Error::NotFound)?;
             precondition.check(old.version)?;
             let resource = decide(&old.resource)?;
-            if old.resource.changed(&resource).is_empty() {
+            let changed = old.resource.changed(&resource);
+            if changed.is_empty() {
                 return Ok(old);
             }
             let now = to_the_millisecond(now).max(old.last_modified);
@@ -131,16 +130,9 @@ impl Store {
             };
             let mut change = Change::default();
             change.replace(key.clone(), encode_item(kind, &new)?, old.version);
-            self.move_pointers(
-                &mut change,
-                caller,
-                kind,
-                id,
-                Some(&old.resource),
-                Some(&new.resource),
-            )
-            .await?;
-            Event::updated(caller, kind, &old.resource, &new, now)?.add_to(&mut change);
+            let (before, after) = (Some(&old.resource), Some(&new.resource));
+            move_lookup_items(&mut change, caller, kind, id, before, after)?;
+            Event::updated(caller, kind, changed, &new, now)?.add_to(&mut change);
             match settle(change.commit(self).await, &new.resource)? {
                 CommitOutcome::Written => return Ok(new),
                 CommitOutcome::Again | CommitOutcome::Members => backoff.wait().await?,
@@ -169,11 +161,10 @@ impl Store {
             precondition.check(old.version)?;
             let mut change = Change::default();
             let condition = Condition::Version(old.version);
-            let key = Key::resource(directory, kind.letter, id);
+            let key = Key::resource(directory, kind.prefix, id);
             change.delete(key, condition, ConditionFailure::Changed);
-            self.move_pointers(&mut change, caller, kind, id, Some(&old.resource), None)
-                .await?;
-            change.count(directory, kind.letter, id, -1);
+            move_lookup_items(&mut change, caller, kind, id, Some(&old.resource), None)?;
+            change.count(directory, kind.prefix, id, -1);
             let event = Event::deleted(caller, kind, &old, to_the_millisecond(now))?;
             // What is to follow is noted with it: its memberships end after this, and the process may not live to see it.
             let (key, note) = Unfinished::of(directory, id).deletion(event.id(), now);
@@ -217,79 +208,13 @@ pub(crate) fn settle(
 }
 
 pub(crate) fn encode_item(kind: &ResourceKind, stored: &Stored) -> Result<Item, Error> {
-    let size = stored.resource.to_stored().len();
+    let item = item::from_stored(stored)?;
+    let size = item::text(&item, item::DOCUMENT)?.len();
     if size > MAX_DOCUMENT_BYTES {
         return Err(Error::TooLarge(format!(
             "The {} takes {size} bytes; at most {MAX_DOCUMENT_BYTES} are kept.",
             (kind.base)().name
         )));
     }
-    Ok(item::from_stored(stored))
-}
-
-impl Store {
-    /// Writes the pointers that only the new state has, and removes those that only the old one had.
-    pub(crate) async fn move_pointers(
-        &self,
-        change: &mut Change,
-        caller: &Caller,
-        kind: &ResourceKind,
-        id: ResourceId,
-        old: Option<&Resource>,
-        new: Option<&Resource>,
-    ) -> Result<(), Error> {
-        if let Some(new) = new {
-            kind.check_text(old, new)?;
-        }
-        let others = match old {
-            Some(old) => self.others(caller, kind, id, old).await?,
-            None => BTreeMap::new(),
-        };
-        let pointers = |resource: Option<&Resource>| match resource {
-            Some(resource) => kind.pointers_to(caller, id, resource, &others),
-            None => Ok(BTreeMap::new()),
-        };
-        let (before, after) = (pointers(old)?, pointers(new)?);
-        let owner = || Item::from([(item::OWNER.to_owned(), item::string(id.to_string()))]);
-        for (key, unique) in &after {
-            match unique {
-                _ if before.contains_key(key) => {}
-                Some(attribute) => {
-                    change.create(
-                        key.clone(),
-                        owner(),
-                        ConditionFailure::Uniqueness(attribute),
-                    );
-                }
-                None => change.put(key.clone(), owner()),
-            }
-        }
-        for key in before.into_keys() {
-            if !after.contains_key(&key) {
-                change.remove(key);
-            }
-        }
-        Ok(())
-    }
-
-    /// The pointers of a resource's names that belong to other resources, with the names: a name with blanks at its ends
-    /// that an earlier version kept beside the name without them. They are read for such names only. A pointer has the
-    /// same owner as long as the resource has the same version.
-    async fn others(
-        &self,
-        caller: &Caller,
-        kind: &ResourceKind,
-        id: ResourceId,
-        resource: &Resource,
-    ) -> Result<BTreeMap<Key, String>, Error> {
-        let mut others = BTreeMap::new();
-        for (key, name) in kind.doubtful(caller, resource) {
-            let pointer = self.item(key.clone()).await?;
-            let owner = pointer.map(|pointer| item::id(&pointer, item::OWNER));
-            if owner.transpose()? != Some(id) {
-                others.insert(key, name);
-            }
-        }
-        Ok(others)
-    }
+    Ok(item)
 }

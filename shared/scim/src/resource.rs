@@ -30,8 +30,12 @@ impl Resource {
     }
 
     /// Returns the document as JSON text for the store.
-    pub fn to_stored(&self) -> String {
-        Value::Object(self.0.clone()).to_string()
+    ///
+    /// # Errors
+    ///
+    /// Those of `serde_json`, which has none for a document.
+    pub fn to_stored(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&self.0)
     }
 
     /// Returns the whole document.
@@ -432,7 +436,10 @@ mod tests {
         let ann = user(
             json!({"userName": "ann \u{1f600}", "name": {"familyName": "\"\\\n"}, "emails": [{"value": "a"}]}),
         );
-        assert_eq!(Resource::from_stored(&ann.to_stored()).unwrap(), ann);
+        assert_eq!(
+            Resource::from_stored(&ann.to_stored().unwrap()).unwrap(),
+            ann
+        );
         assert!(Resource::from_stored("[]").is_err());
     }
 

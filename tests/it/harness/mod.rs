@@ -44,6 +44,8 @@ pub struct World {
     /// For how many milliseconds functions have asked to rest before they look a token up.
     rested: Arc<AtomicU64>,
     ids: Ids,
+    /// Maximum number of actions in a transaction.
+    actions: usize,
     /// Answers the requests instead of the stack, if it is set.
     backend: Option<Backend>,
 }
@@ -145,7 +147,22 @@ impl World {
             seconds,
             rested,
             ids,
+            actions: directory::ACTIONS,
             backend: None,
+        }
+    }
+
+    /// The same account seen by processes whose transactions have at most so many actions: changes of small groups take
+    /// several transactions then.
+    pub async fn with_actions(self, actions: usize) -> World {
+        let options = StackOptions {
+            actions,
+            ..self.options()
+        };
+        World {
+            stack: start(&self.cloud, options).await,
+            actions,
+            ..self
         }
     }
 
@@ -160,6 +177,7 @@ impl World {
             seconds: self.seconds.clone(),
             rested: self.rested.clone(),
             ids: self.ids.clone(),
+            actions: self.actions,
             backend: None,
         }
     }
@@ -231,6 +249,7 @@ impl World {
             seconds: self.seconds.clone(),
             rested: self.rested.clone(),
             ids: self.ids.clone(),
+            actions: self.actions,
             backend: self.backend.clone(),
         }
     }
@@ -307,7 +326,10 @@ impl World {
     }
 
     fn options(&self) -> StackOptions {
-        options(&self.ids, &self.seconds, &self.rested)
+        StackOptions {
+            actions: self.actions,
+            ..options(&self.ids, &self.seconds, &self.rested)
+        }
     }
 
     /// For how many milliseconds functions have asked to rest before they look a token up, since the last time.

@@ -29,7 +29,7 @@ use crate::model::id::DirectoryId;
 use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::table::batch::Deadline;
 use crate::table::item::{self, Item};
-use crate::table::key::{self, Key, MEMBERSHIPS, PK, SK, UG};
+use crate::table::key::{self, GSI1PK, Key, MEMBERSHIPS, PK, SK};
 use crate::table::store::Store;
 use crate::table::transaction::{CommitError, Condition, with_retry};
 
@@ -142,10 +142,10 @@ impl Store {
 
     /// Goes through everything that a directory has, until it is gone or the step is over.
     async fn empty(&self, id: DirectoryId, step: &mut SweepBudget) -> Result<(), Error> {
-        let resources = |kind: &ResourceKind| key::resources(id, kind.letter);
+        let resources = |kind: &ResourceKind| key::resources(id, kind.prefix);
         let mut partitions = vec![resources(&USER)];
         for kind in [&USER, &GROUP] {
-            partitions.extend(kind.pointers.iter().map(|pointer| pointer.partition(id)));
+            partitions.extend(kind.lookups.iter().map(|lookup| lookup.partition(id)));
         }
         partitions.extend([
             key::counts(id),
@@ -174,7 +174,7 @@ impl Store {
 
     /// The groups that are there, each after everything that is kept by it.
     async fn empty_groups(&self, id: DirectoryId, step: &mut SweepBudget) -> Result<(), Error> {
-        let partition = key::resources(id, GROUP.letter);
+        let partition = key::resources(id, GROUP.prefix);
         loop {
             let page = self.keys_in(&partition).await?;
             for groups in page.keys.chunks(GROUPS_AT_ONCE) {
@@ -217,9 +217,9 @@ impl Store {
                 .query()
                 .table_name(self.table())
                 .index_name(MEMBERSHIPS)
-                .key_condition_expression("#ug = :d")
-                .expression_attribute_names("#ug", UG)
-                .expression_attribute_values(":d", item::string(id.to_string()))
+                .key_condition_expression("#gsi1pk = :d")
+                .expression_attribute_names("#gsi1pk", GSI1PK)
+                .expression_attribute_values(":d", item::string(key::memberships(id)))
                 .limit(ROWS_AT_ONCE);
             let answer = with_retry(|| request.clone().send()).await?;
             let mut partitions = BTreeSet::new();

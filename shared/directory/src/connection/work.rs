@@ -81,10 +81,12 @@ impl Store {
             .update_item()
             .table_name(self.table())
             .set_key(Some(Key::work(directory).attributes()))
-            .update_expression(format!("SET {update}, #e = :e"))
+            .update_expression(format!("SET {update}, #e = :e, #format = :format"))
             .condition_expression(condition)
-            .expression_attribute_names("#f", item::FULL)
+            .expression_attribute_names("#f", item::FULL_AT)
             .expression_attribute_names("#e", item::EXPIRES)
+            .expression_attribute_names("#format", item::FORMAT)
+            .expression_attribute_values(":format", item::number(item::FORMAT_VERSION))
             .expression_attribute_values(":by", item::number(by))
             .expression_attribute_values(":now", item::number(now.as_microsecond()))
             .expression_attribute_values(":e", item::number(expires.as_second()))
@@ -92,7 +94,7 @@ impl Store {
         match request.send().await {
             Ok(answer) => {
                 let changed = answer.attributes.unwrap_or_default();
-                let full = item::integer(&changed, item::FULL)?;
+                let full = item::integer(&changed, item::FULL_AT)?;
                 Ok(Some(
                     Timestamp::from_microsecond(full).map_err(Error::broken)?,
                 ))

@@ -100,33 +100,33 @@ impl Waiting {
 
     fn into_item(self, directory: DirectoryId) -> (Key, Item) {
         let mut item = Item::from([
-            (item::EVENT.to_owned(), item::string(self.item)),
-            (item::FROM.to_owned(), item::number(self.span.from)),
+            (item::EVENT_ITEM.to_owned(), item::string(self.item)),
+            (item::FIRST_EVENT.to_owned(), item::number(self.span.from)),
         ]);
         if let Some(to) = self.span.to {
-            item.insert(item::TO.to_owned(), item::number(to));
+            item.insert(item::END_EVENT.to_owned(), item::number(to));
         }
         if let Some(attempt) = self.attempt {
-            item.insert(item::PARKED.to_owned(), item::string(attempt.parked));
-            item.insert(item::ATTEMPT.to_owned(), item::number(attempt.before));
+            item.insert(item::PARKED_EVENT.to_owned(), item::string(attempt.parked));
+            item.insert(item::ATTEMPTS.to_owned(), item::number(attempt.before));
         }
         (Key::waiting(directory, &self.place), item)
     }
 
     fn from_item(place: &str, item: &Item) -> Result<Self, Error> {
-        let attempt = match item.contains_key(item::PARKED) {
+        let attempt = match item.contains_key(item::PARKED_EVENT) {
             true => Some(Attempt {
-                parked: item::text(item, item::PARKED)?.to_owned(),
-                before: item::integer(item, item::ATTEMPT)?,
+                parked: item::text(item, item::PARKED_EVENT)?.to_owned(),
+                before: item::integer(item, item::ATTEMPTS)?,
             }),
             false => None,
         };
         Ok(Self {
             place: place.to_owned(),
-            item: item::text(item, item::EVENT)?.to_owned(),
+            item: item::text(item, item::EVENT_ITEM)?.to_owned(),
             span: Span {
-                from: item::integer(item, item::FROM)?,
-                to: item::optional(item, item::TO)?,
+                from: item::integer(item, item::FIRST_EVENT)?,
+                to: item::optional(item, item::END_EVENT)?,
             },
             attempt,
         })
@@ -195,7 +195,9 @@ impl Store {
             .update_item()
             .table_name(self.table())
             .set_key(Some(Key::backlog(directory).attributes()))
-            .update_expression("ADD #v :one")
+            .update_expression("SET #f = :f ADD #v :one")
+            .expression_attribute_names("#f", item::FORMAT)
+            .expression_attribute_values(":f", item::number(item::FORMAT_VERSION))
             .expression_attribute_names("#v", item::VERSION)
             .expression_attribute_values(":one", item::number(1));
         update_if(|| request.clone().send()).await?;

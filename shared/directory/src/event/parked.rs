@@ -68,27 +68,27 @@ impl Parked {
             .split_once('#')
             .and_then(|(_, member)| member.parse().ok());
         Ok(Self {
-            item: item::text(row, item::EVENT)?.to_owned(),
+            item: item::text(row, item::EVENT_ITEM)?.to_owned(),
             span: Span {
-                from: item::integer(row, item::FROM)?,
-                to: item::optional(row, item::TO)?,
+                from: item::integer(row, item::FIRST_EVENT)?,
+                to: item::optional(row, item::END_EVENT)?,
             },
             member,
             reason: item::text(row, item::REASON)?.to_owned(),
-            attempts: item::integer(row, item::ATTEMPT)?,
+            attempts: item::integer(row, item::ATTEMPTS)?,
             expires: item::optional(row, item::EXPIRES)?,
         })
     }
 
     fn to_item(&self) -> Item {
         let mut row = Item::from([
-            (item::EVENT.to_owned(), item::string(&self.item)),
-            (item::FROM.to_owned(), item::number(self.span.from)),
+            (item::EVENT_ITEM.to_owned(), item::string(&self.item)),
+            (item::FIRST_EVENT.to_owned(), item::number(self.span.from)),
             (item::REASON.to_owned(), item::string(&self.reason)),
-            (item::ATTEMPT.to_owned(), item::number(self.attempts)),
+            (item::ATTEMPTS.to_owned(), item::number(self.attempts)),
         ]);
         if let Some(to) = self.span.to {
-            row.insert(item::TO.to_owned(), item::number(to));
+            row.insert(item::END_EVENT.to_owned(), item::number(to));
         }
         if let Some(expires) = self.expires {
             row.insert(item::EXPIRES.to_owned(), item::number(expires));
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// [`Error::Busy`] and [`Error::Broken`].
     pub async fn park(&self, directory: DirectoryId, parked: &Parked) -> Result<(), Error> {
-        let mut item = parked.to_item();
+        let mut item = item::stamped(parked.to_item());
         item.extend(Key::parked(directory, &parked.name()).attributes());
         let request = self
             .client()
@@ -122,7 +122,7 @@ impl Store {
     /// [`Error::Busy`] and [`Error::Broken`].
     pub async fn unpark(&self, directory: DirectoryId, attempt: &Attempt) -> Result<(), Error> {
         let key = Key::parked(directory, &attempt.parked);
-        self.delete_unchanged(key, item::ATTEMPT, attempt.before)
+        self.delete_unchanged(key, item::ATTEMPTS, attempt.before)
             .await
     }
 

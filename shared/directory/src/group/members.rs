@@ -1,7 +1,7 @@
 //! The members of a group as they are kept: one row each, and how all rows of a
 //! group are read as one state.
 //!
-//! A row counts from a version of the group on (`from`). Whoever reads takes
+//! A row counts from a version of the group on (`sinceVersion`). Whoever reads takes
 //! the group first and then the rows, and keeps those that count in the version
 //! that was read. Rows that were written since do not count yet, and of rows
 //! that were deleted since there is one too few: the group says how many it has.
@@ -34,14 +34,14 @@ pub(crate) const FEW: u64 = 100;
 /// The row of a member, without its key.
 pub(crate) fn row(caller: &Caller, member: &Member, from: u64) -> Item {
     let mut row = Item::from([
-        (item::FROM.to_owned(), item::number(from)),
+        (item::SINCE_VERSION.to_owned(), item::number(from)),
         (
-            key::UG.to_owned(),
-            item::string(caller.directory().id.to_string()),
+            key::GSI1PK.to_owned(),
+            item::string(key::memberships(caller.directory().id)),
         ),
     ]);
     if member.group {
-        row.insert(item::KIND.to_owned(), item::string("Group"));
+        row.insert(item::MEMBER_TYPE.to_owned(), item::string("Group"));
     }
     if let Some(display) = &member.display {
         row.insert(item::DISPLAY.to_owned(), item::string(display));
@@ -53,9 +53,9 @@ fn from_row(row: &Item) -> Result<(ResourceId, u64, Member), Error> {
     let display = row.get(item::DISPLAY).and_then(|value| value.as_s().ok());
     Ok((
         item::id(row, SK)?,
-        item::integer(row, item::FROM)?,
+        item::integer(row, item::SINCE_VERSION)?,
         Member {
-            group: row.contains_key(item::KIND),
+            group: row.contains_key(item::MEMBER_TYPE),
             display: display.cloned(),
         },
     ))
@@ -213,10 +213,10 @@ impl Store {
         while let Some(rows) = self.more(&mut range).await? {
             for row in &rows {
                 let sk = item::text(row, SK)?;
-                if row.contains_key(item::FROM) {
+                if row.contains_key(item::SINCE_VERSION) {
                     read.rows.push(from_row(row)?);
-                } else if row.contains_key(item::REMOVED) {
-                    let mut ids = item::parse_ids(item::text(row, item::REMOVED)?)?;
+                } else if row.contains_key(item::REMOVED_MEMBERS) {
+                    let mut ids = item::parse_ids(item::text(row, item::REMOVED_MEMBERS)?)?;
                     ids.sort_unstable();
                     read.removals.push((sk.to_owned(), ids));
                 }

@@ -23,7 +23,7 @@ use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::model::stored::Stored;
 use crate::resource::{CommitOutcome, encode_item, settle};
 use crate::table::item;
-use crate::table::key::{self, Key, MEMBERSHIPS, PK, SK, UG};
+use crate::table::key::{self, GSI1PK, Key, MEMBERSHIPS, PK, SK};
 use crate::table::store::Store;
 use crate::table::transaction::{Backoff, Change, Condition, ConditionFailure, with_retry};
 
@@ -254,7 +254,7 @@ impl Store {
             let lists = (0..usize::try_from(staged.removals).unwrap_or(0))
                 .map(|part| Key::removal(directory, group.id, &staged.by, part));
             for list in self.get_all(lists.collect()).await? {
-                let ids = item::parse_ids(item::text(&list, item::REMOVED)?)?;
+                let ids = item::parse_ids(item::text(&list, item::REMOVED_MEMBERS)?)?;
                 removed.extend(ids.into_iter().map(|member| (group.id, member)));
             }
         }
@@ -288,10 +288,13 @@ impl Store {
                 .query()
                 .table_name(self.table())
                 .index_name(MEMBERSHIPS)
-                .key_condition_expression("#ug = :d AND #sk BETWEEN :first AND :last")
-                .expression_attribute_names("#ug", UG)
+                .key_condition_expression("#gsi1pk = :d AND #sk BETWEEN :first AND :last")
+                .expression_attribute_names("#gsi1pk", GSI1PK)
                 .expression_attribute_names("#sk", SK)
-                .expression_attribute_values(":d", item::string(caller.directory().id.to_string()))
+                .expression_attribute_values(
+                    ":d",
+                    item::string(key::memberships(caller.directory().id)),
+                )
                 .expression_attribute_values(":first", item::string(first.to_string()))
                 .expression_attribute_values(":last", item::string(last.to_string()))
                 .set_exclusive_start_key(next);
@@ -301,7 +304,7 @@ impl Store {
                 rows.push(Row {
                     member: item::id(&row, SK)?,
                     group: group.ok_or_else(|| Error::broken("a member row has no group"))?,
-                    from: item::integer(&row, item::FROM)?,
+                    from: item::integer(&row, item::SINCE_VERSION)?,
                 });
             }
             if rows.len() > most {
@@ -401,7 +404,7 @@ impl Store {
                 return Ok(());
             };
             let step = MembershipDelta {
-                removed: BTreeMap::from([(id, row.contains_key(item::KIND))]),
+                removed: BTreeMap::from([(id, row.contains_key(item::MEMBER_TYPE))]),
                 ..MembershipDelta::default()
             };
             let new = next_version(&old, old.resource.clone(), &step, now);
@@ -410,7 +413,7 @@ impl Store {
                 version: old.version,
                 staged: None,
             };
-            let head = Key::resource(directory, GROUP.letter, group);
+            let head = Key::resource(directory, GROUP.prefix, group);
             change.set(head, encode_item(&GROUP, &new)?, &[], condition);
             change.delete(key, Condition::Present, ConditionFailure::Members);
             let event = Event::members_only(caller, &new, new.version, new.last_modified)?;

@@ -37,6 +37,7 @@ use crate::table::batch::{Attempts, Deadline};
 use crate::table::group_cache::CachedGroup;
 use crate::table::item::{self, Item};
 use crate::table::key::Key;
+use crate::table::lookup::move_lookup_items;
 use crate::table::store::Store;
 use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
@@ -48,7 +49,7 @@ const DAY: i64 = 24 * 60 * 60;
 const MAX_CHANGES: usize = 60_000;
 
 /// The attributes that mark a group.
-const MARK: [&str; 3] = [item::STAGED, item::UNTIL, item::REMOVALS];
+const MARK: [&str; 3] = [item::STAGED_WRITE, item::LEASE_UNTIL, item::REMOVAL_PARTS];
 
 impl Store {
     /// Changes the members that a client names; who of them is one already is read under the mark.
@@ -70,8 +71,7 @@ impl Store {
         let deadline = Deadline::new();
         // At most this will be written, so what is refused is refused before there is a mark.
         let most = MembershipDelta::named(added, removed, learned);
-        self.check_commitment(caller, &old, &resource, &most, &operation, now)
-            .await?;
+        self.check_commitment(caller, &old, &resource, &most, &operation, now)?;
         if !self.mark(caller, &old, &operation, now).await? {
             return Ok(Attempt::Wait);
         }
@@ -105,8 +105,7 @@ impl Store {
         let operation = EventId::at(now).to_string();
         let deadline = Deadline::new();
         // What is refused is refused before there is a mark.
-        self.check_commitment(caller, &old, &resource, &step, &operation, now)
-            .await?;
+        self.check_commitment(caller, &old, &resource, &step, &operation, now)?;
         if !self.mark(caller, &old, &operation, now).await? {
             return Ok(Attempt::Wait);
         }
@@ -117,7 +116,7 @@ impl Store {
     }
 
     /// Whether step 4 can be written, as far as that can be told before anything is.
-    async fn check_commitment(
+    fn check_commitment(
         &self,
         caller: &Caller,
         old: &Stored,
@@ -128,7 +127,7 @@ impl Store {
     ) -> Result<(), Error> {
         let new = next_version(old, resource.clone(), step, now);
         let attempts = (operation, Attempts::Answered);
-        let change = commitment(self, caller, old, &new, step, attempts, now).await;
+        let change = commitment(caller, old, &new, step, attempts, now);
         let checked = change.and_then(|(change, _)| change.check_size());
         if checked.is_err() {
             // This process may know the group as it was before, so the same request again reads it.
@@ -180,7 +179,7 @@ impl Store {
                 }
             };
             let (mut change, removals) =
-                commitment(self, caller, &old, &new, &step, (operation, attempts), now).await?;
+                commitment(caller, &old, &new, &step, (operation, attempts), now)?;
             if let Some(nesting) = nesting {
                 nesting.count(&mut change, caller);
             }
@@ -252,7 +251,7 @@ impl Store {
         let until = item::number(now.as_millisecond() + LEASE);
         let expires = item::number(now.as_second() + DAY);
         let item = Item::from([
-            (item::UNTIL.to_owned(), until),
+            (item::LEASE_UNTIL.to_owned(), until),
             (item::EXPIRES.to_owned(), expires),
         ]);
         let announced = vec![(coming.clone(), Some(item))];
@@ -316,7 +315,7 @@ impl Store {
         let Some(item) = self.item(coming.clone()).await? else {
             return Ok(false);
         };
-        if now.as_millisecond() < item::integer(&item, item::UNTIL)? {
+        if now.as_millisecond() < item::integer(&item, item::LEASE_UNTIL)? {
             return Ok(true);
         }
         let rows = self.rows(caller, group).await?.rows;
@@ -340,7 +339,7 @@ impl Store {
             operation: operation.to_owned(),
         };
         self.set_attributes(
-            Key::resource(caller.directory().id, GROUP.letter, group.id),
+            Key::resource(caller.directory().id, GROUP.prefix, group.id),
             mark_item(operation, now),
             &[],
             condition,
@@ -408,7 +407,7 @@ impl Store {
         let mut backoff = Backoff::new();
         loop {
             let mut change = Change::default();
-            let key = Key::resource(caller.directory().id, GROUP.letter, group);
+            let key = Key::resource(caller.directory().id, GROUP.prefix, group);
             let condition = Condition::Staged(operation.to_owned());
             change.set(key, Item::new(), &MARK, condition);
             for key in &removals {
@@ -438,13 +437,13 @@ impl Store {
         let directory = caller.directory().id;
         // A lease of one's own first: of two who find it, one does the work.
         let own = now.as_millisecond() + LEASE;
-        let until = Item::from([(item::UNTIL.to_owned(), item::number(own))]);
+        let until = Item::from([(item::LEASE_UNTIL.to_owned(), item::number(own))]);
         let condition = Condition::Lease {
             by: staged.by.clone(),
             until: staged.until,
             own,
         };
-        let head = Key::resource(directory, GROUP.letter, group.id);
+        let head = Key::resource(directory, GROUP.prefix, group.id);
         if !self.set_attributes(head, until, &[], condition).await? {
             return Ok(false);
         }
@@ -461,7 +460,7 @@ impl Store {
             }
         } else {
             for list in self.get_all(lists.clone()).await? {
-                ids.extend(item::parse_ids(item::text(&list, item::REMOVED)?)?);
+                ids.extend(item::parse_ids(item::text(&list, item::REMOVED_MEMBERS)?)?);
             }
         }
         match self.delete_rows(caller, group.id, ids.iter()).await? {
@@ -478,17 +477,16 @@ impl Store {
 
 fn mark_item(operation: &str, now: Timestamp) -> Item {
     Item::from([
-        (item::STAGED.to_owned(), item::string(operation)),
+        (item::STAGED_WRITE.to_owned(), item::string(operation)),
         (
-            item::UNTIL.to_owned(),
+            item::LEASE_UNTIL.to_owned(),
             item::number(now.as_millisecond() + LEASE),
         ),
     ])
 }
 
 /// MembershipDelta 4, and the keys of its lists of removals.
-async fn commitment(
-    store: &Store,
+fn commitment(
     caller: &Caller,
     old: &Stored,
     new: &Stored,
@@ -507,7 +505,7 @@ async fn commitment(
         })
         .collect();
     let mut change = Change::default();
-    let key = Key::resource(directory, GROUP.letter, old.id);
+    let key = Key::resource(directory, GROUP.prefix, old.id);
     let condition = Condition::Group {
         version: old.version,
         staged: Some(operation.to_owned()),
@@ -517,7 +515,7 @@ async fn commitment(
         change.set(key, item, &MARK, condition);
     } else {
         if !lists.is_empty() {
-            item.insert(item::REMOVALS.to_owned(), item::number(lists.len()));
+            item.insert(item::REMOVAL_PARTS.to_owned(), item::number(lists.len()));
         }
         // The deletions have a lease of their own, and so has what may still be on its way: nobody else changes the
         // group until it must have arrived.
@@ -525,9 +523,7 @@ async fn commitment(
         change.set(key, item, &[], condition);
     }
     let (before, after) = (Some(&old.resource), Some(&new.resource));
-    store
-        .move_pointers(&mut change, caller, &GROUP, old.id, before, after)
-        .await?;
+    move_lookup_items(&mut change, caller, &GROUP, old.id, before, after)?;
     for id in step.added_groups() {
         add_existence(&mut change, caller, id, true, true);
     }
@@ -539,7 +535,7 @@ async fn commitment(
     for (key, ids) in lists {
         change.put(
             key,
-            Item::from([(item::REMOVED.to_owned(), item::string(ids))]),
+            Item::from([(item::REMOVED_MEMBERS.to_owned(), item::string(ids))]),
         );
     }
     Ok((change, keys))

@@ -117,6 +117,11 @@ impl DirectoryId {
     pub fn random() -> Self {
         Self(random())
     }
+
+    /// The 16 bytes of the id.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
 }
 
 impl ResourceId {

@@ -1,8 +1,6 @@
 //! The kinds of resources that a directory keeps, as data: under which keys, and
 //! by which values each is found.
 
-use std::collections::BTreeSet;
-
 use scim::{Attribute, Resource, ResourceType};
 
 use crate::model::caller::Caller;
@@ -17,10 +15,10 @@ pub(crate) struct ResourceKind {
     pub(crate) base: fn() -> &'static ResourceType,
     /// What it is in a directory.
     pub(crate) ty: fn(&Types) -> &ResourceType,
-    /// The partition of its resources, and how the sort keys of its counts begin.
-    pub(crate) letter: &'static str,
-    /// The values it is found by, the cheapest first.
-    pub(crate) pointers: &'static [Pointer],
+    /// The suffix of the partition of its resources, and the prefix of the sort keys of its counts.
+    pub(crate) prefix: &'static str,
+    /// The attributes by which it is looked up, the cheapest first.
+    pub(crate) lookups: &'static [LookupAttribute],
     /// What its events are called.
     pub(crate) created: DetailType,
     /// What its events are called.
@@ -33,22 +31,22 @@ pub(crate) struct ResourceKind {
 pub(crate) static USER: ResourceKind = ResourceKind {
     base: ResourceType::user,
     ty: |types| &types.user,
-    letter: "U",
-    pointers: &[
-        Pointer {
+    prefix: "U",
+    lookups: &[
+        LookupAttribute {
             of: ResourceType::user,
             path: "userName",
             partition: "N",
             unique: |_| true,
         },
         // RFC 7643 §3.1.
-        Pointer {
+        LookupAttribute {
             of: ResourceType::user,
             path: "externalId",
             partition: "X",
             unique: |_| false,
         },
-        Pointer {
+        LookupAttribute {
             of: ResourceType::user,
             path: "emails.value",
             partition: "EM",
@@ -64,15 +62,15 @@ pub(crate) static USER: ResourceKind = ResourceKind {
 pub(crate) static GROUP: ResourceKind = ResourceKind {
     base: ResourceType::group,
     ty: |types| &types.group,
-    letter: "G",
-    pointers: &[
-        Pointer {
+    prefix: "G",
+    lookups: &[
+        LookupAttribute {
             of: ResourceType::group,
             path: "displayName",
             partition: "GN",
             unique: |directory| directory.settings.unique_group_names,
         },
-        Pointer {
+        LookupAttribute {
             of: ResourceType::group,
             path: "externalId",
             partition: "GX",
@@ -84,56 +82,89 @@ pub(crate) static GROUP: ResourceKind = ResourceKind {
     deleted: DetailType::GroupDeleted,
 };
 
-/// A value that leads to its resource.
-pub(crate) struct Pointer {
+/// An attribute by whose values resources are looked up. Each value has a look-up item ([`crate::table::lookup`]).
+pub(crate) struct LookupAttribute {
     /// The type that has the attribute.
     of: fn() -> &'static ResourceType,
-    /// The attribute.
+    /// The path of the attribute: `userName`, `emails.value`, `urn:…:User:employeeNumber`.
     pub(crate) path: &'static str,
-    /// The partition.
+    /// The suffix of the partition of its look-up items.
     pub(crate) partition: &'static str,
-    /// Whether one resource of the directory at most has the value: then the pointer is the lock on it.
+    /// Whether at most one resource of a directory may have a value. The look-up item is the lock on the value then.
     unique: fn(&Directory) -> bool,
 }
 
-impl Pointer {
+impl LookupAttribute {
+    /// An attribute of users whose values need not be unique.
+    #[cfg(test)]
+    pub(crate) fn of_user(path: &'static str, partition: &'static str) -> Self {
+        Self {
+            of: ResourceType::user,
+            path,
+            partition,
+            unique: |_| false,
+        }
+    }
+
     /// Whether one resource of the caller's directory at most has the value.
     pub(crate) fn is_unique(&self, caller: &Caller) -> bool {
         (self.unique)(caller.directory())
     }
 
+    /// Whether a resource can have several values.
+    pub(crate) fn is_multi_valued(&self) -> bool {
+        let (path, _) = self.attribute_and_sub();
+        self.find(path, None).is_some_and(|of| of.multi_valued)
+    }
+
+    /// The definition of the attribute (RFC 7643 §7).
     pub(crate) fn attribute(&self) -> Option<&'static Attribute> {
+        let (path, sub) = self.attribute_and_sub();
+        self.find(path, sub)
+    }
+
+    fn find(&self, path: &str, sub: Option<&str>) -> Option<&'static Attribute> {
         let ty = (self.of)();
-        match self.path.split_once('.') {
-            Some((list, sub)) => ty.attribute(list)?.sub_attribute(sub),
-            None => ty.attribute(self.path),
+        let attribute = match path.rsplit_once(':') {
+            Some((urn, name)) => ty.extension(urn)?.attribute(name)?,
+            None => ty.attribute(path)?,
+        };
+        match sub {
+            Some(sub) => attribute.sub_attribute(sub),
+            None => Some(attribute),
         }
     }
 
-    /// The texts under which a value has a pointer: as it is compared, and with the blanks at its ends. Earlier
-    /// versions kept names with blanks at their ends under the second one only.
-    pub(crate) fn forms(&self, value: &str) -> BTreeSet<String> {
-        let Some(attribute) = self.attribute() else {
-            return BTreeSet::new();
-        };
-        let with_blanks = match attribute.case_exact {
-            true => value.to_owned(),
-            false => scim::fold(value),
-        };
-        let compared = attribute.prepare(value);
-        let forms = [compared, with_blanks].into_iter();
-        // No name is blank any more, and no key can be empty.
-        forms.filter(|form| !form.is_empty()).collect()
+    /// The path of the attribute, with the URN of its extension, and the name of the sub-attribute (RFC 7644 §3.10). A URN
+    /// has dots as well (`urn:ietf:…:2.0:User:employeeNumber`): only a dot after the last colon separates.
+    fn attribute_and_sub(&self) -> (&'static str, Option<&'static str>) {
+        let name = self.path.rfind(':').map_or(0, |colon| colon + 1);
+        let dot = self.path.get(name..).and_then(|name| name.find('.'));
+        let split = dot.and_then(|dot| {
+            let (attribute, rest) = self.path.split_at_checked(name + dot)?;
+            Some((attribute, rest.get(1..)?))
+        });
+        match split {
+            Some((attribute, sub)) => (attribute, Some(sub)),
+            None => (self.path, None),
+        }
     }
 
-    /// The values that a resource has.
+    /// The text under which a value has its look-up item: equal values have the same one. `None` for a value of which
+    /// nothing is left, since no key is empty.
+    pub(crate) fn prepare(&self, value: &str) -> Option<String> {
+        let prepared = self.attribute()?.prepare(value);
+        (!prepared.is_empty()).then_some(prepared)
+    }
+
+    /// The values of a resource.
     pub(crate) fn values<'r>(&self, resource: &'r Resource) -> Vec<&'r str> {
-        match self.path.split_once('.') {
-            Some((list, sub)) => resource
+        match self.attribute_and_sub() {
+            (list, Some(sub)) if self.is_multi_valued() => resource
                 .elements(list)
                 .filter_map(|element| element.get(sub)?.as_str())
                 .collect(),
-            None => resource.string(self.path).into_iter().collect(),
+            _ => resource.string(self.path).into_iter().collect(),
         }
     }
 }
@@ -141,20 +172,14 @@ impl Pointer {
 impl ResourceKind {
     /// Refuses control characters in the values by which a resource is found, and names that are blank, such as
     /// `userName` (RFC 7643 §4.1.1 has it prepared by RFC 8265, whose §3.3 has neither; and PostgreSQL takes no U+0000).
-    /// Values that are kept already may stay.
     ///
     /// # Errors
     ///
     /// 400 `invalidValue`.
-    pub(crate) fn check_text(
-        &self,
-        old: Option<&Resource>,
-        new: &Resource,
-    ) -> Result<(), scim::Error> {
-        for pointer in self.pointers {
-            let kept = old.map_or(vec![], |old| pointer.values(old));
-            let is_name = pointer.attribute().is_some_and(|of| of.is_name);
-            for value in pointer.values(new) {
+    pub(crate) fn check_text(&self, resource: &Resource) -> Result<(), scim::Error> {
+        for lookup in self.lookups {
+            let is_name = lookup.attribute().is_some_and(|of| of.is_name);
+            for value in lookup.values(resource) {
                 let wrong = if value.contains(char::is_control) {
                     "must not have control characters"
                 } else if is_name && value.trim().is_empty() {
@@ -162,9 +187,7 @@ impl ResourceKind {
                 } else {
                     continue;
                 };
-                if !kept.contains(&value) {
-                    return Err(scim::Error::invalid_value(pointer.path, wrong));
-                }
+                return Err(scim::Error::invalid_value(lookup.path, wrong));
             }
         }
         Ok(())
@@ -178,7 +201,7 @@ impl ResourceKind {
     /// What a member of this kind is called in the data of an event.
     pub(crate) fn field(&self) -> &'static str {
         // A group's data is that of the group whose member it is.
-        if self.letter == GROUP.letter {
+        if self.prefix == GROUP.prefix {
             "member"
         } else {
             "user"
@@ -188,7 +211,7 @@ impl ResourceKind {
 
 /// The error for a list that takes more work than one request may ask for.
 pub(crate) fn too_many(kind: &ResourceKind) -> Error {
-    let paths: Vec<&str> = kind.pointers.iter().map(|pointer| pointer.path).collect();
+    let paths: Vec<&str> = kind.lookups.iter().map(|lookup| lookup.path).collect();
     Error::Scim(scim::Error::too_many(format_args!(
         "filter or sortBy: it has to read or compare more of {} than one request may. Look them up by eq on id, {} (and \
          anything else), read the list by cursor, which takes any filter, or in pages without a filter, or use fewer comparisons.",

@@ -135,7 +135,7 @@ impl Store {
         wanted: &Wanted<'_>,
         part: Part,
     ) -> Result<Listed<Stored>, Error> {
-        let partition = key::resources(caller.directory().id, kind.letter);
+        let partition = key::resources(caller.directory().id, kind.prefix);
         let effort = Effort::new();
         let mut begin = part.after;
         let (mut items, mut unreadable, mut bytes, mut seen) = (vec![], vec![], 0, 0);
@@ -222,7 +222,7 @@ impl Store {
             let mut lists = Range::between(&partition, &prefix, &format!("{prefix}~"));
             while let Some(lists) = self.more(&mut lists).await? {
                 for list in &lists {
-                    removed.extend(item::parse_ids(item::text(list, item::REMOVED)?)?);
+                    removed.extend(item::parse_ids(item::text(list, item::REMOVED_MEMBERS)?)?);
                 }
             }
             removed.sort_unstable();
@@ -233,7 +233,10 @@ impl Store {
             let most = i32::try_from(part.limit.saturating_add(2)).unwrap_or(i32::MAX);
             let from = begin.map_or("0".to_owned(), |id| id.to_string());
             let (rows, more) = self.first(&partition, &from, "g", most).await?;
-            for row in rows.iter().filter(|row| row.contains_key(item::FROM)) {
+            for row in rows
+                .iter()
+                .filter(|row| row.contains_key(item::SINCE_VERSION))
+            {
                 let id = item::id(row, SK)?;
                 if Some(id) == begin {
                     continue;
@@ -242,9 +245,9 @@ impl Store {
                     break 'rows begin;
                 }
                 begin = Some(id);
-                let from: u64 = item::integer(row, item::FROM)?;
+                let from: u64 = item::integer(row, item::SINCE_VERSION)?;
                 if from <= head.version && removed.binary_search(&id).is_err() {
-                    ids.push((id, row.contains_key(item::KIND)));
+                    ids.push((id, row.contains_key(item::MEMBER_TYPE)));
                 }
             }
             if !more {

@@ -188,12 +188,12 @@ impl Store {
             let Some(group) = place.ok().and_then(|place| groups.get(place)) else {
                 continue;
             };
-            let from: u64 = item::integer(&row, item::FROM)?;
+            let from: u64 = item::integer(&row, item::SINCE_VERSION)?;
             if from > group.version {
                 continue;
             }
             let member = Member {
-                group: row.contains_key(item::KIND),
+                group: row.contains_key(item::MEMBER_TYPE),
                 display: None,
             };
             let members = found.entry(group.id).or_default();

@@ -272,7 +272,7 @@ impl Store {
 
     async fn counts(&self, caller: &Caller, kind: &ResourceKind) -> Result<Counts, Error> {
         let pk = key::counts(caller.directory().id);
-        let prefix = format!("{}#", kind.letter);
+        let prefix = format!("{}#", kind.prefix);
         let mut range = Range::between(&pk, &prefix, &format!("{prefix}g"));
         let mut counts = Counts::default();
         while let Some(items) = self.more(&mut range).await? {
@@ -298,7 +298,7 @@ impl Store {
         skip: u64,
         count: u64,
     ) -> Result<Vec<Stored>, Error> {
-        let pk = key::resources(caller.directory().id, kind.letter);
+        let pk = key::resources(caller.directory().id, kind.prefix);
         let mut range = Range::between(&pk, from, "g");
         let mut found = vec![];
         let mut left_to_skip = skip;
@@ -379,8 +379,8 @@ impl Store {
         count: usize,
     ) -> Result<(Vec<Stored>, bool), Error> {
         let directory = caller.directory().id;
-        let pk = key::resources(directory, kind.letter);
-        let key = |id| Key::resource(directory, kind.letter, id).attributes();
+        let pk = key::resources(directory, kind.prefix);
+        let key = |id| Key::resource(directory, kind.prefix, id).attributes();
         let range = Range::between(&pk, "0", "g");
         let mut range = match place {
             Some(PagePosition::After(id)) => range.after(key(id)),
@@ -423,10 +423,10 @@ impl Store {
         effort: &Effort,
     ) -> Result<Part, Error> {
         let directory = caller.directory().id;
-        let pk = key::resources(directory, kind.letter);
+        let pk = key::resources(directory, kind.prefix);
         let range = Range::between(&pk, "0", "g");
         let mut range = match after {
-            Some(id) => range.after(Key::resource(directory, kind.letter, id).attributes()),
+            Some(id) => range.after(Key::resource(directory, kind.prefix, id).attributes()),
             None => range,
         };
         let (mut read, mut shown) = (0, 0);

@@ -15,8 +15,8 @@ use crate::query::effort::Effort;
 use crate::query::scan::MAX_SCAN_BYTES;
 use crate::table::batch::KEYS;
 use crate::table::item;
-use crate::table::key::{Key, Owners, SK};
-use crate::table::lookup::Wanted;
+use crate::table::key::{Key, LookupKey, SK};
+use crate::table::lookup::LookupQuery;
 use crate::table::range::Range;
 use crate::table::store::Store;
 
@@ -72,53 +72,51 @@ impl Store {
         kind: &'static ResourceKind,
         filter: &ResolvedFilter<'_>,
     ) -> Result<Option<Vec<ResourceId>>, Error> {
-        let pointers = kind.pointers.iter().map(|pointer| pointer.path);
-        let paths: Vec<&str> = std::iter::once("id").chain(pointers).collect();
+        let lookups = kind.lookups.iter().map(|lookup| lookup.path);
+        let paths: Vec<&str> = std::iter::once("id").chain(lookups).collect();
         let alternatives = filter.alternatives(&paths);
         let Some(alternatives) = alternatives.filter(|found| found.len() <= MAX_ALTERNATIVES)
         else {
             return Ok(None);
         };
         let mut found = BTreeSet::new();
-        let mut wanted = vec![];
+        let mut queries = vec![];
         for (path, value) in alternatives {
-            match kind.pointers.iter().find(|pointer| pointer.path == path) {
-                // Nobody has it: what is empty is not kept, and no key can be.
-                Some(_) if value.is_empty() => {}
-                Some(pointer) => wanted.extend(pointer.wanted(caller, value)),
+            match kind.lookups.iter().find(|lookup| lookup.path == path) {
+                Some(lookup) => queries.extend(lookup.query(caller, value)),
                 // No resource has an id of another form.
                 None => found.extend(value.parse::<ResourceId>()),
             }
         }
-        let looked_up = stream::iter(wanted)
-            .map(|wanted| self.owners(wanted))
+        let looked_up = stream::iter(queries)
+            .map(|query| self.look_up_value(query))
             .buffer_unordered(SIDE_BY_SIDE);
         let looked_up: Vec<Vec<ResourceId>> = looked_up.try_collect().await?;
         found.extend(looked_up.into_iter().flatten());
         Ok(Some(found.into_iter().collect()))
     }
 
-    /// The owners of a value.
-    async fn owners(&self, wanted: Wanted) -> Result<Vec<ResourceId>, Error> {
-        match wanted {
-            Wanted::Any(owners) => self.owners_in(&owners).await,
-            Wanted::One(key) => {
-                let pointer = self.item(key).await?;
-                let owner = pointer.map(|pointer| item::id(&pointer, item::OWNER));
-                Ok(owner.transpose()?.into_iter().collect())
+    /// Returns the ids of the resources that have a value.
+    async fn look_up_value(&self, query: LookupQuery) -> Result<Vec<ResourceId>, Error> {
+        match query {
+            LookupQuery::Shared(key) => self.look_up_shared(&key).await,
+            LookupQuery::Unique(key) => {
+                let found = self.item(key).await?;
+                let id = found.map(|found| item::id(&found, item::RESOURCE_ID));
+                Ok(id.transpose()?.into_iter().collect())
             }
         }
     }
 
-    async fn owners_in(&self, owners: &Owners) -> Result<Vec<ResourceId>, Error> {
-        let (from, to) = owners.range();
-        let mut range = Range::between(&owners.pk, &from, &to);
+    async fn look_up_shared(&self, key: &LookupKey) -> Result<Vec<ResourceId>, Error> {
+        let (from, to) = key.range();
+        let mut range = Range::between(&key.pk, &from, &to);
         let mut ids = vec![];
-        while let Some(pointers) = self.more(&mut range).await? {
-            for pointer in &pointers {
-                let id = item::id(pointer, item::OWNER)?;
-                // A longer value can begin as this one does and stand in the same range.
-                if owners.of(id).sk == item::text(pointer, SK)? {
+        while let Some(found) = self.more(&mut range).await? {
+            for found in &found {
+                let id = item::id(found, item::RESOURCE_ID)?;
+                // The item of a longer value with the same beginning can be in the range.
+                if key.shared(id).sk == item::text(found, SK)? {
                     ids.push(id);
                 }
             }
@@ -137,7 +135,7 @@ impl Store {
         kind: &ResourceKind,
         ids: &[ResourceId],
     ) -> Result<Vec<Stored>, Error> {
-        let key = |id: &ResourceId| Key::resource(directory, kind.letter, *id);
+        let key = |id: &ResourceId| Key::resource(directory, kind.prefix, *id);
         let keys = ids.chunks(KEYS).map(|ids| ids.iter().map(key).collect());
         let mut read = stream::iter(keys.collect::<Vec<Vec<Key>>>())
             .map(|keys| self.get_all(keys))
@@ -173,7 +171,7 @@ impl Store {
         for ids in ids.chunks(PICKED_AT_ONCE) {
             let keys = ids
                 .iter()
-                .map(|id| Key::resource(directory, kind.letter, *id));
+                .map(|id| Key::resource(directory, kind.prefix, *id));
             for resource in self.get_all(keys.collect()).await? {
                 read += item::text(&resource, item::DOCUMENT)?.len();
                 if read > MAX_SCAN_BYTES || !effort.goes_on().await {

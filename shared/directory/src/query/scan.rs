@@ -50,7 +50,7 @@ impl Store {
         digit: u8,
         read: &AtomicUsize,
     ) -> Result<Vec<T>, Error> {
-        let pk = key::resources(caller.directory().id, kind.letter);
+        let pk = key::resources(caller.directory().id, kind.prefix);
         let mut range = Range::between(&pk, &format!("{digit:x}"), &format!("{digit:x}g"));
         let mut picked = vec![];
         while let Some(items) = self.more(&mut range).await? {

@@ -36,7 +36,7 @@ pub struct Queries<'a> {
 
 impl<'a> Queries<'a> {
     fn of(&self, kind: &ResourceKind) -> Option<Query<'a>> {
-        match kind.letter == USER.letter {
+        match kind.prefix == USER.prefix {
             true => self.users,
             false => self.groups,
         }
@@ -117,7 +117,7 @@ impl Store {
             return Ok(Part::default());
         };
         let query = Query { paging, ..query };
-        let matching = match kind.letter == USER.letter {
+        let matching = match kind.prefix == USER.prefix {
             true => self.users_matching(caller, query.filter, effort).await?,
             false => self.groups_matching(caller, query.filter, effort).await?,
         };
@@ -241,14 +241,14 @@ impl Store {
             let Some((query, sort)) = queries.of(kind).and_then(|q| Some((q, q.sort?))) else {
                 return Ok(vec![]);
             };
-            let matching = match kind.letter == USER.letter {
+            let matching = match kind.prefix == USER.prefix {
                 true => self.users_matching(caller, query.filter, effort).await?,
                 false => self.groups_matching(caller, query.filter, effort).await?,
             };
             let (keys, _) = self.keys(caller, kind, matching, sort, effort).await?;
             Ok(keys
                 .into_iter()
-                .map(|(key, id)| (key, id, kind.letter))
+                .map(|(key, id)| (key, id, kind.prefix))
                 .collect())
         };
         let (users, groups) = try_join(keys(&USER), keys(&GROUP)).await?;
@@ -260,12 +260,12 @@ impl Store {
         let total = all.len() as u64;
         let span = Span::new(any.paging, any.begins(caller, &USER)?, total);
         let all = span.of(all);
-        let of = |letter: &str| -> Vec<ResourceId> {
-            let of = all.iter().filter(|(_, _, of)| *of == letter);
+        let of = |prefix: &str| -> Vec<ResourceId> {
+            let of = all.iter().filter(|(_, _, of)| *of == prefix);
             of.map(|(_, id, _)| *id).collect()
         };
         let directory = caller.directory().id;
-        let of_type = (of(USER.letter), of(GROUP.letter));
+        let of_type = (of(USER.prefix), of(GROUP.prefix));
         let (users, groups) = try_join(
             self.read_all(directory, &USER, &of_type.0),
             self.read_all(directory, &GROUP, &of_type.1),

@@ -84,7 +84,10 @@ impl Unfinished {
     /// The note that memberships have to end whose member is being deleted: the event of the deletion says who it was.
     pub(crate) fn deletion(self, event: EventId, now: Timestamp) -> (Key, Item) {
         let mut note = due(now);
-        note.insert(item::DELETION.to_owned(), item::string(event.to_string()));
+        note.insert(
+            item::DELETION_EVENT.to_owned(),
+            item::string(event.to_string()),
+        );
         (self.note(), note)
     }
 }
@@ -155,7 +158,8 @@ impl Store {
             return Ok(Attended::Done);
         }
         let due: i64 = item::integer(&note, item::DUE)?;
-        let of_a_group = !note.contains_key(item::DELETION) && !note.contains_key(item::CIRCLE);
+        let of_a_group =
+            !note.contains_key(item::DELETION_EVENT) && !note.contains_key(item::CYCLE_USERS);
         if of_a_group && !self.is_left(unfinished).await? {
             self.forget(unfinished, due).await?;
             return Ok(Attended::Done);
@@ -175,10 +179,10 @@ impl Store {
     async fn is_left(&self, unfinished: Unfinished) -> Result<bool, Error> {
         let Unfinished { directory, id } = unfinished;
         let head = self
-            .item(Key::resource(directory, GROUP.letter, id))
+            .item(Key::resource(directory, GROUP.prefix, id))
             .await?;
         if let Some(head) = head {
-            return Ok(head.contains_key(item::STAGED));
+            return Ok(head.contains_key(item::STAGED_WRITE));
         }
         for key in [Key::creation(directory, id), Key::deletion(directory, id)] {
             if self.item(key).await?.is_some() {
@@ -238,7 +242,7 @@ impl Store {
         };
         let nobody = caller("");
         let note = self.item(unfinished.note()).await?.unwrap_or_default();
-        if note.contains_key(item::CIRCLE) {
+        if note.contains_key(item::CYCLE_USERS) {
             return self.finish_circle(&nobody, unfinished, &note, now).await;
         }
         // It is read a second time when it is not there: it may have come in between.
@@ -287,14 +291,14 @@ impl Store {
         }
         let groups = self.may_have(caller, id).await?;
         if !groups.is_empty() {
-            let member = match note.contains_key(item::DELETION) {
+            let member = match note.contains_key(item::DELETION_EVENT) {
                 true => self.data_of_deletion(directory, note).await?,
                 false => None,
             };
             self.end_memberships_in(caller, groups, id, member.as_ref(), now)
                 .await?;
         }
-        if !note.contains_key(item::DELETION) {
+        if !note.contains_key(item::DELETION_EVENT) {
             return Ok(());
         }
         // The index may have shown too little: once more, when the note expires.
@@ -311,7 +315,7 @@ impl Store {
         directory: DirectoryId,
         note: &Item,
     ) -> Result<Option<Value>, Error> {
-        let event = item::text(note, item::DELETION)?.parse();
+        let event = item::text(note, item::DELETION_EVENT)?.parse();
         let event = Key::event(directory, event.map_err(Error::broken)?);
         let Some(event) = self.item(event).await? else {
             return Ok(None);
@@ -347,8 +351,8 @@ impl Store {
         ]);
         let (mut names, mut values) = (HashMap::new(), HashMap::new());
         let expression = set_expression(note, &[], &mut names, &mut values);
-        names.insert("#c".to_owned(), item::CIRCLE.to_owned());
-        names.insert("#x".to_owned(), item::UNDOING.to_owned());
+        names.insert("#c".to_owned(), item::CYCLE_USERS.to_owned());
+        names.insert("#x".to_owned(), item::ROLLING_BACK.to_owned());
         values.insert(":c".to_owned(), item::string(item::ids(ids)));
         let request = self
             .client()
@@ -374,7 +378,7 @@ impl Store {
             }
         });
         let note = sent.await?.ok_or(Error::Busy)?;
-        item::parse_ids(item::text(&note, item::CIRCLE)?)
+        item::parse_ids(item::text(&note, item::CYCLE_USERS)?)
     }
 
     /// Ends a circle of which all users were created; false if it is being taken back.
@@ -424,7 +428,7 @@ impl Store {
         if now.as_millisecond() < due {
             return Ok(());
         }
-        let ids: BTreeSet<ResourceId> = item::parse_ids(item::text(note, item::CIRCLE)?)?
+        let ids: BTreeSet<ResourceId> = item::parse_ids(item::text(note, item::CYCLE_USERS)?)?
             .into_iter()
             .collect();
         let all: Vec<ResourceId> = ids.iter().copied().collect();
@@ -432,7 +436,7 @@ impl Store {
             .read_all(caller.directory().id, &USER, &all)
             .await?
             .len();
-        if there == ids.len() && !note.contains_key(item::UNDOING) {
+        if there == ids.len() && !note.contains_key(item::ROLLING_BACK) {
             self.end_circle(Circle(unfinished)).await?;
             return Ok(());
         }
@@ -446,7 +450,7 @@ impl Store {
         note: &Item,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mark = Item::from([(item::UNDOING.to_owned(), item::string("yes"))]);
+        let mark = Item::from([(item::ROLLING_BACK.to_owned(), item::string("yes"))]);
         let marked = self.commit_note(|change| {
             change.set(unfinished.note(), mark.clone(), &[], Condition::Present);
         });
@@ -454,7 +458,7 @@ impl Store {
             // It has come to its end.
             return Ok(());
         }
-        for id in item::parse_ids(item::text(note, item::CIRCLE)?)? {
+        for id in item::parse_ids(item::text(note, item::CYCLE_USERS)?)? {
             match self.delete_user(caller, id, &Precondition::None, now).await {
                 Ok(()) | Err(Error::NotFound) => {}
                 Err(error) => return Err(error),
@@ -477,7 +481,7 @@ mod tests {
         let (directory, id) = (d.parse().unwrap(), g.parse().unwrap());
         let unfinished = Some(Unfinished { directory, id });
         for key in [
-            Key::resource(directory, GROUP.letter, id),
+            Key::resource(directory, GROUP.prefix, id),
             Key::creation(directory, id),
             Key::deletion(directory, id),
             Key::unfinished(directory, id),

@@ -19,96 +19,102 @@ use crate::table::key;
 /// The attributes of an item.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The number of the format that an item is written in ([`THIS_FORMAT`]). One letter: rows of members are read by the
-/// thousand, and each letter of a name is a byte of each of them. It is none of [`key::DIGITS`], which name the counts.
-pub(crate) const FORMAT: &str = "F";
-/// The format that this version writes. Items without a number are those of format 0, which had no such attribute.
+/// The attribute with the format in which an item is written ([`FORMAT_VERSION`]). It is short because rows of members are
+/// read by the thousand, and DynamoDB charges for the bytes of each name.
+pub(crate) const FORMAT: &str = "FMT";
+/// The format of the items that this version writes and reads.
 ///
-/// An attribute never changes its meaning: what means something else gets another name and a higher format, so a version
-/// that knows less finds an attribute missing and says so ([`Error::Unreadable`]), and never takes it for what it is not.
-pub(crate) const THIS_FORMAT: u64 = 1;
+/// An attribute never changes its meaning. An attribute with another meaning gets another name and a higher format, so a
+/// version that knows only the lower format finds that an attribute is missing and reports it ([`Error::Unreadable`]).
+pub const FORMAT_VERSION: u64 = 1;
 
-/// The resource as the validated SCIM document.
+/// The resource as the validated SCIM document, as JSON.
 pub(crate) const DOCUMENT: &str = "document";
-/// How often the resource has changed, from 1.
+/// The version of the resource: 1 after it was created, one more with each change.
 pub(crate) const VERSION: &str = "version";
-/// Milliseconds since 1970.
+/// The time of creation, in milliseconds since 1970.
 pub(crate) const CREATED: &str = "created";
-/// Milliseconds since 1970.
+/// The time of the last change, in milliseconds since 1970.
 pub(crate) const LAST_MODIFIED: &str = "lastModified";
-/// How many members a group has.
-pub(crate) const MEMBERS: &str = "members";
-/// How often a group became a member of another one.
-pub(crate) const NESTED: &str = "nested";
-/// The operation that changes a group's members in steps.
-pub(crate) const STAGED: &str = "staged";
-/// Until when nobody else touches it, in milliseconds since 1970.
-pub(crate) const UNTIL: &str = "until";
-/// In how many parts the list of those is kept whom the operation removes; none while it adds.
-pub(crate) const REMOVALS: &str = "removals";
-/// The version of the group from which on somebody is a member.
-pub(crate) const FROM: &str = "from";
-/// `Group` if a member is a group.
-pub(crate) const KIND: &str = "kind";
-/// What a client calls a member.
+/// The number of members of a group.
+pub(crate) const MEMBER_COUNT: &str = "memberCount";
+/// The number of members of a group that are groups. It is missing if it is not known.
+pub(crate) const SUBGROUP_COUNT: &str = "subgroupCount";
+/// The number of times a group became a member of another group. It never decreases.
+pub(crate) const TIMES_NESTED: &str = "timesNested";
+/// The id of the staged write that changes the members of a group.
+pub(crate) const STAGED_WRITE: &str = "stagedWrite";
+/// The end of the lease of a staged write, in milliseconds since 1970.
+pub(crate) const LEASE_UNTIL: &str = "leaseUntil";
+/// The number of items that list the members which a staged write removes. It is missing while the write adds members.
+pub(crate) const REMOVAL_PARTS: &str = "removalParts";
+/// The ids of members that a staged write removes, in the form of [`ids`].
+pub(crate) const REMOVED_MEMBERS: &str = "removedMembers";
+/// The version of the group from which on a row is a member of it.
+pub(crate) const SINCE_VERSION: &str = "sinceVersion";
+/// `Group` if the member is a group.
+pub(crate) const MEMBER_TYPE: &str = "memberType";
+/// The `display` of a member.
 pub(crate) const DISPLAY: &str = "display";
-/// Ids of users who were added to a group, in the bytes of [`ids`].
-pub(crate) const ADDED: &str = "added";
-/// Ids of users who were removed from a group.
-pub(crate) const REMOVED: &str = "removed";
-/// Ids of groups that were added to a group.
-pub(crate) const ADDED_GROUPS: &str = "addedGroups";
-/// Ids of groups that were removed from a group.
-pub(crate) const REMOVED_GROUPS: &str = "removedGroups";
-/// The `data` of the one member that an event is about, if it is gone when the event is published.
-pub(crate) const MEMBER: &str = "member";
-/// The SCIM base URL that the client used.
-pub(crate) const BASE_URL: &str = "baseUrl";
-/// When unfinished work may be taken over, in milliseconds since 1970.
-pub(crate) const DUE: &str = "due";
-/// The event of the deletion of a resource whose memberships have to end.
-pub(crate) const DELETION: &str = "deletion";
-/// Ids of users who refer to each other and are being created, all or none.
-pub(crate) const CIRCLE: &str = "circle";
-/// That what was created of such users is being deleted again.
-pub(crate) const UNDOING: &str = "undoing";
-/// How many members of a group are groups; unknown if it is missing.
-pub(crate) const SUBGROUPS: &str = "subgroups";
-/// The resource that a pointer leads to.
-pub(crate) const OWNER: &str = "owner";
-/// When DynamoDB may delete the item, in seconds since 1970 (the table's TTL attribute).
-pub(crate) const EXPIRES: &str = "expires";
-/// An event's `detail-type`.
+
+/// The id of the resource that has the value of a look-up item.
+pub(crate) const RESOURCE_ID: &str = "resourceId";
+
+/// The `detail-type` of an event.
 pub(crate) const DETAIL_TYPE: &str = "detailType";
-/// The same for types that format 0 did not know. Its publisher and its event log pass over an event without
-/// `detailType`, and would stop at one with a type that they do not know.
-pub(crate) const LATER_TYPE: &str = "type";
-/// An event's `detail`, as JSON.
+/// The `detail` of an event, as JSON.
 pub(crate) const DETAIL: &str = "detail";
+/// The ids of users that were added to a group, in the form of [`ids`].
+pub(crate) const ADDED_USERS: &str = "addedUsers";
+/// The ids of users that were removed from a group, in the form of [`ids`].
+pub(crate) const REMOVED_USERS: &str = "removedUsers";
+/// The ids of groups that were added to a group, in the form of [`ids`].
+pub(crate) const ADDED_GROUPS: &str = "addedGroups";
+/// The ids of groups that were removed from a group, in the form of [`ids`].
+pub(crate) const REMOVED_GROUPS: &str = "removedGroups";
+/// The `data` of the one member of the event, as JSON, if the member was deleted before the event is published.
+pub(crate) const MEMBER_DATA: &str = "memberData";
+/// The SCIM base URL of the request.
+pub(crate) const BASE_URL: &str = "baseUrl";
+/// The time after which DynamoDB may delete the item, in seconds since 1970 (the table's TTL attribute).
+pub(crate) const EXPIRES: &str = "expires";
 
-/// When a directory's bucket of work will be full again, in microseconds since 1970.
-pub(crate) const FULL: &str = "full";
-/// The event item that waits, or that is parked: its sort key.
-pub(crate) const EVENT: &str = "event";
-/// Before which of the events that an item holds a part of them ends.
-pub(crate) const TO: &str = "to";
-/// Which attempt to publish an event this is, or was.
-pub(crate) const ATTEMPT: &str = "attempt";
-/// Why an event cannot be published.
+/// The time at which unfinished work may be taken over, in milliseconds since 1970.
+pub(crate) const DUE: &str = "due";
+/// The id of the event of the deletion of a resource whose memberships have to end.
+pub(crate) const DELETION_EVENT: &str = "deletionEvent";
+/// The ids of users that refer to each other and are created together, in the form of [`ids`].
+pub(crate) const CYCLE_USERS: &str = "cycleUsers";
+/// Present while such users are deleted again because one of them could not be created.
+pub(crate) const ROLLING_BACK: &str = "rollingBack";
+
+/// The sort key of an event item that waits to be published, or that is parked.
+pub(crate) const EVENT_ITEM: &str = "eventItem";
+/// The first of the events of that item, counted from 0.
+pub(crate) const FIRST_EVENT: &str = "firstEvent";
+/// The event after the last one. It is missing if all events from the first one on are meant.
+pub(crate) const END_EVENT: &str = "endEvent";
+/// The number of attempts to publish an event.
+pub(crate) const ATTEMPTS: &str = "attempts";
+/// The reason why an event cannot be published.
 pub(crate) const REASON: &str = "reason";
-/// The parked event that is tried once more: its sort key.
-pub(crate) const PARKED: &str = "parked";
+/// The sort key of the parked event that is published once more.
+pub(crate) const PARKED_EVENT: &str = "parkedEvent";
 
-/// A directory, as JSON.
+/// The directory, as JSON.
 pub(crate) const DIRECTORY: &str = "directory";
-/// The webhook of a directory that is gone, as JSON.
-pub(crate) const WEBHOOK: &str = "webhook";
-/// Whether a directory takes changes; the mapping of the sweeper in `template.yaml` filters by it.
+/// The status of the directory. The sweeper's event filter in `template.yaml` reads it.
 pub(crate) const STATUS: &str = "status";
-/// The digest of a request that may come again.
-pub(crate) const REQUEST: &str = "request";
-/// When a token was last used, to the hour, in seconds since 1970.
+/// The webhook of a directory that was deleted, as JSON.
+pub(crate) const WEBHOOK: &str = "webhook";
+/// The id of the directory that a repeatable request created.
+pub(crate) const DIRECTORY_ID: &str = "directoryId";
+/// The digest of a repeatable request.
+pub(crate) const REQUEST_DIGEST: &str = "requestDigest";
+/// The hour in which a token was last used, in seconds since 1970.
 pub(crate) const LAST_USED: &str = "lastUsed";
+/// The time at which the rate limit's bucket is full again, in microseconds since 1970.
+pub(crate) const FULL_AT: &str = "fullAt";
 
 pub(crate) fn string(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -125,7 +131,7 @@ pub(crate) fn bytes(value: &AttributeValue) -> usize {
 
 /// The item with the number of the format that this version writes. Everything that is written passes here.
 pub(crate) fn stamped(mut item: Item) -> Item {
-    item.insert(FORMAT.to_owned(), number(THIS_FORMAT));
+    item.insert(FORMAT.to_owned(), number(FORMAT_VERSION));
     item
 }
 
@@ -141,11 +147,14 @@ pub(crate) fn unreadable(item: &Item, lacks: &str) -> Error {
         .and_then(|value| value.as_n().ok())
         .and_then(|value| value.parse().ok());
     let format = format.unwrap_or_default();
-    let advice = match format > THIS_FORMAT {
-        true => format!(
-            "It has format {format}, and this version of Rollcall knows format {THIS_FORMAT}: deploy the version that wrote it."
-        ),
-        false => format!("It has format {format}, which this version of Rollcall should know."),
+    let advice = if format > FORMAT_VERSION {
+        format!(
+            "It has format {format}, and this version of Rollcall knows format {FORMAT_VERSION}: deploy the version that wrote it."
+        )
+    } else {
+        format!(
+            "It has format {format}, and this version of Rollcall writes format {FORMAT_VERSION}."
+        )
     };
     Error::Unreadable(Unreadable {
         kind,
@@ -217,10 +226,11 @@ pub(crate) fn parse_ids(text: &str) -> Result<Vec<ResourceId>, Error> {
     }
 }
 
-/// The item of a resource, without its key.
-pub(crate) fn from_stored(stored: &Stored) -> Item {
+/// The item of a resource, without its key. This is the one place that serialises the resource for the table.
+pub(crate) fn from_stored(stored: &Stored) -> Result<Item, Error> {
+    let document = stored.resource.to_stored().map_err(Error::broken)?;
     let mut item = HashMap::from([
-        (DOCUMENT.to_owned(), string(stored.resource.to_stored())),
+        (DOCUMENT.to_owned(), string(document)),
         (VERSION.to_owned(), number(stored.version)),
         (CREATED.to_owned(), number(stored.created.as_millisecond())),
         (
@@ -229,28 +239,28 @@ pub(crate) fn from_stored(stored: &Stored) -> Item {
         ),
     ]);
     if let Some(members) = stored.group.members {
-        item.insert(MEMBERS.to_owned(), number(members));
+        item.insert(MEMBER_COUNT.to_owned(), number(members));
     }
     if let Some(subgroups) = stored.group.subgroups {
-        item.insert(SUBGROUPS.to_owned(), number(subgroups));
+        item.insert(SUBGROUP_COUNT.to_owned(), number(subgroups));
     }
-    item
+    Ok(item)
 }
 
 fn group_state(item: &Item) -> Result<GroupState, Error> {
     let optional = |name: &str| optional::<u64>(item, name);
-    let staged = match item.contains_key(STAGED) {
+    let staged = match item.contains_key(STAGED_WRITE) {
         true => Some(Staged {
-            by: text(item, STAGED)?.to_owned(),
-            until: integer(item, UNTIL)?,
-            removals: optional(REMOVALS)?.unwrap_or(0),
+            by: text(item, STAGED_WRITE)?.to_owned(),
+            until: integer(item, LEASE_UNTIL)?,
+            removals: optional(REMOVAL_PARTS)?.unwrap_or(0),
         }),
         false => None,
     };
     Ok(GroupState {
-        members: optional(MEMBERS)?,
-        nested: optional(NESTED)?.unwrap_or(0),
-        subgroups: optional(SUBGROUPS)?,
+        members: optional(MEMBER_COUNT)?,
+        nested: optional(TIMES_NESTED)?.unwrap_or(0),
+        subgroups: optional(SUBGROUP_COUNT)?,
         staged,
     })
 }

@@ -5,18 +5,18 @@
 //! | a directory | `d` / `META` | GetItem |
 //! | the webhook of a directory that is gone, for its last event | `d` / `ENDED` | GetItem |
 //! | a user by id | `d#U` / id | GetItem |
-//! | a user by userName | `d#N` / folded userName → owner | GetItem, then the user |
-//! | users by externalId | `d#X` / externalId `#` id → owner | Query, then the users |
-//! | users by e-mail address | `d#EM` / folded address `#` id → owner | Query, then the users |
+//! | a user by userName | `d#N` / folded userName → id | GetItem, then the user |
+//! | users by externalId | `d#X` / externalId `#` id → id | Query, then the users |
+//! | users by e-mail address | `d#EM` / folded address `#` id → id | Query, then the users |
 //! | a page of users | `d#U` / from an id on | Query |
 //! | how many users, and where page k begins | `d#C` / `U#00` … `U#ff`, in 16 attributes each | Query |
-//! | a group, its pointers, pages and counts | `d#G`, `d#GN` (displayName), `d#GX` (externalId), `d#C` / `G#…` | as users |
+//! | a group, its look-up items, pages and counts | `d#G`, `d#GN` (displayName), `d#GX` (externalId), `d#C` / `G#…` | as users |
 //! | the members of a group | `d#M#`group / member id | Query |
 //! | whether somebody is a member | `d#M#`group / member id | GetItem |
 //! | who is being removed from a group just now | `d#M#`group / `removed#`operation`#`part | with the members |
 //! | a group that is coming, while members are written | `d#M#`group / `creating` | GetItem |
 //! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
-//! | the groups of a member, or of all on a page of users | index `Memberships`: `UG` = d, member id | Query |
+//! | the groups of a member, or of all on a page of users | index `Memberships`: `GSI1PK` = d in Base64, member id | Query |
 //! | work that takes several transactions: on a group, or after a user was deleted | `d#S` / id | GetItem, and the table's stream |
 //! | how often a group became a member of a group | `d#C` / `nesting` | GetItem |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
@@ -39,6 +39,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use sha2::{Digest, Sha256};
 
 use crate::model::id::{DirectoryId, EventId, ResourceId};
@@ -60,9 +62,10 @@ const BACKLOG: &str = "~backlog";
 /// The index of member rows by member. It is read for `user.groups` and for
 /// the ends of memberships, and by nothing that must be consistent at once.
 pub(crate) const MEMBERSHIPS: &str = "Memberships";
-/// The partition key of that index, which only member rows have: the
-/// directory. Its sort key is [`SK`], the member.
-pub(crate) const UG: &str = "UG";
+/// The partition key of that index ([`memberships`]). Only member rows have it.
+///
+/// The sort key of the index is [`SK`], the member: a copy of it under another name would make each row larger.
+pub(crate) const GSI1PK: &str = "GSI1PK";
 
 /// The attributes of a count: one for each of the 16 hex digits that may follow the byte.
 pub(crate) const DIGITS: [&str; 16] = [
@@ -108,20 +111,20 @@ impl Key {
         }
     }
 
-    /// A resource of the kind that `letter` names.
-    pub(crate) fn resource(directory: DirectoryId, letter: &str, id: ResourceId) -> Self {
+    /// A resource of the kind of this prefix.
+    pub(crate) fn resource(directory: DirectoryId, prefix: &str, id: ResourceId) -> Self {
         Self {
-            pk: resources(directory, letter),
+            pk: resources(directory, prefix),
             sk: id.to_string(),
         }
     }
 
     /// The counts of the resources of a kind whose ids begin with the byte that `id` begins with; [`digit`] says which.
-    pub(crate) fn count(directory: DirectoryId, letter: &str, id: ResourceId) -> Self {
+    pub(crate) fn count(directory: DirectoryId, prefix: &str, id: ResourceId) -> Self {
         let byte: String = id.to_string().chars().take(2).collect();
         Self {
             pk: counts(directory),
-            sk: format!("{letter}#{byte}"),
+            sk: format!("{prefix}#{byte}"),
         }
     }
 
@@ -261,14 +264,15 @@ impl Key {
     }
 }
 
-/// The pointers of one value.
-pub(crate) struct Owners {
+/// The key of the look-up items of one value.
+pub(crate) struct LookupKey {
+    /// The partition key.
     pub(crate) pk: String,
     value: String,
 }
 
-impl Owners {
-    /// Of a value that compares as text.
+impl LookupKey {
+    /// The key for a value in the form in which equal values are the same text.
     pub(crate) fn new(directory: DirectoryId, partition: &str, value: &str) -> Self {
         Self {
             pk: format!("{directory}#{partition}"),
@@ -276,24 +280,24 @@ impl Owners {
         }
     }
 
-    /// The pointer of a value that one resource at most has.
-    pub(crate) fn only(&self) -> Key {
+    /// The key of the look-up item of a value that at most one resource may have.
+    pub(crate) fn unique(&self) -> Key {
         Key {
             pk: self.pk.clone(),
             sk: self.value.clone(),
         }
     }
 
-    /// The pointer to one of the resources that have the value.
-    pub(crate) fn of(&self, id: ResourceId) -> Key {
+    /// The key of the look-up item of one of the resources that share the value.
+    pub(crate) fn shared(&self, id: ResourceId) -> Key {
         Key {
             pk: self.pk.clone(),
             sk: format!("{}#{id}", self.value),
         }
     }
 
-    /// The sort keys between which the pointers of this value stand. Longer
-    /// values may stand there as well: compare each owner with [`Owners::of`].
+    /// The first and the last possible sort key of the shared look-up items of this value. Items of a longer value can be
+    /// between them, so the reader compares the sort key with [`LookupKey::shared`].
     pub(crate) fn range(&self) -> (String, String) {
         (format!("{}#0", self.value), format!("{}#g", self.value))
     }
@@ -382,8 +386,14 @@ pub(crate) fn parked(directory: DirectoryId) -> String {
 }
 
 /// The partition of a directory's resources of one kind.
-pub(crate) fn resources(directory: DirectoryId, letter: &str) -> String {
-    format!("{directory}#{letter}")
+pub(crate) fn resources(directory: DirectoryId, prefix: &str) -> String {
+    format!("{directory}#{prefix}")
+}
+
+/// The partition of a directory in the index [`MEMBERSHIPS`]: its id in Base64, which is shorter than as text and is part
+/// of each member row.
+pub(crate) fn memberships(directory: DirectoryId) -> String {
+    BASE64.encode(directory.to_bytes())
 }
 
 /// The partition of the members of a group.
@@ -424,7 +434,7 @@ fn capped(text: &str) -> String {
     key
 }
 
-/// Whether text is as long, and ends, as [`capped`] makes text that is too long: it may lack up to 3 bytes for a letter
+/// Whether text is as long, and ends, as [`capped`] makes text that is too long: it may lack up to 3 bytes for a prefix
 /// that did not fit.
 fn looks_cut(text: &str) -> bool {
     let end = text.len().checked_sub(CUT_BYTES);
@@ -445,8 +455,6 @@ fn digest(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use scim::ResourceType;
     use serde_json::json;
 
@@ -464,25 +472,21 @@ mod tests {
             .read(ann.as_object().unwrap().clone(), None)
             .unwrap();
         let caller = Caller::any(d);
-        let pointers = USER
-            .pointers_to(&caller, u, &ann, &BTreeMap::new())
-            .unwrap();
+        let user_lookups = USER.lookup_items(&caller, u, &ann).unwrap();
         let g: ResourceId = "b2000000-0000-4000-8000-000000000000".parse().unwrap();
         let sales = json!({"displayName": "Sales", "externalId": "00gS"});
         let sales = ResourceType::group()
             .read(sales.as_object().unwrap().clone(), None)
             .unwrap();
-        let group_pointers = GROUP
-            .pointers_to(&caller, g, &sales, &BTreeMap::new())
-            .unwrap();
+        let group_lookups = GROUP.lookup_items(&caller, g, &sales).unwrap();
         let keys: Vec<String> = [
             Key::directory(d),
             Key::ended(d),
-            Key::resource(d, USER.letter, u),
-            Key::count(d, USER.letter, u),
+            Key::resource(d, USER.prefix, u),
+            Key::count(d, USER.prefix, u),
             Key::event(d, e),
-            Key::resource(d, GROUP.letter, g),
-            Key::count(d, GROUP.letter, g),
+            Key::resource(d, GROUP.prefix, g),
+            Key::count(d, GROUP.prefix, g),
             Key::member(d, g, u),
             Key::removal(d, g, &e.to_string(), 0),
             Key::creation(d, g),
@@ -498,8 +502,8 @@ mod tests {
         ]
         .into_iter()
         .chain(Key::listings(d, "acme", "crm"))
-        .chain(pointers.into_keys())
-        .chain(group_pointers.into_keys())
+        .chain(user_lookups.into_keys())
+        .chain(group_lookups.into_keys())
         .map(|key| {
             let pk = key.pk.replace(&d.to_string(), "d");
             format!("{pk} / {}", key.sk)
@@ -573,8 +577,8 @@ mod tests {
         let d = DirectoryId::random();
         let u = ResourceId::random();
         let long = "ß".repeat(5_000);
-        let a = Owners::new(d, "X", &long).of(u);
-        let b = Owners::new(d, "X", &format!("{long}x")).of(u);
+        let a = LookupKey::new(d, "X", &long).shared(u);
+        let b = LookupKey::new(d, "X", &format!("{long}x")).shared(u);
         assert!(a.sk.len() <= 1_024, "{}", a.sk.len());
         assert_ne!(a, b);
     }

@@ -140,7 +140,7 @@ impl Condition {
             Self::Present => ("attribute_exists(#pk)", &[("#pk", PK)]),
             Self::UserRow => (
                 "attribute_exists(#pk) AND attribute_not_exists(#k)",
-                &[("#pk", PK), ("#k", item::KIND)],
+                &[("#pk", PK), ("#k", item::MEMBER_TYPE)],
             ),
             Self::Version(version) => {
                 values.insert(":v".to_owned(), item::number(version));
@@ -148,7 +148,8 @@ impl Condition {
             }
             Self::Group { version, staged } => {
                 values.insert(":v".to_owned(), item::number(version));
-                const NAMES: &[(&str, &str)] = &[("#v", item::VERSION), ("#op", item::STAGED)];
+                const NAMES: &[(&str, &str)] =
+                    &[("#v", item::VERSION), ("#op", item::STAGED_WRITE)];
                 match staged {
                     None => ("#v = :v AND attribute_not_exists(#op)", NAMES),
                     Some(staged) => {
@@ -161,8 +162,8 @@ impl Condition {
                 values.insert(":v".to_owned(), item::number(version));
                 const NAMES: &[(&str, &str)] = &[
                     ("#v", item::VERSION),
-                    ("#op", item::STAGED),
-                    ("#n", item::NESTED),
+                    ("#op", item::STAGED_WRITE),
+                    ("#n", item::TIMES_NESTED),
                 ];
                 (
                     "#v = :v AND attribute_not_exists(#op) AND attribute_not_exists(#n)",
@@ -175,16 +176,17 @@ impl Condition {
             }
             Self::Standing => (
                 "attribute_exists(#pk) AND attribute_not_exists(#x)",
-                &[("#pk", PK), ("#x", item::UNDOING)],
+                &[("#pk", PK), ("#x", item::ROLLING_BACK)],
             ),
             Self::Staged(by) => {
                 values.insert(":op".to_owned(), item::string(by));
-                ("#op = :op", &[("#op", item::STAGED)])
+                ("#op = :op", &[("#op", item::STAGED_WRITE)])
             }
             Self::Mark { version, operation } => {
                 values.insert(":v".to_owned(), item::number(version));
                 values.insert(":op".to_owned(), item::string(operation));
-                const NAMES: &[(&str, &str)] = &[("#v", item::VERSION), ("#op", item::STAGED)];
+                const NAMES: &[(&str, &str)] =
+                    &[("#v", item::VERSION), ("#op", item::STAGED_WRITE)];
                 (
                     "#v = :v AND (attribute_not_exists(#op) OR #op = :op)",
                     NAMES,
@@ -194,7 +196,8 @@ impl Condition {
                 values.insert(":op".to_owned(), item::string(by));
                 values.insert(":u".to_owned(), item::number(until));
                 values.insert(":own".to_owned(), item::number(own));
-                const NAMES: &[(&str, &str)] = &[("#op", item::STAGED), ("#u", item::UNTIL)];
+                const NAMES: &[(&str, &str)] =
+                    &[("#op", item::STAGED_WRITE), ("#u", item::LEASE_UNTIL)];
                 ("#op = :op AND (#u = :u OR #u = :own)", NAMES)
             }
         };
@@ -262,8 +265,8 @@ impl Change {
     }
 
     /// Counts a resource that comes (1) or goes (-1).
-    pub(crate) fn count(&mut self, directory: DirectoryId, letter: &str, id: ResourceId, by: i64) {
-        let key = Key::count(directory, letter, id);
+    pub(crate) fn count(&mut self, directory: DirectoryId, prefix: &str, id: ResourceId, by: i64) {
+        let key = Key::count(directory, prefix, id);
         let attribute = key::digit(id);
         self.push(
             Write::Add { key, attribute, by },

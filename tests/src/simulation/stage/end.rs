@@ -85,7 +85,7 @@ impl Stage {
             if sk == "creating"
                 || sk == "deleted"
                 || sk.starts_with("removed#")
-                || item.contains_key("staged")
+                || item.contains_key("stagedWrite")
             {
                 violations.push(check::violation("leftover", format!("{pk} / {sk}")));
             }
