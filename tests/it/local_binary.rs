@@ -196,6 +196,48 @@ async fn a_data_directory_is_used_by_one_process() {
     assert_eq!(rollcall.end().await.0, Some(0));
 }
 
+/// Data of another format is refused before anything is read or written.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_another_format_is_refused() {
+    let data = Data::new("format");
+    let refused = async || {
+        let run = Command::new(program("rollcall"))
+            .args(["--json", "--listen", "127.0.0.1:0", "--data"])
+            .arg(&data.0)
+            .output()
+            .await
+            .unwrap();
+        assert_eq!((run.status.code(), run.stdout), (Some(1), vec![]));
+        String::from_utf8(run.stderr).unwrap()
+    };
+    let rollcall = Rollcall::start(&data.0).await;
+    rollcall.signal("-TERM").await;
+    assert_eq!(rollcall.end().await.0, Some(0));
+    let file = data.0.join("format");
+    let format = directory::FORMAT_VERSION.to_string();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format);
+
+    // As a version before format 1 left it, and as a later version does.
+    std::fs::remove_file(&file).unwrap();
+    let error = refused().await;
+    for part in [
+        "of a version before format 1",
+        "Delete the folder",
+        "--data",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!file.exists());
+    std::fs::write(&file, "2").unwrap();
+    let error = refused().await;
+    assert!(error.contains("has data of format 2"), "{error}");
+
+    std::fs::write(&file, format).unwrap();
+    let rollcall = Rollcall::start(&data.0).await;
+    rollcall.signal("-TERM").await;
+    assert_eq!(rollcall.end().await.0, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_can_be_in_an_external_dynamodb() {
     let elsewhere = Cloud::in_memory().unwrap();
@@ -229,8 +271,10 @@ async fn a_table_of_an_earlier_template_gets_the_missing_index() {
     let text = include_str!("../../template.yaml");
     let begin = text.find("      # The groups of a member.").unwrap();
     let end = text.find("      StreamSpecification:").unwrap();
-    let earlier = format!("{}{}", &text[..begin], &text[end..])
-        .replace("        - { AttributeName: UG, AttributeType: S }\n", "");
+    let earlier = format!("{}{}", &text[..begin], &text[end..]).replace(
+        "        - { AttributeName: GSI1PK, AttributeType: S }\n",
+        "",
+    );
     assert!(!earlier.contains("GlobalSecondaryIndexes"));
     let cloud = Cloud::in_memory().unwrap();
     let options = StackOptions {

@@ -105,6 +105,7 @@ impl Cloud {
             }
             Some(directory) => {
                 let lock = occupy(directory)?;
+                check_format(directory)?;
                 let secrets = Secrets::open(directory.join("secrets.json"), clock.clone())?;
                 let queues = Queues::open(&directory.join("queues.sqlite"))?;
                 (Some(lock), secrets, queues)
@@ -267,6 +268,33 @@ fn occupy(directory: &Path) -> Result<File, Error> {
         Err(TryLockError::WouldBlock) => Err(Error::InUse(directory.to_owned())),
         Err(TryLockError::Error(error)) => Err(data(error)),
     }
+}
+
+/// Refuses a data directory whose items have another format than this version writes
+/// ([`directory::FORMAT_VERSION`]). The file `format` has the number; a directory with data and without the file is from
+/// a version before format 1.
+fn check_format(folder: &Path) -> Result<(), Error> {
+    let file = folder.join("format");
+    let data = |error: std::io::Error| Error::Data {
+        path: file.clone(),
+        reason: error.to_string(),
+    };
+    let kept = atomic_file::read(&file).map_err(data)?;
+    let kept = kept.map(|number| String::from_utf8_lossy(&number).trim().to_owned());
+    let has_data = ["dynamodb.sqlite", "secrets.json"]
+        .iter()
+        .any(|name| folder.join(name).exists());
+    let this = directory::FORMAT_VERSION.to_string();
+    let found = match kept {
+        Some(number) if number == this => return Ok(()),
+        Some(number) => format!("of format {number}"),
+        None if has_data => "of a version before format 1".to_owned(),
+        None => return atomic_file::replace(&file, this.as_bytes()).map_err(data),
+    };
+    Err(Error::Format {
+        path: folder.to_owned(),
+        found,
+    })
 }
 
 fn check_endpoint(endpoint: &str) -> Result<(), Error> {

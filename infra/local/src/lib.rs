@@ -54,6 +54,18 @@ pub enum Error {
     /// Another process has the data directory.
     #[error("{} is in use by another rollcall; stop it, or choose another directory with --data", .0.display())]
     InUse(PathBuf),
+    /// The data directory has items of another format.
+    #[error(
+        "{} has data {found}, and this version of Rollcall works with format {}. Delete the folder, or pass another one with --data",
+        path.display(),
+        directory::FORMAT_VERSION
+    )]
+    Format {
+        /// The data directory.
+        path: PathBuf,
+        /// The format of its data.
+        found: String,
+    },
     /// A file or directory of the data directory cannot be used.
     #[error("{} cannot be used: {reason}", path.display())]
     Data {
