@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use directory::{DetailType, KeptAsText, Provider};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::event_schema::{assert_matches, folder, schema};
+use crate::harness::event_schema::{assert_matches, folder, read, schema};
 use crate::harness::{World, user};
 
 #[tokio::test]
@@ -165,14 +166,33 @@ async fn every_event_of_a_directory_fits_its_schema() {
 }
 
 #[test]
+fn schemas_and_documentation_have_every_type_of_event_and_provider() {
+    let files = fs::read_dir(folder()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> = names
+        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
+        .filter(|name| name.contains('.'))
+        .collect();
+    files.sort_unstable();
+    let mut known: Vec<&str> = DetailType::KNOWN.iter().map(|(_, text)| *text).collect();
+    known.sort_unstable();
+    assert_eq!(files, known);
+    let documentation = fs::read_to_string(folder().join("../../docs/events.md")).unwrap();
+    for detail_type in known {
+        let quoted = format!("`{detail_type}`");
+        assert!(documentation.contains(&quoted), "{quoted}");
+    }
+    let providers = &read("directory.json")["$defs"]["data"]["properties"]["provider"];
+    assert_eq!(providers["examples"], json!(Provider::TEXTS));
+}
+
+#[test]
 fn examples_match_their_schemas_and_altered_ones_do_not() {
-    let mut known = 0;
     for file in fs::read_dir(folder()).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
         let Some(detail_type) = name.strip_suffix(".json").filter(|name| name.contains('.')) else {
             continue;
         };
-        known += 1;
         let (schema, validator) = schema(detail_type);
         let example = &schema["examples"][0];
         assert_matches(example);
@@ -224,5 +244,4 @@ fn examples_match_their_schemas_and_altered_ones_do_not() {
         secret["detail"]["data"]["raw"]["password"] = json!("x");
         assert!(!validator.is_valid(&secret), "{detail_type}");
     }
-    assert_eq!(known, 15);
 }

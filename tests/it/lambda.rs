@@ -542,7 +542,7 @@ async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
     );
     answers.push_str(&function.call(event).await.to_string());
 
-    assert!(answers.contains("must be an address of the internet"));
+    assert!(answers.contains("must be a public address"));
 
     let log = function.stop().await;
     assert!(

@@ -44,10 +44,11 @@ pub use model::directory::{
 pub use model::error::{Error, Invalid, Unreadable};
 pub use model::event_type::DetailType;
 pub use model::id::{DirectoryId, EventId, Ids, InvalidId, ResourceId};
+pub use model::kept_as_text::KeptAsText;
 pub use model::member::{Member, Members};
 pub use model::settings::{
-    CustomSchema, Discovery, Extends, MAX_CUSTOM_SCHEMAS, MAX_CUSTOM_SCHEMAS_BYTES, Settings,
-    SettingsChange, Types,
+    CustomSchema, Discovery, Extends, FromObject, MAX_CUSTOM_SCHEMAS, MAX_CUSTOM_SCHEMAS_BYTES,
+    Settings, SettingsChange, Types, read_known,
 };
 pub use model::stored::{Precondition, Stored};
 pub use model::webhook::{EgressPolicy, MAX_WEBHOOK_URL_BYTES, Webhook, WebhookUrl};

@@ -12,7 +12,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// Reads a file of the folder.
-fn read(name: &str) -> Value {
+pub fn read(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder().join(name)).unwrap()).unwrap()
 }
 

@@ -13,11 +13,11 @@ use crate::model::settings::{Discovery, Settings, SettingsChange, Types, pointed
 use crate::model::time::to_the_millisecond;
 use crate::model::webhook::{Webhook, WebhookUrl};
 
-/// The longest name of a directory, a tenant or a product, in characters.
+/// Maximum length of the name of a directory, a tenant or a product, in characters.
 pub const MAX_NAME_CHARS: usize = 200;
 
 kept_as_text! {
-    /// Which identity provider is at the other end.
+    /// The identity provider of a directory.
     Provider {
         /// Okta.
         Okta = "okta-scim-v2",
@@ -35,50 +35,50 @@ kept_as_text! {
 }
 
 kept_as_text! {
-    /// Whether a directory takes changes. In a status that this version does not know it takes none, as an inactive one.
+    /// Whether a directory accepts changes. A status that this version does not know is treated as `Inactive`.
     Status {
-        /// It does.
+        /// Accepts changes.
         Active = "active",
-        /// Its provisioning client is answered 403, so that no change is taken for kept.
+        /// Provisioning requests get 403, so that the identity provider does not assume that a change was stored.
         Inactive = "inactive",
-        /// It is going, and nobody can call it any more.
+        /// Being deleted. Requests get 401.
         Deleting = "deleting",
     }
 }
 
-/// A directory that is to be.
+/// The directory to create.
 #[derive(Clone, Debug)]
 pub struct NewDirectory {
-    /// The team's own name for its customer.
+    /// The name of the customer in the team's own backend.
     pub tenant: String,
-    /// The team's own name for its application.
+    /// The name of the application in the team's own backend.
     pub product: String,
-    /// What people call the directory.
+    /// The name of the directory for people.
     pub name: String,
     /// The identity provider.
     pub provider: Provider,
-    /// What was chosen for it.
+    /// Its settings.
     pub settings: Settings,
-    /// Where its events are to be sent to, besides the bus.
+    /// The address that its events are to be sent to, besides the bus.
     pub webhook: Option<WebhookUrl>,
 }
 
-/// What is to change in a directory; what is `None` stays.
+/// A change of a directory. A member that is `None` keeps its value.
 #[derive(Clone, Debug, Default)]
 pub struct DirectoryChange {
-    /// What people call it.
+    /// The name of the directory for people.
     pub name: Option<String>,
-    /// Whether it takes changes; `Deleting` is none of a change's.
+    /// Whether it accepts changes.
     pub active: Option<bool>,
-    /// What is chosen for it.
+    /// The change of its settings.
     pub settings: SettingsChange,
-    /// Where its events are to be sent to; `Some(None)` is nowhere but to the bus.
+    /// The address that its events are to be sent to. `Some(None)` removes the webhook.
     pub webhook: Option<Option<WebhookUrl>>,
 }
 
-/// The member of a directory's document that is its webhook.
+/// The member of the stored document that is the webhook.
 const WEBHOOK: &str = "webhook";
-/// The member of a directory's document that its cursors are signed with.
+/// The member of the stored document that is the key of the cursors.
 const CURSOR_KEY: &str = "cursorKey";
 
 /// One customer's connection.
@@ -87,50 +87,50 @@ const CURSOR_KEY: &str = "cursorKey";
 pub struct Directory {
     /// Its id, part of the SCIM base URL.
     pub id: DirectoryId,
-    /// The team's own name for its customer.
+    /// The name of the customer in the team's own backend.
     pub tenant: String,
-    /// The team's own name for its application.
+    /// The name of the application in the team's own backend.
     pub product: String,
-    /// What people call the directory.
+    /// The name of the directory for people.
     pub name: String,
     /// The identity provider.
     pub provider: Provider,
-    /// Whether it takes changes.
+    /// Whether it accepts changes.
     pub status: Status,
     /// When it was created.
     pub created: Timestamp,
     /// When its deletion began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Timestamp>,
-    /// What was chosen for it.
+    /// Its settings.
     #[serde(default)]
     pub settings: Settings,
-    /// Where its events are sent to, besides the bus.
+    /// The address that its events are sent to, besides the bus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
-    /// What its cursors are signed with.
+    /// The key that signs its cursors.
     cursor_key: CursorKey,
-    /// Members that this version does not know, or not in the form that they have, which another version of Rollcall
-    /// wrote. They stay as they are.
+    /// Members that this version does not know or cannot read, which another version of Rollcall wrote. They are
+    /// kept unchanged.
     #[serde(flatten)]
     unknown: Object,
-    /// How often it has changed, from 1.
+    /// Number of its changes, from 1.
     #[serde(skip)]
     pub version: u64,
-    /// What of it this version cannot read, by places in the document, with what follows.
+    /// The parts of the document that this version cannot read, each with the effect.
     #[serde(skip)]
     pub unreadable: Vec<Invalid>,
-    /// What follows from the settings.
+    /// The resource types that its settings define.
     #[serde(skip)]
     types: Types,
 }
 
 impl Directory {
-    /// A new directory, active from the beginning.
+    /// Returns a new, active directory.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] names what it cannot have.
+    /// [`Error::Invalid`] with each invalid value.
     pub fn new(id: DirectoryId, new: NewDirectory, now: Timestamp) -> Result<Self, Error> {
         let now = to_the_millisecond(now);
         Self {
@@ -153,21 +153,21 @@ impl Directory {
         .checked()
     }
 
-    /// The directory with a change.
+    /// Returns the directory with a change.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] names what it cannot have; [`Error::Deleting`].
+    /// [`Error::Invalid`] with each invalid value; [`Error::Deleting`].
     pub(crate) fn changed(&self, change: &DirectoryChange, now: Timestamp) -> Result<Self, Error> {
         if self.status == Status::Deleting {
             return Err(Error::Deleting);
         }
         let settings = change.settings.of(&self.settings);
         if settings.unique_group_names != self.settings.unique_group_names {
-            // The keys of the groups that are there follow from it.
+            // The keys of existing groups depend on it.
             return Err(Error::Invalid(vec![Invalid::new(
                 "/settings/unique_group_names",
-                "is chosen when a directory is created, and stays",
+                "cannot be changed after the directory was created",
             )]));
         }
         if let (Some(_), Status::Other(status)) = (change.active, &self.status) {
@@ -190,30 +190,30 @@ impl Directory {
         };
         if let Some(url) = &change.webhook {
             new.webhook = self.webhook_at(url.as_ref(), now);
-            // It replaces one that cannot be read.
+            // The change replaces one that cannot be read.
             new.unknown.remove(WEBHOOK);
         }
         let new = match change.settings.schemas {
             Some(_) => new.checked()?,
-            // Schemas that were kept before may be such as this version refuses.
+            // This version may refuse schemas that were stored before.
             None => new.checked_but_for_schemas()?,
         };
         if self.unreadable.is_empty() {
             return Ok(new);
         }
-        // What could not be read may have been replaced.
+        // The change may have replaced a part that could not be read.
         let document = serde_json::to_string(&new).map_err(Error::broken)?;
         Self::from_stored(&document, new.version).map_err(Error::broken)
     }
 
-    /// The webhook of that address: the one that is there, or a new one.
+    /// Returns the existing webhook if it has that address, or a new one.
     fn webhook_at(&self, url: Option<&WebhookUrl>, now: Timestamp) -> Option<Webhook> {
         let url = url?;
         let same = self.webhook.clone().filter(|old| old.url == *url);
         Some(same.unwrap_or_else(|| Webhook::new(url.clone(), to_the_millisecond(now))))
     }
 
-    /// What is wrong with its names.
+    /// Returns its invalid names.
     fn wrong_names(&self) -> Vec<Invalid> {
         let names = [
             ("/tenant", &self.tenant),
@@ -226,7 +226,7 @@ impl Directory {
             .collect()
     }
 
-    /// The one place that says what a directory may be.
+    /// Returns the directory if all its values are valid. A directory is validated only here.
     fn checked(self) -> Result<Self, Error> {
         let mut wrong = self.wrong_names();
         match self.settings.clone().check(&self.provider) {
@@ -243,7 +243,7 @@ impl Directory {
         }
     }
 
-    /// The same for one whose schemas stay as they are.
+    /// Returns the directory if all values but its schemas, which do not change, are valid.
     fn checked_but_for_schemas(self) -> Result<Self, Error> {
         match self.wrong_names() {
             wrong if wrong.is_empty() => Ok(Self {
@@ -254,21 +254,21 @@ impl Directory {
         }
     }
 
-    /// Whether it has a webhook that this version cannot read, so that its events cannot be delivered now.
+    /// Returns whether it has a webhook that this version cannot read. Its events wait.
     #[must_use]
     pub fn has_unreadable_webhook(&self) -> bool {
         self.unknown.contains_key(WEBHOOK)
     }
 
-    /// Reads what the table keeps. What another version of Rollcall wrote is tolerated: members that are not known stay
-    /// as they are, and what cannot be read but is not needed for everything else is named in `unreadable`.
+    /// Reads the stored document, which another version of Rollcall may have written. Unknown members are kept unchanged,
+    /// and `unreadable` names optional parts that cannot be read.
     ///
     /// # Errors
     ///
-    /// What the document lacks, for [`crate::table::item::unreadable`].
+    /// The reason why the document cannot be read, for [`crate::table::item::unreadable`].
     pub(crate) fn from_stored(document: &str, version: u64) -> Result<Self, &'static str> {
         let lacks = "document of a directory in a form that is known";
-        // The error of serde_json would quote the document.
+        // The error of serde_json would contain parts of the document.
         let mut document: Object = serde_json::from_str(document).map_err(|_| lacks)?;
         let mut unreadable = vec![];
         let webhook = document.shift_remove(WEBHOOK);
@@ -280,7 +280,7 @@ impl Directory {
                 "is missing or not known: cursors of SCIM lists hold for a minute at most, until the directory is changed; a PATCH with {} is enough",
             ));
         }
-        // One that nobody can guess: whoever knew it could make cursors of his own.
+        // The key must be secret: it allows to create cursors.
         let key = key.unwrap_or_else(CursorKey::random);
         document.insert(CURSOR_KEY.to_owned(), String::from(key).into());
         let mut directory = Self::deserialize(Value::Object(document)).map_err(|_| lacks)?;
@@ -299,7 +299,7 @@ impl Directory {
         if let Status::Other(status) = &directory.status {
             unreadable.push(Invalid::new(
                 "/status",
-                format!("\"{status}\" is not known: the directory is treated as an inactive one"),
+                format!("\"{status}\" is unknown: the directory is treated as inactive"),
             ));
         }
         if let Discovery::Other(discovery) = &directory.settings.discovery {
@@ -318,7 +318,7 @@ impl Directory {
         })
     }
 
-    /// The directory as the team's own backend and its events see it.
+    /// Returns the `data` of the events of the directory.
     #[must_use]
     pub fn data(&self) -> Object {
         let mut data = Object::new();
@@ -340,7 +340,7 @@ impl Directory {
         data
     }
 
-    /// What differs in another state of the directory, by paths in its data, each with the value that it has here.
+    /// Returns the paths in [`Self::data`] that differ from another state of the directory, with the values of this one.
     pub(crate) fn changed_paths(&self, other: &Self) -> Object {
         let flat = |directory: &Self| {
             let mut data = directory.data();
@@ -362,7 +362,7 @@ impl Directory {
             .collect()
     }
 
-    /// Its resource types.
+    /// Returns its resource types.
     #[must_use]
     pub fn types(&self) -> &Types {
         &self.types
@@ -373,7 +373,7 @@ impl Directory {
     }
 }
 
-/// What is wrong with the name of a directory, a tenant or a product, if anything.
+/// Returns why a name of a directory, a tenant or a product is invalid, or `None`.
 #[must_use]
 pub fn wrong_name(name: &str) -> Option<String> {
     if name.trim().is_empty() {
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn d7_what_is_kept_comes_back_with_its_types() {
+    fn a_stored_directory_is_read_with_its_resource_types() {
         let kept = directory(settings(json!([
             badge("User", "urn:acme:User"),
             badge("Group", "urn:acme:Group")
@@ -434,7 +434,7 @@ mod tests {
         };
         let none = kept.changed(&none, kept.created).unwrap();
         assert_eq!(none.types(), &Types::default());
-        // A directory of before there were settings.
+        // A document without settings, which the first version wrote.
         let old = document.replace("\"settings\"", "\"before\"");
         assert_eq!(
             Directory::from_stored(&old, 1).unwrap().settings,
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_is_new_when_its_address_is() {
+    fn a_new_address_is_a_new_webhook() {
         let url = |text: &str| WebhookUrl::parse(text, EgressPolicy::PublicInternet).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         let change = |directory: &Directory, webhook: Option<Option<&str>>, second| {
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_is_kept_without_what_says_where_it_was_read() {
+    fn a_schema_is_stored_without_its_meta() {
         let mut shown = badge("User", "urn:acme:User");
         shown["schema"]["meta"] = json!({"location": "https://example.com"});
         let kept = directory(settings(json!([shown]))).unwrap();
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_held_is_refused_with_its_path() {
+    fn an_invalid_schema_is_refused_with_its_path() {
         let wide: Vec<Value> = (0..200)
             .map(|n| json!({"name": format!("a{n}"), "description": "x".repeat(400)}))
             .collect();
@@ -500,7 +500,7 @@ mod tests {
                     badge("Group", "URN:acme:user")
                 ]),
                 "/settings/schemas/1/schema/id",
-                "\"URN:acme:user\" is there already",
+                "\"URN:acme:user\" is the id of another schema",
             ),
             (
                 json!([badge("User", "https://acme.example")]),
@@ -514,12 +514,12 @@ mod tests {
                         .collect::<Vec<_>>()
                 ),
                 "/settings/schemas",
-                "there are 21; 20 at most are kept",
+                "there are 21; the maximum is 20",
             ),
             (
                 json!([{"resourceType": "User", "schema": {"id": "urn:acme:User", "attributes": wide}}]),
                 "/settings/schemas",
-                "they take ",
+                "they have ",
             ),
         ] {
             let error = directory(settings(schemas.clone())).unwrap_err();
@@ -531,12 +531,12 @@ mod tests {
             };
             assert_eq!(wrong.pointer, pointer);
             assert!(wrong.detail.starts_with(detail), "{}", wrong.detail);
-            // When it stands in the table the directory is read without it, or without what comes after it.
+            // A stored document with such a schema can be read, without the schema.
             let mut stored = serde_json::to_value(directory(Settings::default()).unwrap()).unwrap();
             stored["settings"]["schemas"] = schemas;
             if let Ok(read) = Directory::from_stored(&stored.to_string(), 1) {
                 let kept = serde_json::to_value(&read).unwrap();
-                // What a schema does not say is written down.
+                // Defaults of a schema are written.
                 for schema in stored["settings"]["schemas"].as_array_mut().unwrap() {
                     let schema = schema.as_object_mut().unwrap();
                     schema.entry("required").or_insert(json!(false));

@@ -3,45 +3,59 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What happened: the `detail-type` of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum DetailType {
-    /// A user was created.
-    UserCreated,
-    /// Attributes of a user changed, `active` among them.
-    UserUpdated,
-    /// A user was deleted.
-    UserDeleted,
-    /// A group was created.
-    GroupCreated,
-    /// Attributes of a group changed, which its members are not.
-    GroupUpdated,
-    /// A group was deleted.
-    GroupDeleted,
-    /// A user became a member of a group.
-    GroupUserAdded,
-    /// A user is no member of a group any more.
-    GroupUserRemoved,
-    /// A group became a member of another group.
-    GroupGroupAdded,
-    /// A group is no member of another group any more.
-    GroupGroupRemoved,
-    /// A directory was created.
-    DirectoryCreated,
-    /// The name, the settings or the webhook of a directory changed.
-    DirectoryUpdated,
-    /// A directory takes changes again.
-    DirectoryActivated,
-    /// A directory takes no changes any more.
-    DirectoryDeactivated,
-    /// A directory is gone, with everything that was in it.
-    DirectoryDeleted,
-    /// An event of a type that this version does not know, which another version of Rollcall wrote.
-    Other(OtherType),
+/// Declares the types of events, each with its text on the bus.
+macro_rules! detail_types {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal,)+) => {
+        /// What happened: the `detail-type` of an event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum DetailType {
+            $($(#[$doc])+ $name,)+
+            /// An event of a type that this version does not know, which another version of Rollcall wrote.
+            Other(OtherType),
+        }
+
+        impl DetailType {
+            /// The types that this version knows, with their texts on the bus.
+            pub const KNOWN: &'static [(Self, &'static str)] = &[$((Self::$name, $text)),+];
+        }
+    };
 }
 
-/// The text of a type of events that this version does not know, in place, so that [`DetailType`] can be copied.
+detail_types! {
+    /// A user was created.
+    UserCreated = "user.created",
+    /// Attributes of a user changed, `active` among them.
+    UserUpdated = "user.updated",
+    /// A user was deleted.
+    UserDeleted = "user.deleted",
+    /// A group was created.
+    GroupCreated = "group.created",
+    /// Attributes of a group other than its members changed.
+    GroupUpdated = "group.updated",
+    /// A group was deleted.
+    GroupDeleted = "group.deleted",
+    /// A user became a member of a group.
+    GroupUserAdded = "group.user_added",
+    /// A user was removed from a group.
+    GroupUserRemoved = "group.user_removed",
+    /// A group became a member of another group.
+    GroupGroupAdded = "group.group_added",
+    /// A group was removed from another group.
+    GroupGroupRemoved = "group.group_removed",
+    /// A directory was created.
+    DirectoryCreated = "directory.created",
+    /// The name, the settings or the webhook of a directory changed.
+    DirectoryUpdated = "directory.updated",
+    /// A directory accepts changes again.
+    DirectoryActivated = "directory.activated",
+    /// A directory does not accept changes any more.
+    DirectoryDeactivated = "directory.deactivated",
+    /// A directory was deleted with all its data.
+    DirectoryDeleted = "directory.deleted",
+}
+
+/// The text of a type of events that this version does not know, stored inline so that [`DetailType`] is `Copy`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct OtherType {
     bytes: [u8; OtherType::MAX_BYTES],
@@ -49,7 +63,7 @@ pub struct OtherType {
 }
 
 impl OtherType {
-    /// The longest text. Types of events are two words; EventBridge takes 128 characters.
+    /// Maximum length. Types of events are two words; EventBridge accepts 128 characters.
     const MAX_BYTES: usize = 63;
 
     fn new(text: &str) -> Option<Self> {
@@ -75,39 +89,20 @@ impl std::fmt::Debug for OtherType {
 }
 
 impl DetailType {
-    /// The types that this version knows, with their texts on the bus.
-    const KNOWN: [(Self, &'static str); 15] = [
-        (Self::UserCreated, "user.created"),
-        (Self::UserUpdated, "user.updated"),
-        (Self::UserDeleted, "user.deleted"),
-        (Self::GroupCreated, "group.created"),
-        (Self::GroupUpdated, "group.updated"),
-        (Self::GroupDeleted, "group.deleted"),
-        (Self::GroupUserAdded, "group.user_added"),
-        (Self::GroupUserRemoved, "group.user_removed"),
-        (Self::GroupGroupAdded, "group.group_added"),
-        (Self::GroupGroupRemoved, "group.group_removed"),
-        (Self::DirectoryCreated, "directory.created"),
-        (Self::DirectoryUpdated, "directory.updated"),
-        (Self::DirectoryActivated, "directory.activated"),
-        (Self::DirectoryDeactivated, "directory.deactivated"),
-        (Self::DirectoryDeleted, "directory.deleted"),
-    ];
-
-    /// The type of that text, if this version knows it.
+    /// Returns the type with that text, if this version knows it.
     #[must_use]
     pub fn known(text: &str) -> Option<Self> {
         let found = Self::KNOWN.iter().find(|(_, name)| *name == text);
         found.map(|(of, _)| *of)
     }
 
-    /// An event of this type as the log shows it and webhooks get it.
+    /// Returns an event of this type as webhooks receive it.
     #[must_use]
     pub fn shown(self, detail: &Value) -> Value {
         json!({"id": detail.get("id"), "type": self, "time": detail.get("time"), "detail": detail})
     }
 
-    /// The text on the bus.
+    /// Returns the text on the bus.
     #[must_use]
     pub fn as_str(&self) -> &str {
         if let Self::Other(text) = self {

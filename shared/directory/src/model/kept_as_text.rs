@@ -1,5 +1,14 @@
 //! Enums that are kept as text.
 
+/// An enum that is kept as text, defined by [`kept_as_text`].
+pub trait KeptAsText: From<String> {
+    /// The texts that this version knows, in the order of the variants.
+    const TEXTS: &'static [&'static str];
+
+    /// The text.
+    fn as_str(&self) -> &str;
+}
+
 /// Defines an enum that is kept as text. A text that this version does not know, which another version of Rollcall
 /// wrote, is kept as it is.
 macro_rules! kept_as_text {
@@ -21,6 +30,14 @@ macro_rules! kept_as_text {
                     $(Self::$variant => $text,)+
                     Self::Other(text) => text,
                 }
+            }
+        }
+
+        impl $crate::model::kept_as_text::KeptAsText for $name {
+            const TEXTS: &'static [&'static str] = &[$($text),+];
+
+            fn as_str(&self) -> &str {
+                self.as_str()
             }
         }
 

@@ -1,66 +1,212 @@
-//! What can be chosen for each directory, and the resource types that follow from it.
+//! The settings of a directory, and the resource types that they define.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use scim::{Client, Extension, Object, Profile, ResourceType, Schema};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::model::directory::Provider;
 use crate::model::error::Invalid;
-use crate::model::kept_as_text::kept_as_text;
+use crate::model::kept_as_text::{KeptAsText, kept_as_text};
 
 kept_as_text! {
-    /// What a directory says of itself. In a value that this version does not know it says all, as with `full`.
+    /// What the discovery endpoints announce. A value that this version does not know works as `full`.
     #[derive(Default)]
     Discovery {
-        /// Everything that it can do.
+        /// All capabilities.
         #[default]
         Full = "full",
-        /// What RFC 7643 §5 has, and nothing of later documents, for clients that refuse what they do not know. It does
-        /// not support entity tags then: no answer shows one, and none that a client sends is judged.
+        /// ServiceProviderConfig as RFC 7643 §5 defines it and no more, for clients that refuse unknown members. Entity
+        /// tags are not supported: responses have none, and those of requests are ignored.
         Plain = "plain",
     }
 }
 
-/// What can be chosen for each directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Settings {
-    /// Whether a second group of the same `displayName`, in any case, is refused.
-    /// RFC 7643 §4.2 does not ask for it.
-    pub unique_group_names: bool,
-    /// Whether requests are read as the SCIM interoperability profile has it ([`Profile::Strict`]).
-    pub strict: bool,
-    /// What it says of itself.
-    pub discovery: Discovery,
-    /// The schema extensions of this directory. They can be changed at any
-    /// time: values of one that is taken back stay with their resources, unseen.
-    pub schemas: Vec<CustomSchema>,
-    /// Settings that this version does not know, which another version of Rollcall wrote. They stay as they are.
-    #[serde(flatten)]
-    pub unknown: Object,
+/// A type of values that a setting has.
+trait Setting: Sized {
+    /// Reads a value as the admin API takes it.
+    fn read<'de, D: Deserializer<'de>>(value: D) -> Result<Self, D::Error>;
+
+    /// Returns the value as the admin API and events show it.
+    fn shown(&self) -> Value;
+
+    /// Returns the JSON Schema of the value as the admin API takes and shows it.
+    fn schema() -> Value;
 }
 
-/// A schema extension of a directory's own, so that its customer's attributes
-/// arrive typed (RFC 7643 §3.3).
+/// Declares the settings. A declaration is the member of the stored document, of the admin API (read, shown and
+/// described) and of the events of directories. The documentation is the description in the OpenAPI document.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $of:ty,)+) => {
+        /// The settings of a directory.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $name: $of,)+
+            /// Settings that this version does not know, which another version of Rollcall wrote. They are kept unchanged.
+            #[serde(flatten)]
+            pub unknown: Object,
+        }
+
+        /// A change of the settings of a directory, as the admin API reads it. A setting that is `None` keeps its value.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+        #[serde(default, deny_unknown_fields, expecting = "an object")]
+        pub struct SettingsChange {
+            $($(#[doc = $doc])+ #[serde(deserialize_with = "read_setting")] pub $name: Option<$of>,)+
+        }
+
+        impl SettingsChange {
+            /// Returns the settings with the change.
+            #[must_use]
+            pub fn of(&self, settings: &Settings) -> Settings {
+                Settings {
+                    $($name: self.$name.clone().unwrap_or_else(|| settings.$name.clone()),)+
+                    unknown: settings.unknown.clone(),
+                }
+            }
+        }
+
+        impl Settings {
+            /// Returns the settings as the admin API and events show them.
+            #[must_use]
+            pub fn data(&self) -> Value {
+                json!({$(stringify!($name): self.$name.shown(),)+})
+            }
+
+            /// Returns the JSON Schema of the settings as the admin API takes and shows them.
+            #[must_use]
+            pub fn schema() -> Value {
+                let mut properties = Object::new();
+                $(
+                    let mut schema = <$of as Setting>::schema();
+                    if let Value::Object(members) = &mut schema {
+                        members.insert("description".to_owned(), concat!($($doc),+).trim().into());
+                    }
+                    properties.insert(stringify!($name).to_owned(), schema);
+                )+
+                json!({"type": "object", "properties": properties, "additionalProperties": false})
+            }
+        }
+    };
+}
+
+settings! {
+    /// Refuses a second group of the same `displayName`, in any case, with 409. RFC 7643 §4.2 does not require this.
+    /// It is chosen when the directory is created and cannot be changed.
+    unique_group_names: bool,
+    /// Reads requests as the SCIM interoperability profile defines.
+    strict: bool,
+    /// What the discovery endpoints announce. `full`: all capabilities. `plain`: ServiceProviderConfig as RFC 7643 §5
+    /// defines it and no more, for clients that refuse unknown members. Entity tags are not supported then: responses
+    /// have neither `ETag` nor `meta.version`, and `If-Match` is ignored. Later versions may add values, which work as
+    /// `full` here.
+    discovery: Discovery,
+    /// The schema extensions of the directory, at most 20 and 64 KB. They can be changed at any time. Values of a removed
+    /// schema stay with their resources but are not shown.
+    schemas: Vec<CustomSchema>,
+}
+
+fn read_setting<'de, D, S>(value: D) -> Result<Option<S>, D::Error>
+where
+    D: Deserializer<'de>,
+    S: Setting,
+{
+    S::read(value).map(Some)
+}
+
+impl Setting for bool {
+    fn read<'de, D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        Self::deserialize(value)
+    }
+
+    fn shown(&self) -> Value {
+        json!(self)
+    }
+
+    fn schema() -> Value {
+        json!({"type": "boolean"})
+    }
+}
+
+impl<T: KeptAsText> Setting for T {
+    fn read<'de, D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        read_known(value)
+    }
+
+    fn shown(&self) -> Value {
+        json!(self.as_str())
+    }
+
+    fn schema() -> Value {
+        json!({"type": "string", "examples": T::TEXTS})
+    }
+}
+
+/// A struct that is read from an object only. The `Deserialize` that serde derives accepts an array as well.
+#[derive(Debug)]
+pub struct FromObject<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FromObject<T> {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        value.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+/// Reads a text that this version knows.
+///
+/// # Errors
+///
+/// Another text, with those that are accepted.
+pub fn read_known<'de, D, T>(value: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: KeptAsText,
+{
+    let text = String::deserialize(value)?;
+    if T::TEXTS.contains(&text.as_str()) {
+        Ok(text.into())
+    } else {
+        Err(D::Error::unknown_variant(&text, T::TEXTS))
+    }
+}
+
+/// A schema extension of a directory (RFC 7643 §3.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomSchema {
-    /// What it extends.
+    /// The resource type that it extends.
     pub resource_type: Extends,
-    /// Whether each resource of the type must have it.
+    /// Whether every resource of the type must have values of the schema.
     #[serde(default)]
     pub required: bool,
     /// The schema in the form in which /Schemas shows it (RFC 7643 §7).
     pub schema: Object,
-    /// Members that this version does not know, which another version of Rollcall wrote. They stay as they are.
+    /// Members that this version does not know, which another version of Rollcall wrote. They are kept unchanged.
     #[serde(flatten)]
     pub unknown: Object,
 }
 
 kept_as_text! {
-    /// What a schema can extend.
+    /// The resource type that a schema extends.
     Extends {
         /// Users.
         User = "User",
@@ -69,68 +215,71 @@ kept_as_text! {
     }
 }
 
-/// How many schema extensions a directory has at most.
+/// Maximum number of schema extensions of a directory.
 pub const MAX_CUSTOM_SCHEMAS: usize = 20;
 
-/// How many bytes of JSON they take at most. They are read with each token that
-/// a process meets, and an item holds 400 KB.
+/// Maximum size of the schema extensions of a directory, in bytes of JSON. A process reads them once per directory and
+/// minute, and an item of DynamoDB has at most 400 KB.
 pub const MAX_CUSTOM_SCHEMAS_BYTES: usize = 64 * 1024;
 
-/// What is to change in the settings of a directory; what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SettingsChange {
-    /// [`Settings::unique_group_names`], which stays as it was chosen at first.
-    pub unique_group_names: Option<bool>,
-    /// [`Settings::strict`].
-    pub strict: Option<bool>,
-    /// [`Settings::discovery`].
-    pub discovery: Option<Discovery>,
-    /// [`Settings::schemas`], all of them.
-    pub schemas: Option<Vec<CustomSchema>>,
+/// A schema extension as the admin API takes and shows it.
+#[derive(Serialize, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with resource_type, required and schema"
+)]
+struct ShownSchema {
+    #[serde(deserialize_with = "read_known")]
+    resource_type: Extends,
+    #[serde(default)]
+    required: bool,
+    schema: Object,
 }
 
-impl SettingsChange {
-    /// The settings with the change.
-    #[must_use]
-    pub fn of(&self, settings: &Settings) -> Settings {
-        Settings {
-            unique_group_names: self
-                .unique_group_names
-                .unwrap_or(settings.unique_group_names),
-            strict: self.strict.unwrap_or(settings.strict),
-            discovery: self
-                .discovery
-                .clone()
-                .unwrap_or_else(|| settings.discovery.clone()),
-            schemas: self
-                .schemas
-                .clone()
-                .unwrap_or_else(|| settings.schemas.clone()),
-            unknown: settings.unknown.clone(),
-        }
+impl Setting for Vec<CustomSchema> {
+    fn read<'de, D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let shown = Vec::<FromObject<ShownSchema>>::deserialize(value)?.into_iter();
+        let schemas = shown.map(|FromObject(shown)| CustomSchema {
+            resource_type: shown.resource_type,
+            required: shown.required,
+            schema: shown.schema,
+            unknown: Object::new(),
+        });
+        Ok(schemas.collect())
+    }
+
+    fn shown(&self) -> Value {
+        let schemas = self.iter().map(|of| ShownSchema {
+            resource_type: of.resource_type.clone(),
+            required: of.required,
+            schema: of.schema.clone(),
+        });
+        schemas.map(|shown| json!(shown)).collect()
+    }
+
+    fn schema() -> Value {
+        json!({
+            "type": "array",
+            "maxItems": MAX_CUSTOM_SCHEMAS,
+            "items": {
+                "type": "object",
+                "required": ["resource_type", "schema"],
+                "properties": {
+                    "resource_type": {"type": "string", "enum": Extends::TEXTS, "description": "The resource type that the schema extends."},
+                    "required": {"type": "boolean", "default": false, "description": "Every resource of the type must have values of the schema."},
+                    "schema": {"type": "object", "description": "The schema in the form of the SCIM endpoint /Schemas (RFC 7643 §7)."},
+                },
+                "additionalProperties": false,
+            },
+        })
     }
 }
 
 impl Settings {
-    /// Whether versions are shown as entity tags, and conditions on them are judged (RFC 7644 §3.14): unless the directory
-    /// says by [`Discovery::Plain`] that it does not support them.
+    /// Returns whether entity tags are supported (RFC 7644 §3.14): not with [`Discovery::Plain`].
     #[must_use]
     pub fn has_entity_tags(&self) -> bool {
         self.discovery != Discovery::Plain
-    }
-
-    /// The settings for people who do not know how they are kept.
-    #[must_use]
-    pub fn data(&self) -> Value {
-        let schemas = self.schemas.iter().map(|of| {
-            json!({"resource_type": of.resource_type, "required": of.required, "schema": of.schema})
-        });
-        json!({
-            "unique_group_names": self.unique_group_names,
-            "strict": self.strict,
-            "discovery": self.discovery,
-            "schemas": schemas.collect::<Vec<_>>(),
-        })
     }
 }
 
@@ -154,18 +303,18 @@ impl Default for Types {
 }
 
 impl Settings {
-    /// What follows from the settings, with each schema as it was understood. Checked when they are written, not when
-    /// they are read.
+    /// Returns the settings with each schema in its full form, and the resource types. It validates settings that are
+    /// written; [`Self::understood`] reads those that are stored.
     ///
     /// # Errors
     ///
-    /// 400 `invalidValue`, with the path of what is wrong.
+    /// 400 `invalidValue` with the path of the invalid value.
     pub(super) fn check(mut self, provider: &Provider) -> Result<(Self, Types), scim::Error> {
         if self.schemas.len() > MAX_CUSTOM_SCHEMAS {
             return Err(scim::Error::invalid_value(
                 "settings.schemas",
                 format_args!(
-                    "there are {}; {MAX_CUSTOM_SCHEMAS} at most are kept",
+                    "there are {}; the maximum is {MAX_CUSTOM_SCHEMAS}",
                     self.schemas.len()
                 ),
             ));
@@ -179,16 +328,14 @@ impl Settings {
         if bytes > MAX_CUSTOM_SCHEMAS_BYTES {
             return Err(scim::Error::invalid_value(
                 "settings.schemas",
-                format_args!(
-                    "they take {bytes} bytes; {MAX_CUSTOM_SCHEMAS_BYTES} at most are kept"
-                ),
+                format_args!("they have {bytes} bytes; the maximum is {MAX_CUSTOM_SCHEMAS_BYTES}"),
             ));
         }
         let types = self.read_as_chosen(types, provider);
         Ok((self, types))
     }
 
-    /// What follows from settings that are kept already. A schema that this version refuses is left out, and named.
+    /// Returns the resource types of stored settings. Schemas that this version refuses are omitted and returned as invalid.
     pub(super) fn understood(&self, provider: &Provider) -> (Types, Vec<Invalid>) {
         let mut types = Types::default();
         let mut refused = vec![];
@@ -200,11 +347,12 @@ impl Settings {
         (self.read_as_chosen(types, provider), refused)
     }
 
-    /// The resource types in the profile that was chosen, for requests of the provider.
+    /// Returns the resource types with the profile of the settings, for requests of the provider.
     fn read_as_chosen(&self, types: Types, provider: &Provider) -> Types {
-        let profile = match self.strict {
-            true => Profile::Strict,
-            false => Profile::Tolerant,
+        let profile = if self.strict {
+            Profile::Strict
+        } else {
+            Profile::Tolerant
         };
         let client = match provider {
             Provider::Azure => Client::Entra,
@@ -222,7 +370,7 @@ impl Settings {
 }
 
 impl CustomSchema {
-    /// Extends its type, and answers the schema as it was understood. Nothing is extended when it is refused.
+    /// Extends its resource type and returns the schema in its full form. A schema that is refused extends nothing.
     fn extend(&self, index: usize, types: &mut Types) -> Result<Object, scim::Error> {
         let place = format!("settings.schemas[{index}]");
         let wrong = |error: scim::Error| error.below(format_args!("{place}.schema"));
@@ -234,14 +382,14 @@ impl CustomSchema {
             Extends::Other(text) => {
                 return Err(scim::Error::invalid_value(
                     format!("{place}.resourceType"),
-                    format_args!("\"{text}\" is not known; it must be User or Group"),
+                    format_args!("\"{text}\" is unknown; it must be User or Group"),
                 ));
             }
         };
         if other.extension(&schema.id).is_some() {
             return Err(wrong(scim::Error::invalid_value(
                 "id",
-                format_args!("\"{}\" is there already", schema.id),
+                format_args!("\"{}\" is the id of another schema", schema.id),
             )));
         }
         let extension = Extension {
@@ -253,7 +401,7 @@ impl CustomSchema {
     }
 }
 
-/// What is wrong with settings, with the place of it: `settings.schemas[0].schema: …` is `/settings/schemas/0/schema`.
+/// Returns an error of settings with its JSON pointer: `settings.schemas[0].schema: …` is `/settings/schemas/0/schema`.
 pub(super) fn pointed_at(detail: &str) -> Invalid {
     let (place, what) = detail.split_once(": ").unwrap_or(("settings", detail));
     let steps = place.split(['.', '[', ']']).filter(|step| !step.is_empty());

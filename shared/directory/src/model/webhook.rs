@@ -1,4 +1,4 @@
-//! The webhook of a directory: where its events are sent to, besides the bus.
+//! The webhook of a directory: the address that its events are sent to, besides the bus.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::{Host, Url};
 
-/// The longest address of a webhook, in bytes.
+/// Maximum length of the address of a webhook, in bytes.
 pub const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
 
-/// Which addresses events may be sent to.
+/// The addresses that events may be sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EgressPolicy {
-    /// By https, to the internet. Whoever may set a webhook could reach into the network of the functions otherwise.
+    /// Public addresses, by https. Otherwise a webhook could reach hosts in the private network of the functions.
     #[default]
     PublicInternet,
-    /// Anywhere, and by http as well: on one's own machine.
+    /// All addresses, also by http. The local stack uses it.
     Unrestricted,
 }
 
 impl EgressPolicy {
-    /// Whether events may be sent to a host of that address.
+    /// Returns whether events may be sent to that address.
     #[must_use]
     pub fn includes(self, address: IpAddr) -> bool {
         match (self, address) {
@@ -33,7 +33,7 @@ impl EgressPolicy {
         }
     }
 
-    /// The same of the host of a URL. Of a name nobody knows before it is resolved.
+    /// Returns whether events may be sent to the host of a URL. The address of a name is checked when it is resolved.
     #[must_use]
     pub fn admits(self, url: &Url) -> bool {
         match url.host() {
@@ -45,7 +45,7 @@ impl EgressPolicy {
     }
 }
 
-/// Whether the IANA has it as an address of the internet ("IANA IPv4 Special-Purpose Address Registry", RFC 6890).
+/// Returns whether an IPv4 address is a public one ("IANA IPv4 Special-Purpose Address Registry", RFC 6890).
 fn is_public(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let special = address.is_private()
@@ -58,12 +58,12 @@ fn is_public(address: Ipv4Addr) -> bool {
         || (a == 192 && b == 0 && c == 0)
         || (a == 192 && b == 88 && c == 99)
         || (a == 198 && b & 0xfe == 18)
-        // Multicast, and what is reserved.
+        // Multicast and reserved addresses.
         || a >= 224;
     !special
 }
 
-/// The same of IPv6: global unicast, without what is for documentation and what leads to an IPv4 address.
+/// Returns whether an IPv6 address is a global unicast address, but neither for documentation nor mapped to IPv4.
 fn is_global(address: Ipv6Addr) -> bool {
     match address.segments() {
         // Protocol assignments with Teredo, documentation (twice), 6to4.
@@ -74,7 +74,7 @@ fn is_global(address: Ipv6Addr) -> bool {
     }
 }
 
-/// The address of a webhook. A part of it may be a secret, so it is in no log.
+/// The address of a webhook. A part of it may be a secret, so it is never logged.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WebhookUrl(String);
@@ -84,7 +84,7 @@ impl WebhookUrl {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, to come after its name.
+    /// Why the address is invalid, as the end of a sentence that begins with its name.
     pub fn parse(text: &str, egress: EgressPolicy) -> Result<Self, &'static str> {
         if text.len() > MAX_WEBHOOK_URL_BYTES {
             return Err("is longer than 2,048 bytes");
@@ -98,28 +98,28 @@ impl WebhookUrl {
             return Err("must be an absolute https address");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("must not hold a user name or a password");
+            return Err("must not contain a user name or a password");
         }
         if url.fragment().is_some() {
-            return Err("must end before the #");
+            return Err("must not have a fragment");
         }
-        // A name that is known to lead nowhere else is refused at once.
+        // These names always resolve to the own host (RFC 6761 §6.3).
         let own = url
             .domain()
             .is_some_and(|name| name == "localhost" || name.ends_with(".localhost"));
         match egress.admits(&url) && (egress == EgressPolicy::Unrestricted || !own) {
             true => Ok(Self(url.into())),
-            false => Err("must be an address of the internet"),
+            false => Err("must be a public address"),
         }
     }
 
-    /// The address.
+    /// Returns the address.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its scheme, host and port: what anybody may know of it.
+    /// Returns its scheme, host and port, which are not secret.
     #[must_use]
     pub fn origin(&self) -> String {
         let url = Url::parse(&self.0);
@@ -133,20 +133,20 @@ impl fmt::Debug for WebhookUrl {
     }
 }
 
-/// Where the events of a directory are sent to.
+/// The webhook of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// The address.
     pub url: WebhookUrl,
-    /// Since when. The secret that deliveries are signed with follows from it, so that setting a webhook anew changes the secret.
+    /// When it was set. The signing secret is derived from it, so that a webhook that is set again has another secret.
     pub created: Timestamp,
-    /// Members that this version does not know, which another version of Rollcall wrote. They stay as they are.
+    /// Members that this version does not know, which another version of Rollcall wrote. They are kept unchanged.
     #[serde(flatten)]
     pub unknown: Object,
 }
 
 impl Webhook {
-    /// The webhook of that address, since `created`.
+    /// Returns a webhook with that address, set at `created`.
     #[must_use]
     pub fn new(url: WebhookUrl, created: Timestamp) -> Self {
         Self {
@@ -156,13 +156,7 @@ impl Webhook {
         }
     }
 
-    /// The webhook as those see it who may change it.
-    #[must_use]
-    pub fn data(&self) -> Value {
-        json!({"url": self.url, "created": format!("{:.3}", self.created)})
-    }
-
-    /// The same for everybody else, and for events: of the address, of which a part may be a secret, the origin.
+    /// Returns the webhook as events show it. A part of the address may be a secret, so they have its origin.
     #[must_use]
     pub fn shown(&self) -> Value {
         json!({"url": self.url.origin(), "created": format!("{:.3}", self.created)})
@@ -174,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_internet_is_reached() {
+    fn private_and_special_addresses_are_refused() {
         for public in [
             "1.1.1.1",
             "100.63.0.1",
@@ -232,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_absolute_https_and_of_the_internet() {
+    fn an_address_is_absolute_https_and_public() {
         let read = |text: &str| WebhookUrl::parse(text, EgressPolicy::PublicInternet);
         for (text, kept) in [
             ("https://example.com", "https://example.com/"),
@@ -281,19 +275,17 @@ mod tests {
     }
 
     #[test]
-    fn of_an_address_the_origin_is_shown() {
+    fn events_show_the_origin_of_the_address() {
         let url = WebhookUrl::parse(
             "https://example.com:8443/a?key=b",
             EgressPolicy::PublicInternet,
         )
         .unwrap();
         let webhook = Webhook::new(url, "2026-01-01T00:00:00.120Z".parse().unwrap());
-        let data = webhook.data();
         assert_eq!(
-            data,
-            json!({"url": "https://example.com:8443/a?key=b", "created": "2026-01-01T00:00:00.120Z"})
+            webhook.shown(),
+            json!({"url": "https://example.com:8443", "created": "2026-01-01T00:00:00.120Z"})
         );
-        assert_eq!(webhook.shown()["url"], "https://example.com:8443");
         assert!(!format!("{webhook:?}").contains("example"));
     }
 }
