@@ -241,7 +241,7 @@ async fn the_discovery_setting_can_be_chosen_and_changed() {
     let refused = refused.expect(422).json();
     assert_eq!(
         refused["errors"],
-        json!([{"pointer": "/settings/discovery", "detail": "must be full or plain"}])
+        json!([{"pointer": "/settings/discovery", "detail": "unknown variant `none`, expected `full` or `plain`"}])
     );
     let shown = own.admin_get(&own.admin_path("")).await.expect(200).json();
     assert_eq!(

@@ -1,113 +1,88 @@
-//! `/v1`: the admin API, for the team's own backend: directories, their tokens,
-//! what is in them, and what happened in them.
+//! `/v1`: the admin API, for the team's own backend: directories, their tokens, their users and groups, and their events.
 //!
-//! Everything is JSON, failures are problem details (RFC 9457), and lists come
-//! in pages with opaque cursors. `openapi.rs` describes it from the code.
+//! Bodies are JSON, failures are problem details (RFC 9457), and lists have pages with opaque cursors. Each file has the
+//! types, the handlers and the description of one resource: [`document`] is made from them.
 
 mod body;
-mod cursor;
+mod collection;
 mod directories;
 mod events;
+mod groups;
 mod openapi;
-mod reading;
-pub mod schema;
+mod page;
+mod setup;
 mod tokens;
+mod users;
+mod webhook;
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use gateway::{Gateway, Problem, size};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
-use serde_json::Value;
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use openapi::document;
 
-/// The routes of this function. `openapi.rs` names the same, and a test compares the two.
-pub fn endpoints() -> [(&'static str, MethodRouter<Gateway>); 17] {
-    [
-        (
-            "/v1/directories",
-            post(directories::create).get(directories::list),
-        ),
-        (
-            "/v1/directories/{directory}",
-            get(directories::read)
-                .patch(directories::modify)
-                .delete(directories::delete),
-        ),
-        (
-            "/v1/directories/{directory}/tokens",
-            post(tokens::rotate)
-                .get(tokens::states)
-                .delete(tokens::revoke_all),
-        ),
-        (
-            "/v1/directories/{directory}/tokens/previous",
-            delete(tokens::revoke_previous),
-        ),
-        (
-            "/v1/directories/{directory}/webhook",
-            get(directories::webhook),
-        ),
-        ("/v1/directories/{directory}/users", get(reading::users)),
-        ("/v1/directories/{directory}/users/{id}", get(reading::user)),
-        (
-            "/v1/directories/{directory}/users/{id}/groups",
-            get(reading::groups_of_user),
-        ),
-        ("/v1/directories/{directory}/groups", get(reading::groups)),
-        (
-            "/v1/directories/{directory}/groups/{id}",
-            get(reading::group),
-        ),
-        (
-            "/v1/directories/{directory}/groups/{id}/members",
-            get(reading::members),
-        ),
-        ("/v1/directories/{directory}/events", get(events::list)),
-        (
-            "/v1/directories/{directory}/events/parked",
-            get(events::parked),
-        ),
-        (
-            "/v1/directories/{directory}/events/redrive",
-            post(events::redrive),
-        ),
-        ("/v1/users", get(reading::all_users)),
-        ("/v1/groups", get(reading::all_groups)),
-        ("/v1/openapi.json", get(openapi::serve)),
-    ]
+/// The routes of this function, with their descriptions.
+fn routes() -> OpenApiRouter<Gateway> {
+    directories::routes()
+        .merge(webhook::routes())
+        .merge(tokens::routes())
+        .merge(users::routes())
+        .merge(groups::routes())
+        .merge(events::routes())
+        .merge(openapi::routes())
 }
 
 /// The router of this function.
 pub fn router(gateway: Gateway) -> Router {
-    gateway::admin_routes(gateway, endpoints())
+    let (router, _) = routes().split_for_parts();
+    gateway::admin_routes(gateway, router)
 }
 
-/// An answer that holds a token or a secret, which no cache may keep (RFC 9111 §5.2.2.5, RFC 6750 §5.3).
-fn secret(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// A JSON body, or a problem if it is larger than a response may be.
+struct Json<T>(T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let Some(text) = size::written(&self.0) else {
+            return too_large().into_response();
+        };
+        let media_type = HeaderValue::from_static("application/json");
+        ([(CONTENT_TYPE, media_type)], text).into_response()
+    }
 }
 
-/// An answer with a JSON body, or a problem if that is more than an answer holds.
-fn json(status: StatusCode, body: &Value) -> Response {
-    let Some(text) = size::written(body) else {
-        return too_large().into_response();
-    };
-    let mut response = text.into_response();
-    *response.status_mut() = status;
-    let media_type = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, media_type);
-    response
-}
-
-/// 400: what was asked for is more than an answer holds.
+/// 400: the response would be larger than the limit of AWS Lambda.
 fn too_large() -> Problem {
     Problem::new(
         400,
-        "What was asked for is more than one answer holds (6 MB). Ask for one thing at a time.",
+        "The response would be larger than 6 MB. Ask for one resource at a time.",
     )
+}
+
+/// Keeps a response with a token or a secret out of every cache (RFC 9111 §5.2.2.5, RFC 6750 §5.3).
+const NO_STORE: [(HeaderName, HeaderValue); 1] =
+    [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// A header with a value that is known at runtime. One that HTTP does not allow is left out.
+struct Header(HeaderName, String);
+
+impl IntoResponseParts for Header {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        if let Ok(value) = HeaderValue::from_str(&self.1) {
+            parts.headers_mut().insert(self.0, value);
+        }
+        Ok(parts)
+    }
+}
+
+/// A time as the admin API shows it: RFC 3339 in UTC, with milliseconds.
+fn shown(time: Timestamp) -> String {
+    format!("{time:.3}")
 }

@@ -1,88 +1,137 @@
-//! The description of this API (OpenAPI 3.1), made from the handlers and types.
+//! The OpenAPI document (OpenAPI 3.1), made from the handlers and the types.
 
 use std::collections::BTreeMap;
 
-use axum::response::Response;
-use gateway::{Problem, Reader};
-use http::StatusCode;
-use serde_json::{Value, json};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-use utoipa::{IntoResponses, OpenApi};
+use gateway::{Gateway, Problem, Reader};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi as _, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::{directories, events, json, reading, schema, tokens};
+use crate::Json;
 
-/// What every operation answers when it does not do what it is asked for.
-pub struct Failures;
-
-impl IntoResponses for Failures {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        let problem = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Problem")))
-            .build();
-        let response = ResponseBuilder::new()
-            .description("A problem (RFC 9457): 400 or 422 for what cannot be, 401 without a good key, 403 for a key that may not, 404 for what is not there or for others, 409, 412, 429 and 503 with Retry-After")
-            .content("application/problem+json", problem)
-            .build();
-        BTreeMap::from([("default".to_owned(), response.into())])
-    }
+pub fn routes() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new().routes(routes!(describe_api))
 }
 
-#[derive(OpenApi)]
+#[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Rollcall",
-        description = "Directories, their tokens, what is in them and what happened in them, for the team's own backend.",
+        description = "Directories, their tokens, their users and groups, and their events, for the team's own backend.",
         version = "1"
     ),
-    paths(
-        directories::create,
-        directories::list,
-        directories::read,
-        directories::modify,
-        directories::delete,
-        directories::webhook,
-        tokens::rotate,
-        tokens::states,
-        tokens::revoke_previous,
-        tokens::revoke_all,
-        reading::users,
-        reading::user,
-        reading::groups_of_user,
-        reading::groups,
-        reading::group,
-        reading::members,
-        reading::all_users,
-        reading::all_groups,
-        events::list,
-        events::parked,
-        events::redrive,
-        serve,
+    servers((url = "/", description = "The stack that serves this document")),
+    tags(
+        (name = "directories", description = "Connections of customers"),
+        (name = "tokens", description = "SCIM bearer tokens of a directory"),
+        (name = "users and groups", description = "Provisioned users and groups"),
+        (name = "events", description = "The event log, and events that cannot be published"),
+        (name = "description", description = "This document"),
     ),
-    components(schemas(schema::Problem))
+    security(("key" = [])),
+    components(schemas(ProblemDetails)),
+    modifiers(&AdminKey)
 )]
-struct Description;
+struct Base;
 
-/// The description, as it is served.
-#[must_use]
-pub fn document() -> Value {
-    let mut document = serde_json::to_value(Description::openapi()).unwrap_or_default();
-    if let Value::Object(members) = &mut document {
-        members.insert("security".to_owned(), json!([{"key": []}]));
-        if let Some(components) = members.get_mut("components").and_then(Value::as_object_mut) {
-            let key = json!({
-                "type": "http",
-                "scheme": "bearer",
-                "description": "An admin key, rollcall_admin_…; where the stack was deployed with AdminAuth=iam, a SigV4 signature instead.",
-            });
-            components.insert("securitySchemes".to_owned(), json!({"key": key}));
-        }
+struct AdminKey;
+
+impl Modify for AdminKey {
+    fn modify(&self, document: &mut OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "An admin key, rollcall_admin_…. In a stack with AdminAuth=iam, requests have a SigV4 signature instead.",
+            ))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("key", SecurityScheme::Http(scheme));
     }
-    document
 }
 
-/// Describes this API
+/// Problem details (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Problem)]
+struct ProblemDetails {
+    /// `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: String,
+    /// The reason phrase of the status.
+    #[schema(example = "Unprocessable Entity")]
+    title: String,
+    /// The status.
+    #[schema(minimum = 400, maximum = 599, example = 422)]
+    status: u16,
+    /// What is wrong and what to do.
+    #[schema(example = "The request body is invalid. Nothing was changed.")]
+    detail: String,
+    /// Each invalid value of the request.
+    #[schema(nullable = false)]
+    errors: Option<Vec<InvalidValue>>,
+}
+
+/// An invalid value of a request.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct InvalidValue {
+    /// Where the value is in the body (RFC 6901).
+    #[schema(nullable = false, example = "/name")]
+    pointer: Option<String>,
+    /// The query parameter.
+    #[schema(nullable = false)]
+    parameter: Option<String>,
+    /// What is wrong with the value.
+    #[schema(example = "is missing")]
+    detail: String,
+}
+
+/// Problems that every operation may return.
+pub struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let problem = || {
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Problem")))
+                .build()
+        };
+        [
+            ("400", "A parameter or the syntax of the body is invalid"),
+            ("401", "The admin key is missing or unknown"),
+            ("403", "The admin key does not allow this"),
+            ("404", "The resource does not exist, or the admin key is for others"),
+            ("429", "Too many requests; Retry-After says when to try again"),
+            ("default", "409: the state of the directory conflicts. 412: If-Match names another version. 413, 415 and 422: the body is invalid. 503: try again after Retry-After"),
+        ]
+        .into_iter()
+        .map(|(status, description)| {
+            let response = ResponseBuilder::new()
+                .description(description)
+                .content("application/problem+json", problem())
+                .build();
+            (status.to_owned(), response.into())
+        })
+        .collect()
+    }
+}
+
+/// Returns the OpenAPI document of this API.
+#[must_use]
+pub fn document() -> Value {
+    let mut document = Base::openapi();
+    document.merge(crate::routes().into_openapi());
+    serde_json::to_value(document).unwrap_or_default()
+}
+
+/// Describe this API
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "description",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object), Failures))]
-pub async fn serve(_: Reader) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &document()))
+    responses((status = 200, description = "The OpenAPI document", body = Object), Problems))]
+async fn describe_api(_: Reader) -> Result<Json<Value>, Problem> {
+    Ok(Json(document()))
 }

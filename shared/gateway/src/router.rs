@@ -44,14 +44,7 @@ pub fn routes<const N: usize>(
 /// Returns the router of the admin API.
 ///
 /// Requests that no route matches get problem details (RFC 9457). Each request is one log line.
-pub fn admin_routes<const N: usize>(
-    gateway: Gateway,
-    routes: [(&str, MethodRouter<Gateway>); N],
-) -> Router {
-    let mut router = Router::new();
-    for (path, methods) in routes {
-        router = router.route(path, methods);
-    }
+pub fn admin_routes(gateway: Gateway, router: Router<Gateway>) -> Router {
     let router = router
         .fallback(async |request: Request| match request.extensions().get() {
             Some(InvalidEvent(detail)) => Problem::new(400, detail),
