@@ -450,7 +450,10 @@ async fn wrong_usage_exits_with_2_and_a_refusal_with_1() {
     };
     let (code, errors) = run(&["directory", "list"]).await;
     assert_eq!((code, errors.lines().count()), (Some(2), 1), "{errors}");
-    assert!(errors.starts_with("rollcall: which admin key?"), "{errors}");
+    assert!(
+        errors.starts_with("rollcall: the admin key is missing"),
+        "{errors}"
+    );
     let nobody = ["users", "--url", "http://127.0.0.1:1", "--key", TOKEN];
     let (code, errors) = run(&nobody).await;
     assert_eq!((code, errors.lines().count()), (Some(1), 1), "{errors}");

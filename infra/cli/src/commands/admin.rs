@@ -1,4 +1,4 @@
-//! The admin API from the outside: where it is, the key, its lists, and its problem details (RFC 9457).
+//! A client of the admin API: its address, the key, lists, and problem details (RFC 9457).
 
 use bytes::Bytes;
 use clap::Args;
@@ -12,13 +12,10 @@ use super::client::{Answer, Client, TIMEOUT, Unanswered, address};
 use super::output::{Output, sanitize};
 use super::table::Table;
 
-/// How many items a list is asked for at a time: the most that one answer holds.
-const PAGE: &str = "200";
-
-/// Where to send to, and how to show what comes back.
+/// The address of the stack, the key, and the form of the output.
 #[derive(Args)]
 pub(super) struct Access {
-    /// Where Rollcall is: this machine, or the API of a deployed stack
+    /// The address of the local stack, or of the API of a deployed stack
     #[arg(
         long,
         env = "ROLLCALL_URL",
@@ -30,9 +27,30 @@ pub(super) struct Access {
     /// The admin key
     #[arg(long, env = "ROLLCALL_KEY", value_name = "KEY", hide_env_values = true)]
     key: Option<String>,
-    /// Write JSON, one object a line
+    /// Write JSON, one object per line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The directories that a list of users or groups is read from.
+#[derive(Args)]
+pub(super) struct Target {
+    /// The id of the directory; optional if there is only one
+    #[arg(value_name = "DIRECTORY", conflicts_with_all = ["tenant", "product"])]
+    directory: Option<String>,
+    /// All directories of this customer
+    #[arg(long)]
+    tenant: Option<String>,
+    /// All directories of this application
+    #[arg(long)]
+    product: Option<String>,
+}
+
+impl Target {
+    /// Returns whether the list is over several directories.
+    pub(super) fn is_several(&self) -> bool {
+        self.tenant.is_some() || self.product.is_some()
+    }
 }
 
 /// The admin API of one stack.
@@ -42,7 +60,7 @@ pub(super) struct Admin {
     authorization: HeaderValue,
 }
 
-/// One answer of a list.
+/// A page of a list.
 pub(super) struct Page {
     pub(super) items: Vec<Value>,
     pub(super) next: Option<String>,
@@ -52,16 +70,16 @@ impl Access {
     pub(super) fn admin(&self) -> Result<Admin, Failure> {
         let Some(key) = self.key.as_deref().filter(|key| !key.is_empty()) else {
             return Err(Failure::Usage(format!(
-                "which admin key? Set ROLLCALL_KEY, or give --key. {}",
+                "the admin key is missing: set ROLLCALL_KEY or --key. {}",
                 match local(&self.url) {
                     true => "The local stack prints it when it starts.",
                     false => "A deployed stack keeps its keys in Secrets Manager.",
                 }
             )));
         };
-        // The error would not quote the key, but neither would it help.
+        // The error of the header would not say that it is the key.
         let mut authorization = HeaderValue::from_str(&format!("Bearer {key}"))
-            .map_err(|_| Failure::Usage("the admin key has characters that no key has".into()))?;
+            .map_err(|_| Failure::Usage("the admin key has invalid characters".into()))?;
         authorization.set_sensitive(true);
         let base = self.url.strip_suffix("/v1").unwrap_or(&self.url);
         Ok(Admin {
@@ -69,6 +87,32 @@ impl Access {
             base: base.to_owned(),
             authorization,
         })
+    }
+}
+
+impl Access {
+    /// Writes the list that is `below` each directory of the target.
+    pub(super) async fn list(
+        &self,
+        target: &Target,
+        below: &[&str],
+        filter: &[(&str, Option<&str>)],
+        columns: &[(&'static str, &str)],
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let admin = self.admin()?;
+        let scope = [
+            ("tenant", target.tenant.as_deref()),
+            ("product", target.product.as_deref()),
+        ];
+        let query = [&scope, filter].concat();
+        let path = if target.is_several() {
+            path(below)
+        } else {
+            let directory = admin.directory(target.directory.as_deref()).await?;
+            path(&[&["directories", &directory], below].concat())
+        };
+        admin.list(&path, &query, columns, self.json, output).await
     }
 }
 
@@ -80,12 +124,12 @@ fn local(url: &str) -> bool {
 }
 
 impl Admin {
-    /// A resource, or what is wrong.
+    /// Returns a resource.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         json(self.sent(Method::GET, path, &[], None).await?)
     }
 
-    /// A resource, or `None` when there is none.
+    /// Returns a resource, or `None` if it does not exist.
     pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
         match self.answer(Method::GET, path, &[], None).await? {
             answer if answer.status == StatusCode::NOT_FOUND => Ok(None),
@@ -93,7 +137,7 @@ impl Admin {
         }
     }
 
-    /// Sends a body, and reads one.
+    /// Sends a body and returns the one of the response.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -103,7 +147,7 @@ impl Admin {
         json(self.sent(method, path, &[], Some(body)).await?)
     }
 
-    /// The same under a key by which a repeat is known as one.
+    /// Sends a body with an idempotency key, so that a repeated request returns the same.
     pub(super) async fn send_once(
         &self,
         path: &str,
@@ -114,7 +158,7 @@ impl Admin {
         json(self.sent(Method::POST, path, &more, Some(body)).await?)
     }
 
-    /// Deletes, and says what was answered.
+    /// Deletes a resource and returns the body of the response.
     pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
         let answer = self.sent(Method::DELETE, path, &[], None).await?;
         match answer.body.is_empty() {
@@ -123,7 +167,7 @@ impl Admin {
         }
     }
 
-    /// The page of a list that begins at the cursor.
+    /// Returns the page of a list that begins at the cursor, as long as the service makes it.
     pub(super) async fn page(
         &self,
         path: &str,
@@ -131,10 +175,7 @@ impl Admin {
         cursor: Option<&str>,
     ) -> Result<Page, Failure> {
         let mut parameters = Serializer::new(String::new());
-        for (name, value) in query
-            .iter()
-            .chain(&[("cursor", cursor), ("limit", Some(PAGE))])
-        {
+        for (name, value) in query.iter().chain(&[("cursor", cursor)]) {
             if let Some(value) = value {
                 parameters.append_pair(name, value);
             }
@@ -142,7 +183,7 @@ impl Admin {
         let mut answer = self.get(&format!("{path}?{}", parameters.finish())).await?;
         let items = match answer.get_mut("data").map(Value::take) {
             Some(Value::Array(items)) => items,
-            _ => return Err(Failure::Refused(format!("{path} answered no list"))),
+            _ => return Err(Failure::Refused(format!("{path} did not return a list"))),
         };
         Ok(Page {
             items,
@@ -150,7 +191,7 @@ impl Admin {
         })
     }
 
-    /// Writes a whole list, as it comes: a table, or JSON.
+    /// Writes a whole list page by page, as a table or as JSON.
     pub(super) async fn list(
         &self,
         path: &str,
@@ -191,7 +232,7 @@ impl Admin {
         }
     }
 
-    /// The directory that is meant: the one named, or the only one there is.
+    /// Returns the named directory, or the only one that exists.
     pub(super) async fn directory(&self, named: Option<&str>) -> Result<String, Failure> {
         if let Some(id) = named {
             return Ok(id.to_owned());
@@ -205,10 +246,10 @@ impl Admin {
         match ids.as_slice() {
             [id] if page.next.is_none() => Ok(id.clone()),
             [] => Err(Failure::Refused(
-                "there is no directory yet; \"rollcall directory create\" makes one".into(),
+                "there is no directory; create one with \"rollcall directory create\"".into(),
             )),
             _ => Err(Failure::Usage(
-                "which directory? There are several, and \"rollcall directory list\" has their ids"
+                "name a directory: there are several, and \"rollcall directory list\" shows their ids"
                     .into(),
             )),
         }
@@ -269,16 +310,16 @@ impl Admin {
     }
 }
 
-/// The path of a directory, or of what is below it.
+/// Returns the path of a directory or of a resource below it.
 pub(super) fn path(segments: &[&str]) -> String {
     segments.iter().fold(String::new(), |path, segment| {
-        // Ids are letters, digits and hyphens; anything else would lead elsewhere.
+        // Ids are letters, digits and hyphens. Other characters could name another path.
         let segment = utf8_percent_encode(segment, NON_ALPHANUMERIC).to_string();
         format!("{path}/{}", segment.replace("%2D", "-"))
     })
 }
 
-/// What stands at a place of an answer, as text for people.
+/// Returns a value of a response as text.
 pub(super) fn string(value: &Value, pointer: &str) -> Option<String> {
     match value.pointer(pointer)? {
         Value::Null => None,
@@ -302,13 +343,13 @@ fn successful(answer: Answer) -> Result<Answer, Failure> {
 fn json(answer: Answer) -> Result<Value, Failure> {
     serde_json::from_slice(&answer.body).map_err(|_| {
         Failure::Refused(format!(
-            "the answer is no JSON: {}; is this the address of Rollcall's API?",
+            "the response is not JSON: {}; check that this is the address of Rollcall's API",
             beginning(&answer.body)
         ))
     })
 }
 
-/// A problem as one line: its detail, each field that is wrong, and the status.
+/// Returns a problem as one line: its detail, each invalid value, and the status.
 fn problem(answer: &Answer) -> String {
     let status = answer.status;
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -318,7 +359,7 @@ fn problem(answer: &Answer) -> String {
         .find_map(|pointer| string(&body, pointer));
     let mut line = match text {
         Some(text) => text.trim_end_matches('.').to_owned(),
-        None if answer.body.is_empty() => "no more is said".to_owned(),
+        None if answer.body.is_empty() => "the response is empty".to_owned(),
         None => beginning(&answer.body),
     };
     for error in body
@@ -338,7 +379,7 @@ fn problem(answer: &Answer) -> String {
     format!("{line} ({status})")
 }
 
-/// The first part of a body that is not what was expected.
+/// Returns the first 80 characters of an unexpected body, quoted.
 pub(super) fn beginning(body: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(body).chars().take(80).collect();
     format!("\"{}\"", sanitize(text.trim()))
@@ -395,10 +436,10 @@ mod tests {
         async fn list(RawQuery(query): RawQuery, headers: HeaderMap) -> axum::Json<Value> {
             assert_eq!(headers["authorization"], "Bearer rollcall_admin_1");
             axum::Json(match query.as_deref().unwrap() {
-                "tenant=a%26b&limit=200" => {
+                "tenant=a%26b" => {
                     json!({"data": [{"id": "1", "name": "One"}], "next_cursor": "c+"})
                 }
-                "tenant=a%26b&cursor=c%2B&limit=200" => {
+                "tenant=a%26b&cursor=c%2B" => {
                     json!({"data": [{"id": "2"}], "next_cursor": null})
                 }
                 other => panic!("{other}"),
@@ -464,7 +505,7 @@ mod tests {
         assert_eq!(
             refusal(admin.get("/page").await),
             Failure::Refused(
-                "the answer is no JSON: \"<html>\"; is this the address of Rollcall's API?".into()
+                "the response is not JSON: \"<html>\"; check that this is the address of Rollcall's API".into()
             )
         );
         assert_eq!(admin.find("/none").await.unwrap(), None);

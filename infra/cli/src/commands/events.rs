@@ -1,4 +1,4 @@
-//! `rollcall events`: a directory's event log.
+//! `rollcall events`: the event log of a directory.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::Failure;
 use super::admin::{Access, Admin, path, string};
 use super::output::{Output, error, note, sanitize};
 
-/// How often --follow asks for more.
+/// How often `--follow` requests new events.
 const EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
@@ -18,37 +18,37 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Events {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The directory's id; may be left out if there is one directory only
+    /// The id of the directory; optional if there is only one
     #[arg(value_name = "DIRECTORY")]
     directory: Option<String>,
-    /// Go on with the events to come, until Ctrl-C
+    /// Wait for new events until Ctrl-C
     #[arg(long)]
     follow: bool,
-    /// Leave out what has happened already
+    /// Skip the events that are in the log already
     #[arg(long, requires = "follow")]
     new: bool,
-    /// Only events of a type, such as user.updated
+    /// Only events of this type, such as user.updated
     #[arg(long = "type", value_name = "TYPE")]
     ty: Option<String>,
-    /// Only events about the user or group of this id
+    /// Only events about the user or group with this id
     #[arg(long, value_name = "ID")]
     resource: Option<String>,
     #[command(flatten)]
     access: Access,
 }
 
-/// What is done about events that cannot be published.
+/// Commands for events that cannot be published.
 #[derive(Subcommand)]
 enum Command {
-    /// Show the events of a directory that cannot be published, with the reasons
+    /// Show the events that cannot be published, each with the reason
     Parked(Parked),
-    /// Publish the events once more that could not be published
+    /// Publish parked events again
     Redrive(Redrive),
 }
 
 #[derive(Args)]
 struct Parked {
-    /// The directory's id; may be left out if there is one directory only
+    /// The id of the directory; optional if there is only one
     #[arg(value_name = "DIRECTORY")]
     directory: Option<String>,
     #[command(flatten)]
@@ -57,10 +57,10 @@ struct Parked {
 
 #[derive(Args)]
 struct Redrive {
-    /// Those of this directory; may be left out if there is one directory only
+    /// The id of the directory; optional if there is only one
     #[arg(long, value_name = "ID")]
     directory: Option<String>,
-    /// Those of all directories
+    /// The parked events of all directories
     #[arg(long, conflicts_with = "directory")]
     all: bool,
     #[command(flatten)]
@@ -106,7 +106,7 @@ impl Redrive {
                 let events = redriven(&admin, &directory).await?;
                 let line = match self.access.json {
                     true => json!({"directory_id": directory, "events": events}).to_string(),
-                    false => format!("{directory}  {events} parked events are published once more"),
+                    false => format!("{directory}  {events} parked events are published again"),
                 };
                 output.line(&line)?;
             }
@@ -118,21 +118,21 @@ impl Redrive {
     }
 }
 
-/// Has all parked events of a directory published once more, and says how many.
+/// Publishes all parked events of a directory again and returns how many.
 async fn redriven(admin: &Admin, directory: &str) -> Result<u64, Failure> {
     let base = path(&["directories", directory, "events", "redrive"]);
-    let (mut events, mut address) = (0, format!("{base}?limit=200"));
+    let (mut events, mut address) = (0, base.clone());
     loop {
         let answer = admin.send(Method::POST, &address, &json!({})).await?;
         events += answer.get("events").and_then(Value::as_u64).unwrap_or(0);
         match string(&answer, "/next_cursor") {
-            Some(next) => address = format!("{base}?limit=200&cursor={next}"),
+            Some(next) => address = format!("{base}?cursor={next}"),
             None => return Ok(events),
         }
     }
 }
 
-/// What is done with the events that are there already.
+/// Whether events that are in the log already are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Past {
     Shown,
@@ -164,7 +164,7 @@ impl Events {
             return log.follow(output).await;
         }
         if log.shown == 0 && !self.access.json {
-            note("Nothing yet. An event is in the log about half a minute after it happened.");
+            note("No events yet. An event appears about half a minute after it happened.");
         }
         Ok(())
     }
@@ -177,19 +177,18 @@ impl Events {
     }
 }
 
-/// A log that is being read, and how far.
+/// The state of reading a log.
 struct Log<'a> {
     admin: Admin,
     path: String,
     events: &'a Events,
     cursor: Option<String>,
-    /// How many events were written.
+    /// Number of events that were written.
     shown: usize,
 }
 
 impl Log<'_> {
-    /// Reads on for ever. Somebody who restarts a stack wants to see what comes after, so a stack that is away for a while
-    /// is no end.
+    /// Reads until Ctrl-C. It continues when the stack is unavailable for a while, such as during a restart.
     async fn follow(&mut self, output: &mut Output) -> Result<(), Failure> {
         let mut told = false;
         loop {
@@ -197,7 +196,7 @@ impl Log<'_> {
             match self.read_on(Past::Shown, output).await {
                 Err(Failure::Unavailable(reason)) => {
                     if !told {
-                        error(&format!("{reason}; still asking"));
+                        error(&format!("{reason}; retrying"));
                     }
                     told = true;
                 }
@@ -209,9 +208,8 @@ impl Log<'_> {
         }
     }
 
-    /// Reads on until there is nothing more for now. The log gives a cursor with every page, to go on from at any time;
-    /// it is at its end when that is the one it was asked with. A page may be empty before: of many events none may be
-    /// of the type that was asked for.
+    /// Reads to the present end of the log. Every page has a cursor; at the end it is the one of the request. A page before
+    /// the end may be empty, when none of its events matches the filter.
     async fn read_on(&mut self, past: Past, output: &mut Output) -> Result<(), Failure> {
         let query = [
             ("type", self.events.ty.as_deref()),
@@ -234,8 +232,7 @@ impl Log<'_> {
     }
 }
 
-/// An event without what it says of a person. What an event does not have is left out: one about the directory itself has
-/// neither member nor changed attributes.
+/// Returns an event as one line without personal data. Parts that an event does not have are omitted.
 fn line(event: &Value) -> String {
     let text = |pointer: &str| string(event, pointer);
     let about = |name: &str| {
@@ -290,20 +287,19 @@ mod tests {
         })
     }
 
-    /// A log of three events, the last of which is there only when the end was seen before, with an empty page in the
-    /// middle.
+    /// A log of three events with an empty page in the middle. The last event appears after the end was read once.
     async fn served_log() -> String {
         let ends = Arc::new(AtomicUsize::new(0));
         let log = async move |RawQuery(query): RawQuery| -> Json<Value> {
-            Json(match query.as_deref().unwrap() {
-                "limit=200" => json!({"data": [event("1")], "next_cursor": "a"}),
-                "cursor=a&limit=200" => json!({"data": [], "next_cursor": "b"}),
-                "cursor=b&limit=200" => json!({"data": [event("2")], "next_cursor": "c"}),
-                "cursor=c&limit=200" => match ends.fetch_add(1, Ordering::Relaxed) {
+            Json(match query.as_deref().unwrap_or_default() {
+                "" => json!({"data": [event("1")], "next_cursor": "a"}),
+                "cursor=a" => json!({"data": [], "next_cursor": "b"}),
+                "cursor=b" => json!({"data": [event("2")], "next_cursor": "c"}),
+                "cursor=c" => match ends.fetch_add(1, Ordering::Relaxed) {
                     0 => json!({"data": [], "next_cursor": "c"}),
                     _ => json!({"data": [event("3")], "next_cursor": "d"}),
                 },
-                "cursor=d&limit=200" => json!({"data": [], "next_cursor": "d"}),
+                "cursor=d" => json!({"data": [], "next_cursor": "d"}),
                 other => panic!("{other}"),
             })
         };
@@ -316,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_tells_nothing_of_a_person_and_json_tells_all() {
+    async fn a_line_has_no_personal_data_and_json_has_all_data() {
         let url = served_log().await;
         let written = Written::default();
         let mut output = Output::to(written.clone());
@@ -334,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_event_does_not_have_is_left_out() {
+    fn parts_that_an_event_does_not_have_are_omitted() {
         let joined = json!({
             "id": "1", "type": "group.user_added", "time": "t",
             "detail": {"version": 3, "resource": {"type": "Group", "id": "g1"}, "member": {"type": "User", "id": "u1"}}
@@ -355,9 +351,9 @@ mod tests {
             )
         };
         let redrive = async |RawQuery(query): RawQuery| -> Json<Value> {
-            Json(match query.as_deref().unwrap() {
-                "limit=200" => json!({"events": 200, "next_cursor": "a"}),
-                "limit=200&cursor=a" => json!({"events": 3, "next_cursor": null}),
+            Json(match query.as_deref().unwrap_or_default() {
+                "" => json!({"events": 200, "next_cursor": "a"}),
+                "cursor=a" => json!({"events": 3, "next_cursor": null}),
                 other => panic!("{other}"),
             })
         };
@@ -393,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn following_goes_on_from_the_cursor() {
+    async fn follow_continues_from_the_cursor() {
         for (more, expected) in [(vec![], vec!["1", "2", "3"]), (vec!["--new"], vec!["3"])] {
             let url = served_log().await;
             let written = Written::default();

@@ -1,19 +1,20 @@
-//! `rollcall groups`: the groups of a directory, or of a tenant and product.
+//! `rollcall groups`: the groups of a directory, or of a tenant and a product.
 
 use clap::Args;
 
 use super::Failure;
-use super::admin::{Access, path};
+use super::admin::{Access, Target};
 use super::output::Output;
 
+/// The columns of a list of one directory.
 const COLUMNS: [(&str, &str); 3] = [
     ("ID", "/id"),
     ("NAME", "/display_name"),
     ("EXTERNAL ID", "/external_id"),
 ];
 
-/// Of a list over several directories.
-const EVERYWHERE: [(&str, &str); 4] = [
+/// The columns of a list over several directories.
+const OVER_DIRECTORIES: [(&str, &str); 4] = [
     ("DIRECTORY", "/directory_id"),
     ("ID", "/id"),
     ("NAME", "/display_name"),
@@ -22,22 +23,15 @@ const EVERYWHERE: [(&str, &str); 4] = [
 
 #[derive(Args)]
 pub(crate) struct Groups {
-    /// The directory's id; may be left out if there is one directory only
-    #[arg(value_name = "DIRECTORY", conflicts_with_all = ["tenant", "product"])]
-    directory: Option<String>,
-    /// Over all directories of a customer
-    #[arg(long)]
-    tenant: Option<String>,
-    /// Over all directories of an application
-    #[arg(long)]
-    product: Option<String>,
+    #[command(flatten)]
+    target: Target,
     /// Only the groups of a user
     #[arg(long = "of", value_name = "USER", conflicts_with_all = ["tenant", "product", "display_name", "external_id"])]
     user: Option<String>,
-    /// Only those of this name
+    /// Only groups with this name
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
-    /// Only the one with this id at the identity provider
+    /// Only groups with this id at the identity provider
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
     #[command(flatten)]
@@ -46,27 +40,17 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(super) async fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let admin = self.access.admin()?;
-        let everywhere = self.tenant.is_some() || self.product.is_some();
-        let (path, columns) = match everywhere {
-            true => ("/groups".to_owned(), EVERYWHERE.as_slice()),
-            false => {
-                let directory = admin.directory(self.directory.as_deref()).await?;
-                let path = match &self.user {
-                    Some(user) => path(&["directories", &directory, "users", user, "groups"]),
-                    None => path(&["directories", &directory, "groups"]),
-                };
-                (path, COLUMNS.as_slice())
-            }
-        };
-        let query = [
-            ("tenant", self.tenant.as_deref()),
-            ("product", self.product.as_deref()),
+        let filter = [
             ("display_name", self.display_name.as_deref()),
             ("external_id", self.external_id.as_deref()),
         ];
-        admin
-            .list(&path, &query, columns, self.access.json, output)
+        let (below, columns): (&[&str], &[_]) = match &self.user {
+            Some(user) => (&["users", user, "groups"], &COLUMNS),
+            None if self.target.is_several() => (&["groups"], &OVER_DIRECTORIES),
+            None => (&["groups"], &COLUMNS),
+        };
+        self.access
+            .list(&self.target, below, &filter, columns, output)
             .await
     }
 }
@@ -115,7 +99,7 @@ mod tests {
         assert_eq!(lines[1], "g2  R&D");
         let lines = run(&["--product", "crm"]).await.unwrap();
         assert_eq!(lines[0], "DIRECTORY  ID  NAME  EXTERNAL ID");
-        // With two directories it has to be said which.
+        // With two directories, one must be named.
         assert!(matches!(run(&[]).await, Err(Failure::Usage(_))));
     }
 }

@@ -72,8 +72,8 @@ impl Table {
     }
 }
 
-/// Returns names and values, one pair per line. Pairs without a value are left out.
-pub(super) fn facts(pairs: &[(&str, Option<String>)]) -> Vec<String> {
+/// Returns names and values, one pair per line. A name without a value is omitted.
+pub(super) fn key_value_lines(pairs: &[(&str, Option<String>)]) -> Vec<String> {
     let shown: Vec<(&str, &String)> = pairs
         .iter()
         .filter_map(|(name, value)| Some((*name, value.as_ref()?)))
@@ -106,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn facts_without_a_value_are_left_out() {
-        let lines = facts(&[
+    fn names_without_a_value_are_omitted() {
+        let lines = key_value_lines(&[
             ("Id", Some("1".to_owned())),
             ("Webhook", None),
             ("Tenant", Some("acme".to_owned())),

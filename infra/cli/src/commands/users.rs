@@ -1,11 +1,12 @@
-//! `rollcall users`: the people of a directory, or of a tenant and product.
+//! `rollcall users`: the users of a directory, or of a tenant and a product.
 
 use clap::Args;
 
 use super::Failure;
-use super::admin::{Access, path};
+use super::admin::{Access, Target};
 use super::output::Output;
 
+/// The columns of a list of one directory.
 const COLUMNS: [(&str, &str); 6] = [
     ("ID", "/id"),
     ("USER NAME", "/user_name"),
@@ -15,8 +16,8 @@ const COLUMNS: [(&str, &str); 6] = [
     ("ACTIVE", "/active"),
 ];
 
-/// Of a list over several directories.
-const EVERYWHERE: [(&str, &str); 5] = [
+/// The columns of a list over several directories.
+const OVER_DIRECTORIES: [(&str, &str); 5] = [
     ("DIRECTORY", "/directory_id"),
     ("ID", "/id"),
     ("USER NAME", "/user_name"),
@@ -24,7 +25,7 @@ const EVERYWHERE: [(&str, &str); 5] = [
     ("ACTIVE", "/active"),
 ];
 
-/// Of the members of a group, who may be groups.
+/// The columns of the members of a group, which are users or groups.
 const MEMBERS: [(&str, &str); 5] = [
     ("TYPE", "/type"),
     ("ID", "/id"),
@@ -35,28 +36,21 @@ const MEMBERS: [(&str, &str); 5] = [
 
 #[derive(Args)]
 pub(crate) struct Users {
-    /// The directory's id; may be left out if there is one directory only
-    #[arg(value_name = "DIRECTORY", conflicts_with_all = ["tenant", "product"])]
-    directory: Option<String>,
-    /// Over all directories of a customer
-    #[arg(long)]
-    tenant: Option<String>,
-    /// Over all directories of an application
-    #[arg(long)]
-    product: Option<String>,
+    #[command(flatten)]
+    target: Target,
     /// Only the members of a group
     #[arg(long = "in", value_name = "GROUP", conflicts_with_all = ["tenant", "product", "user_name", "email", "external_id", "active"])]
     group: Option<String>,
-    /// Only who has this user name
+    /// Only the user with this user name
     #[arg(long, value_name = "NAME")]
     user_name: Option<String>,
-    /// Only who has this e-mail address
+    /// Only users with this e-mail address
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
-    /// Only who has this id at the identity provider
+    /// Only users with this id at the identity provider
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
-    /// Only who is active, or is not
+    /// Only users that are active, or only users that are not
     #[arg(long, value_name = "BOOLEAN", value_parser = ["true", "false"])]
     active: Option<String>,
     #[command(flatten)]
@@ -65,34 +59,19 @@ pub(crate) struct Users {
 
 impl Users {
     pub(super) async fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let admin = self.access.admin()?;
-        let everywhere = self.tenant.is_some() || self.product.is_some();
-        let (path, columns) = match (everywhere, &self.group) {
-            (true, _) => ("/users".to_owned(), EVERYWHERE.as_slice()),
-            (false, group) => {
-                let directory = admin.directory(self.directory.as_deref()).await?;
-                match group {
-                    Some(group) => (
-                        path(&["directories", &directory, "groups", group, "members"]),
-                        MEMBERS.as_slice(),
-                    ),
-                    None => (
-                        path(&["directories", &directory, "users"]),
-                        COLUMNS.as_slice(),
-                    ),
-                }
-            }
-        };
-        let query = [
-            ("tenant", self.tenant.as_deref()),
-            ("product", self.product.as_deref()),
+        let filter = [
             ("user_name", self.user_name.as_deref()),
             ("email", self.email.as_deref()),
             ("external_id", self.external_id.as_deref()),
             ("active", self.active.as_deref()),
         ];
-        admin
-            .list(&path, &query, columns, self.access.json, output)
+        let (below, columns): (&[&str], &[_]) = match &self.group {
+            Some(group) => (&["groups", group, "members"], &MEMBERS),
+            None if self.target.is_several() => (&["users"], &OVER_DIRECTORIES),
+            None => (&["users"], &COLUMNS),
+        };
+        self.access
+            .list(&self.target, below, &filter, columns, output)
             .await
     }
 }
@@ -114,11 +93,10 @@ mod tests {
         users: Users,
     }
 
-    /// A list whose one item says which list was asked for what.
+    /// A list with one item that has the name of the list and the query.
     fn list(name: &'static str) -> axum::routing::MethodRouter {
         get(async move |RawQuery(query): RawQuery| -> Json<Value> {
-            let query = query.unwrap_or_default().replace("&limit=200", "");
-            let query = query.replace("limit=200", "");
+            let query = query.unwrap_or_default();
             Json(
                 json!({"data": [{"id": name, "user_name": query, "active": true, "type": "User", "directory_id": "d0"}], "next_cursor": null}),
             )
@@ -126,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_question_goes_to_its_list() {
+    async fn each_option_reads_its_list() {
         let directories = json!({"data": [{"id": "d1"}], "next_cursor": null});
         let url = served(
             Router::new()
@@ -144,7 +122,7 @@ mod tests {
             let last = written.lines().pop().unwrap();
             last.split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        // There is one directory, so it is meant.
+        // There is only one directory, so it needs no id.
         assert_eq!(run(&["--email", "a@b"]).await, "d1 email=a%40b true");
         assert_eq!(
             run(&["d1", "--active", "false"]).await,
