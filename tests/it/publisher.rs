@@ -572,7 +572,7 @@ impl World {
             .item("SK", text(id))
             .item("detail", text(detail.to_string()))
             .item(
-                "added",
+                "addedUsers",
                 text(base64::engine::general_purpose::STANDARD_NO_PAD.encode(ids)),
             )
             .item("baseUrl", text("https://scim.example.com".to_owned()))
