@@ -20,6 +20,7 @@ mod local_binary;
 mod publisher;
 mod queries;
 mod races;
+mod recording;
 mod schemas;
 mod simulate;
 mod simulation;

@@ -1,51 +1,66 @@
-//! The runner: the local stack behind HTTP, and what it writes for people or programs.
+//! The runner: the local stack behind HTTP, and its output for people or programs.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use local::transcript::{Timeline, ids_in_order};
 use local::{
-    Backoff, Cloud, CloudOptions, Error, Exchange, FirstDirectory, Stack, StackOptions, serve,
+    Backend, Backoff, Cloud, CloudOptions, Error, Exchange, FirstDirectory, Recorder, Stack,
+    StackOptions, serve,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long requests that have begun may go on after the signal to stop.
-const GRACE: Duration = Duration::from_secs(35);
+/// Time for requests in progress to finish after the signal to stop.
+const GRACE_PERIOD: Duration = Duration::from_secs(35);
 
 // A doc comment here would replace the description of the program.
 #[derive(clap::Args)]
 pub(crate) struct RunnerOptions {
-    /// Where to listen; port 0 takes any free one
+    /// Address to listen on; port 0 takes a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: String,
-    /// Where data is kept, or ":memory:" to keep none
-    #[arg(long, value_name = "DIR", default_value = ".rollcall")]
-    data: String,
-    /// Another DynamoDB, in place of the embedded one
-    #[arg(long, value_name = "URL")]
+    /// Directory for the data, or ":memory:" to keep none [default: .rollcall]
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Use another DynamoDB in place of the embedded one
+    #[arg(long, value_name = "URL", conflicts_with = "record")]
     dynamodb_endpoint: Option<String>,
-    /// Write one JSON object a line: first the address and the token, then each published event
+    /// Write one JSON object per line: first the address and the token, then each published event
     #[arg(long)]
     json: bool,
+    /// Record requests, responses and events as a transcript in a new file
+    ///
+    /// Texts, ids and tokens are replaced by placeholders. The session begins with an empty directory, keeps its data in
+    /// memory, and handles one request at a time. Webhooks are not delivered. Copy the file to tests/transcripts to turn it into a test.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// Runs the local stack until the process is told to stop.
 ///
 /// # Errors
 ///
-/// What the stack cannot start or go on without.
+/// Returns an error when the stack cannot start, or when the listener fails.
 pub(crate) async fn run(options: RunnerOptions) -> Result<(), Error> {
-    // Before anything else, so that a signal during the start is not lost.
+    // First, so that a signal during the start is not lost.
     let stop = stop()?;
-    let data = (options.data != ":memory:").then(|| PathBuf::from(&options.data));
-    let cloud = Cloud::start(CloudOptions {
+    let data = options.data_directory()?;
+    let timeline = options.record.as_ref().map(|_| Timeline::default());
+    let mut cloud_options = CloudOptions {
         dynamodb_endpoint: options.dynamodb_endpoint.clone(),
-        ..CloudOptions::for_people(data)
-    })?;
+        ..CloudOptions::for_people(data.clone())
+    };
+    if let Some(timeline) = &timeline {
+        cloud_options.clock = timeline.clock();
+        // The recorder takes the events of each request, however many there are.
+        cloud_options.history = usize::MAX;
+    }
+    let cloud = Cloud::start(cloud_options)?;
     let listening = |error: io::Error| Error::Listen {
         address: options.listen.clone(),
         reason: error.to_string(),
@@ -54,30 +69,54 @@ pub(crate) async fn run(options: RunnerOptions) -> Result<(), Error> {
         .await
         .map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?.to_string();
-    let stack = Stack::start(
-        cloud.clone(),
-        StackOptions {
-            domain: address.clone(),
-            backoff: Backoff {
-                first: Duration::from_millis(100),
-                longest: Duration::from_secs(60),
-            },
-            ..StackOptions::default()
+    let mut stack_options = StackOptions {
+        domain: address.clone(),
+        backoff: Backoff {
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(60),
         },
-    )
-    .await?;
+        ..StackOptions::default()
+    };
+    if let Some(timeline) = &timeline {
+        stack_options.ids = ids_in_order();
+        stack_options.background_sleep = timeline.sleep();
+    }
+    let stack = Stack::start(cloud.clone(), stack_options).await?;
     let first = stack.first_directory().await?;
     let admin_key = stack.admin_key().await?;
 
+    let recorder = match (&options.record, timeline) {
+        (Some(file), Some(timeline)) => {
+            // The events of the directory itself are not part of a transcript.
+            stack.drain().await?;
+            cloud.bus().take_events();
+            let recorder = Recorder::create(
+                file,
+                stack.clone(),
+                timeline,
+                first.clone(),
+                admin_key.clone(),
+            )?;
+            Some(Arc::new(recorder))
+        }
+        _ => None,
+    };
+
     let output = Output::new(options.json, format!("/scim/v2/{}", first.id));
-    output.greet(&options, &address, &first, &admin_key);
+    output.greet(data.as_deref(), &options, &address, &first, &admin_key);
     let events = output.clone();
     cloud.bus().watch(move |event| events.event(event));
-    // Only now: what an earlier run left unpublished comes after the greeting.
-    let publishing = stack.publish();
+    // After the greeting, because an earlier run can have left events unpublished.
+    let (backend, publishing) = match recorder {
+        Some(recorder) => {
+            // The recorder publishes events itself. Webhooks are not delivered, because their retries advance the clock.
+            (Backend::Recorder(recorder), tokio::spawn(async {}))
+        }
+        None => (Backend::Stack(stack.clone()), stack.publish()),
+    };
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let serving = serve(
-        stack.clone(),
+        backend,
         listener,
         move |exchange| output.exchange(exchange),
         async move {
@@ -87,12 +126,26 @@ pub(crate) async fn run(options: RunnerOptions) -> Result<(), Error> {
     );
     tokio::select! {
         served = serving => served?,
-        () = async { let _ = stopped.await; tokio::time::sleep(GRACE).await } => {}
+        () = async { let _ = stopped.await; tokio::time::sleep(GRACE_PERIOD).await } => {}
     }
-    // What was acknowledged is published before the end.
+    // The events of acknowledged changes are published before the process ends.
     stack.announce().await?;
     publishing.abort();
     Ok(())
+}
+
+impl RunnerOptions {
+    /// Returns the data directory, or `None` to keep the data in memory.
+    fn data_directory(&self) -> Result<Option<PathBuf>, Error> {
+        match (self.data.as_deref(), &self.record) {
+            (Some(":memory:"), _) | (None, Some(_)) => Ok(None),
+            (Some(_), Some(file)) => Err(Error::Record {
+                path: file.clone(),
+                reason: "a recording keeps its data in memory; leave out --data".to_owned(),
+            }),
+            (data, None) => Ok(Some(data.unwrap_or(".rollcall").into())),
+        }
+    }
 }
 
 /// Completes with the first SIGINT or SIGTERM. A second one ends the process at once.
@@ -115,7 +168,7 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Error> {
 #[derive(Clone)]
 struct Output {
     json: bool,
-    /// The path of the SCIM base URL, which is the same in every line and so in none.
+    /// The path of the SCIM base URL, which is left out of the output.
     base: String,
     closed: Arc<AtomicBool>,
 }
@@ -129,7 +182,7 @@ impl Output {
         }
     }
 
-    /// Writes whole lines. A reader who has gone away ends the writing and nothing else.
+    /// Writes a line. After standard output is closed, nothing more is written, and the runner goes on.
     fn write(&self, text: &str) {
         if self.closed.load(Ordering::Relaxed) {
             return;
@@ -145,6 +198,7 @@ impl Output {
 
     fn greet(
         &self,
+        data: Option<&Path>,
         options: &RunnerOptions,
         address: &str,
         first: &FirstDirectory,
@@ -160,10 +214,13 @@ impl Output {
             self.write(&first.to_string());
             return;
         }
-        let kept = match options.data.as_str() {
-            ":memory:" => "nothing is kept".to_owned(),
-            directory => format!("data is kept in {directory}"),
+        let mut kept = match data {
+            None => "nothing is kept".to_owned(),
+            Some(directory) => format!("data is kept in {}", directory.display()),
         };
+        if let Some(file) = &options.record {
+            kept = format!("requests are recorded in {}", file.display());
+        }
         self.write(&format!(
             r#"Rollcall listens on http://{address}; {kept}.
 
@@ -206,7 +263,7 @@ Each request and each event is a line below. Ctrl-C stops.
         ));
     }
 
-    /// An event without what it says of a person.
+    /// Writes an event. The line for people does not contain personal data.
     fn event(&self, event: &Value) {
         if self.json {
             self.write(&event.to_string());

@@ -1,8 +1,8 @@
-//! The local API Gateway: an HTTP request becomes the event that an HTTP API sends, and the function's answer becomes
-//! the HTTP response.
+//! The local Amazon API Gateway: converts a request into the event of an HTTP API, and the response of a function into an HTTP
+//! response.
 //!
-//! Both ways go through `gateway::answer`, the code that runs in production, so a function never learns that it is not
-//! in the cloud. The limits are API Gateway's own, with its own bodies, since a client meets them before any function.
+//! Both use `gateway::answer`, as in a deployment. The limits and their error bodies are those of API Gateway, because a client
+//! meets them before any function.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -23,26 +23,26 @@ use serde_json::{Map, Value, json};
 use crate::routes::{Match, Routes};
 use crate::{Clock, random_id};
 
-/// The most bytes that the request line and the headers may have together.
+/// Maximum total size of the request line and the headers, in bytes.
 const HEAD: usize = 10_240;
-/// The most bytes a request's body may have.
+/// Maximum size of the body of a request, in bytes.
 pub(crate) const BODY: usize = 10 * 1024 * 1024;
-/// The most bytes an event, or an answer, of a Lambda function may have.
+/// Maximum size of the event and of the response of a Lambda function, in bytes.
 const PAYLOAD: usize = 6 * 1024 * 1024;
 
-/// The HTTP API, with the functions its routes lead to.
+/// The HTTP API with its functions.
 pub(crate) struct Api {
     pub(crate) routes: Routes,
-    /// By logical id.
+    /// The routers by the logical ids of the functions.
     pub(crate) functions: HashMap<String, Router>,
-    /// The name the API is reached by, such as `127.0.0.1:8080`.
+    /// The host of the API, such as `127.0.0.1:8080`.
     pub(crate) domain: String,
-    /// How long a function may take.
+    /// Time limit of a function.
     pub(crate) function_timeout: Duration,
     pub(crate) clock: Clock,
 }
 
-/// A function's answer, as `lambda_http` writes it and API Gateway reads it.
+/// The response of a function in the format of API Gateway.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -57,7 +57,7 @@ struct Answer {
 }
 
 impl Api {
-    /// Answers one request.
+    /// Responds to a request.
     pub(crate) async fn handle(
         &self,
         request: Request<Bytes>,
@@ -97,8 +97,8 @@ impl Api {
         if event.len() > PAYLOAD {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        // In a task of its own a function that panics is what it is in the cloud: an error of the function alone. And
-        // one that takes too long goes on after the client was sent away, as it does there.
+        // In a separate task, a panic is an error of the function only, as in AWS. A function that exceeds the time limit goes on
+        // after the response, as in AWS.
         let call = tokio::spawn(invoke(function.clone(), event));
         let answer = tokio::time::timeout(self.function_timeout, call)
             .await
@@ -108,7 +108,7 @@ impl Api {
         response(request.method(), answer).ok_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The function that a request goes to, and the event that tells it of the request.
+    /// Returns the function of a request, and the event for it.
     pub(crate) fn routed(
         &self,
         request: &Request<Bytes>,
@@ -125,7 +125,7 @@ impl Api {
         Ok((function, event))
     }
 
-    /// The event of an HTTP API in payload format 2.0.
+    /// Returns the event of an HTTP API in payload format 2.0.
     fn event(
         &self,
         request: &Request<Bytes>,
@@ -138,7 +138,7 @@ impl Api {
             .map_err(|_| StatusCode::BAD_REQUEST)?;
         let query = request.uri().query().unwrap_or_default();
         let headers = self.headers(request, peer)?;
-        // In the cloud only hosts that are the API's own get here. Here that may be localhost, or a tunnel's name.
+        // In AWS, only the hosts of the API reach this point. Locally it can be localhost, or the host of a tunnel.
         let host = text_of(&headers, "host");
         let now = (self.clock)();
         let mut event = json!({
@@ -188,8 +188,8 @@ impl Api {
         Ok(event)
     }
 
-    /// The headers as API Gateway hands them on: names in lower case, repeated ones joined, cookies apart, and what it
-    /// knows about the connection added.
+    /// Returns the headers of the event: names in lower case, repeated headers joined, without cookies, and with headers about the
+    /// connection.
     fn headers(
         &self,
         request: &Request<Bytes>,
@@ -219,7 +219,7 @@ impl Api {
                     Some(authority) => authority.to_string(),
                     None => self.domain.clone(),
                 });
-        // In the cloud a host that is not the API's never gets here; one that is not even a host must not either.
+        // In AWS, only the hosts of the API reach this point. Locally, any valid host does.
         if !is_host(host) {
             return Err(StatusCode::BAD_REQUEST);
         }
@@ -237,7 +237,7 @@ impl Api {
             })
             .or_insert(client);
         headers.insert("x-forwarded-port".to_owned(), port);
-        // AWS says https, which is all it offers. Here only a tunnel in front can say so.
+        // AWS only offers https. Locally, a tunnel in front of the runner sets this header.
         let proto = match text_of(&headers, "x-forwarded-proto") {
             "https" => "https",
             _ => "http",
@@ -247,7 +247,7 @@ impl Api {
     }
 }
 
-/// Calls a function as Lambda's runtime would: event in, answer out, both as JSON.
+/// Calls a function as the Lambda runtime does, with the event and the response as JSON.
 async fn invoke(function: Router, event: String) -> Option<Answer> {
     let payload = serde_json::from_str(&event).ok()?;
     let event = LambdaEvent::new(payload, Context::default());
@@ -268,8 +268,7 @@ fn response(method: &Method, answer: Answer) -> Option<Response<Bytes>> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status_code).ok()?;
     for (name, value) in answer.headers {
-        // The length is the connection's affair, on both sides; but that of a HEAD is the length of the body that it
-        // does not have (RFC 9110 §8.6).
+        // The HTTP server sets the length, except for a HEAD, whose length is that of the body it does not have (RFC 9110 §8.6).
         let name = HeaderName::try_from(name).ok()?;
         if name != header::CONTENT_LENGTH || *method == Method::HEAD {
             let value = HeaderValue::try_from(value).ok()?;
@@ -283,7 +282,7 @@ fn response(method: &Method, answer: Answer) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// API Gateway's own answer.
+/// Returns an error of API Gateway.
 pub(crate) fn message(status: StatusCode) -> Response<Bytes> {
     let text = match status {
         StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
@@ -299,7 +298,7 @@ pub(crate) fn message(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-/// The request line and the header lines, without what separates them.
+/// Returns the size of the request line and the headers, without separators, in bytes.
 fn head_size<B>(request: &Request<B>) -> usize {
     let target = request
         .uri()
@@ -318,7 +317,7 @@ fn text_of<'a>(headers: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     headers.get(name).map(String::as_str).unwrap_or_default()
 }
 
-/// Whether a text is a host, with or without a port (RFC 9110 §7.2).
+/// Returns whether a text is a host, with or without a port (RFC 9110 §7.2).
 fn is_host(text: &str) -> bool {
     let Ok(authority) = text.parse::<Authority>() else {
         return false;
@@ -352,7 +351,7 @@ fn cookies(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The query's parameters decoded, repeated ones joined with commas.
+/// Returns the decoded parameters of a query. Repeated ones are joined by commas.
 fn parameters(query: &str) -> Value {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -371,9 +370,9 @@ fn parameters(query: &str) -> Value {
         .into()
 }
 
-/// The body as text, or in Base64 when it is not of one of the few types that API Gateway takes for text.
-/// `application/scim+json` is none of them, so a function gets it encoded and `application/json` plain: both forms
-/// are met on every day.
+/// Returns the body as text, or as Base64 unless its type is one that API Gateway treats as text, and whether it is Base64.
+///
+/// `application/json` is treated as text, and `application/scim+json` is not.
 fn body(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     let media_type = headers
         .get(header::CONTENT_TYPE)
@@ -394,8 +393,8 @@ fn body(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     }
 }
 
-/// The method, and the path without the values of its query, which may be personal data.
-pub(crate) fn described(method: &Method, uri: &Uri) -> String {
+/// Returns the method, and the path without the values of its query, which can be personal data.
+pub(crate) fn request_line(method: &Method, uri: &Uri) -> String {
     let mut line = format!("{method} {}", uri.path());
     for (index, pair) in uri.query().unwrap_or_default().split('&').enumerate() {
         let name = pair.split('=').next().unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Small files that must be whole after a `kill -9`, and readable by their owner only.
+//! Small files that are complete after a `kill -9`, and that only their owner can read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Replaces a file at once: a reader, or the next start after a crash, sees the old content or the new, never a half.
+/// Replaces a file atomically: a reader gets the old content or the new content, also after a crash.
 pub(crate) fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     let new = file.with_extension("new");
     let mut written = private(&new)?;
@@ -14,7 +14,7 @@ pub(crate) fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn private(file: &Path) -> io::Result<File> {
-    // One left behind by a crash may have been made with other permissions.
+    // A file that a crash left behind can have other permissions.
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -29,7 +29,7 @@ fn private(file: &Path) -> io::Result<File> {
     options.open(file)
 }
 
-/// The content of a file, or `None` when it does not exist.
+/// Returns the content of a file, or `None` if it does not exist.
 pub(crate) fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(file) {
         Ok(content) => Ok(Some(content)),
@@ -38,7 +38,7 @@ pub(crate) fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Makes a directory that only its owner can look into, since it holds people's data and tokens.
+/// Creates a directory that only its owner can read, because it holds personal data and tokens.
 pub(crate) fn private_directory(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

@@ -1,4 +1,4 @@
-//! The directory that a first start makes, so that there is something to send to.
+//! The directory that the first start of the runner creates.
 
 use aws_sdk_secretsmanager::Client;
 use directory::{DirectoryId, NewDirectory, Provider, Settings};
@@ -7,32 +7,36 @@ use serde::Deserialize;
 
 use crate::{Error, Stack, atomic_file, chain};
 
-/// What a person, or a test, needs to call the SCIM endpoints.
+/// The directory of the first start, with its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstDirectory {
-    /// The directory's id.
+    /// Id of the directory.
     pub id: String,
-    /// Its bearer token.
+    /// Bearer token of the directory.
     pub token: String,
 }
 
-/// The part of a directory's secret that the gateway documents.
+/// The documented part of the secret of a directory.
 #[derive(Deserialize)]
 struct Secret {
     token: String,
 }
 
-/// The name of the admin key that the template makes.
+/// Name of the admin key that the template creates.
 const ADMIN: &str = "first";
 
-/// The part of an admin key's secret that the gateway documents.
+/// The documented part of the secret of an admin key.
 #[derive(Deserialize)]
 struct AdminSecret {
     key: String,
 }
 
 impl Stack {
-    /// The first admin key, which the template makes.
+    /// Returns the admin key that the template creates.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when its secret cannot be read.
     pub async fn admin_key(&self) -> Result<String, Error> {
         let answer = Client::new(self.cloud().config())
             .get_secret_value()
@@ -40,14 +44,18 @@ impl Stack {
             .send()
             .await
             .map_err(|error| Error::Secret(chain(&error)))?;
-        // The error of serde_json would quote the secret.
+        // The error of `serde_json` would quote the secret.
         let secret: AdminSecret = serde_json::from_str(answer.secret_string().unwrap_or_default())
-            .map_err(|_| Error::Secret("that of the admin key holds no key".to_owned()))?;
+            .map_err(|_| Error::Secret("the secret of the admin key must hold a key".to_owned()))?;
         Ok(format!("{ADMIN_KEY_PREFIX}{ADMIN}_{}", secret.key))
     }
 
-    /// The directory of the first start; made now if there is none. Its id is kept in the data directory and its token
-    /// in the secrets alone.
+    /// Returns the directory of the first start, or creates it. Its id is kept in the data directory, and its token only in
+    /// its secret.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the directory cannot be read or created.
     pub async fn first_directory(&self) -> Result<FirstDirectory, Error> {
         let file = self.cloud().data().map(|data| data.join("first-directory"));
         if let Some(file) = &file {
@@ -85,7 +93,7 @@ impl Stack {
         })
     }
 
-    /// The directory, unless the table or the secrets are not the ones it was made in.
+    /// Reads a directory. Returns `None` if the table or the secrets are not those in which it was created.
     async fn known(&self, id: DirectoryId) -> Result<Option<FirstDirectory>, Error> {
         let found = self.gateway().store().directory(id).await;
         if found
@@ -110,9 +118,9 @@ impl Stack {
             }
             Err(error) => return Err(Error::Directory(chain(&error))),
         };
-        // The error of serde_json would quote the secret.
+        // The error of `serde_json` would quote the secret.
         let secret: Secret = serde_json::from_str(&secret)
-            .map_err(|_| Error::Directory("its secret holds no token".to_owned()))?;
+            .map_err(|_| Error::Directory("its secret must hold a token".to_owned()))?;
         Ok(Some(FirstDirectory {
             id: id.to_string(),
             token: secret.token,

@@ -1,7 +1,7 @@
-//! The local EventBridge: takes what `PutEvents` sends and holds each event as a rule's target would get it.
+//! The local Amazon EventBridge: accepts `PutEvents` and keeps each event in the form in which the target of a rule receives it.
 //!
-//! It enforces the limits a publisher must respect, since breaking one in the cloud loses events. Whoever watches gets
-//! every event; a rule hands those that its pattern matches to a queue.
+//! It enforces the limits of `PutEvents`, because exceeding one in AWS loses events. A watcher receives every event. A rule
+//! sends the events that match its pattern to a queue.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -13,12 +13,12 @@ use serde_json::{Map, Value, json};
 use crate::secrets::Refusal;
 use crate::{Clock, Error, lock, random_id};
 
-/// The most entries one call may carry.
+/// Maximum number of entries in a call.
 const ENTRIES: usize = 10;
-/// The most bytes the entries of one call may have together.
+/// Maximum total size of the entries in a call, in bytes.
 const BYTES: usize = 256 * 1024;
 
-/// What a rule does with an event. If it cannot, the event is not accepted.
+/// The action of a rule. If it fails, the event is not accepted.
 type Rule = Arc<dyn Fn(&Value) -> Result<(), Error> + Send + Sync>;
 type Watcher = Arc<dyn Fn(&Value) + Send + Sync>;
 
@@ -62,18 +62,18 @@ impl Bus {
         }))
     }
 
-    /// The events delivered since the last time, oldest first; for people the last thousand are kept.
+    /// Returns the events since the last call, oldest first, and forgets them. At most [`crate::CloudOptions::history`] are kept.
     pub fn take_events(&self) -> Vec<Value> {
         lock(&self.0.events).drain(..).collect()
     }
 
-    /// Calls `watcher` with each event before the publisher is told that the event was accepted, so that an event is
-    /// never counted as published before it was seen.
+    /// Calls `watcher` with each event before the publisher learns that the event was accepted, so that no event counts as
+    /// published before the watcher received it.
     pub fn watch(&self, watcher: impl Fn(&Value) + Send + Sync + 'static) {
         lock(&self.0.watchers).push(Arc::new(watcher));
     }
 
-    /// Adds a rule, in place of the one of that name.
+    /// Adds a rule. It replaces a rule of the same name.
     pub(crate) fn rule(
         &self,
         name: &str,
@@ -82,7 +82,7 @@ impl Bus {
         lock(&self.0.rules).insert(name.to_owned(), Arc::new(rule));
     }
 
-    /// `PutEvents`, with the entries of the fault layer's choice refused.
+    /// Performs `PutEvents`. The fault layer chooses entries that are refused.
     pub(crate) fn put(&self, body: &[u8], fail: &[usize], code: &str) -> Result<Value, Refusal> {
         let request: PutEvents = serde_json::from_slice(body)
             .map_err(|error| invalid(format!("The request is malformed: {error}")))?;
@@ -125,7 +125,7 @@ impl Bus {
         Ok(json!({"FailedEntryCount": failed, "Entries": answers}))
     }
 
-    /// The event as EventBridge delivers it.
+    /// Returns the event as EventBridge delivers it.
     fn event(&self, entry: &Entry) -> Result<Value, (String, String)> {
         let required = |name: &str, value: &Option<String>| {
             value
@@ -164,7 +164,7 @@ impl Bus {
         }))
     }
 
-    /// Hands the event to the rules.
+    /// Passes the event to the rules.
     fn routed(&self, event: Value) -> Result<Value, (String, String)> {
         let rules: Vec<Rule> = lock(&self.0.rules).values().cloned().collect();
         for rule in rules {
@@ -194,7 +194,7 @@ impl fmt::Debug for Bus {
 }
 
 impl Entry {
-    /// The size as EventBridge counts it: 14 bytes for a time, and the UTF-8 of everything else.
+    /// Returns the size as EventBridge counts it: 14 bytes for a time, and the UTF-8 of the other fields.
     fn size(&self) -> usize {
         let text = |value: &Option<String>| value.as_ref().map_or(0, String::len);
         let time = if self.time.is_some() { 14 } else { 0 };

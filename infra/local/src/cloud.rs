@@ -1,4 +1,4 @@
-//! The AWS account on one machine: what is in it, where it is kept, and the SDK configuration that reaches it.
+//! An AWS account on one machine: its services, its data, and the configuration of the SDK that reaches it.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -23,25 +23,25 @@ use crate::requests::{Log, Requests};
 use crate::secrets::Secrets;
 use crate::{Clock, Error, atomic_file, lock, system_clock};
 
-/// Where an account is kept, and what of it is elsewhere.
+/// The options of an account.
 #[derive(Clone)]
 pub struct CloudOptions {
-    /// The data directory; without one everything is in memory.
+    /// The data directory. `None` keeps everything in memory.
     pub data: Option<PathBuf>,
-    /// Another DynamoDB, in place of the embedded one.
+    /// The URL of another DynamoDB, in place of the embedded one.
     pub dynamodb_endpoint: Option<String>,
-    /// How many requests and events are remembered for [`Cloud::take_requests`] and [`Bus::take_events`].
+    /// Maximum number of requests and of events that are kept for [`Cloud::take_requests`] and [`Bus::take_events`].
     pub history: usize,
-    /// How long the SDK waits before its first retry, if not as long as it does in the cloud.
+    /// Pause of the SDK before its first retry. `None` is the default of the SDK.
     pub first_retry_after: Option<Duration>,
-    /// What the time is.
+    /// Source of the current time.
     pub clock: Clock,
-    /// Whether the embedded table in memory answers on the thread of the caller, as a simulation with a paused clock needs it.
+    /// Whether the embedded table runs on the thread of the caller, which a simulation with a paused clock needs.
     pub here: bool,
 }
 
 impl CloudOptions {
-    /// For tests: everything in memory, everything remembered, and retries that do not keep a test waiting.
+    /// Returns the options for tests: everything in memory, no limit of the history, and short pauses before retries.
     pub fn in_memory() -> Self {
         CloudOptions {
             data: None,
@@ -53,7 +53,7 @@ impl CloudOptions {
         }
     }
 
-    /// For people: kept in `data`, if anywhere, and little remembered, since the process may run for weeks.
+    /// Returns the options for the runner: data in `data`, and a short history, because the process can run for weeks.
     pub fn for_people(data: Option<PathBuf>) -> Self {
         CloudOptions {
             data,
@@ -64,18 +64,18 @@ impl CloudOptions {
     }
 }
 
-/// What a function was given up on with, as a dead-letter queue would learn of it.
+/// Records or a message that a function could not process, as in a dead-letter queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
-    /// The stream records, or the event of a queue, given up on.
+    /// The stream records, or the event of a queue.
     pub records: Vec<Value>,
-    /// How often they were tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// Why the last attempt failed.
+    /// The error of the last attempt.
     pub reason: String,
 }
 
-/// One AWS account in this process. Clones are the same account.
+/// An AWS account in this process. Clones are the same account.
 #[derive(Clone)]
 pub struct Cloud(Arc<Inner>);
 
@@ -85,17 +85,25 @@ struct Inner {
     options: CloudOptions,
     dead_letters: Mutex<Vec<DeadLetter>>,
     queues: Arc<Queues>,
-    /// Held as long as the account is open, so that two processes never write the same files.
+    /// The lock of the data directory, so that two processes do not write the same files.
     _lock: Option<File>,
 }
 
 impl Cloud {
-    /// An empty account for one test.
+    /// Returns an empty account in memory.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the embedded table cannot be created.
     pub fn in_memory() -> Result<Cloud, Error> {
         Cloud::start(CloudOptions::in_memory())
     }
 
-    /// The account as the options say.
+    /// Opens or creates an account.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when its data cannot be used, or is in use.
     pub fn start(options: CloudOptions) -> Result<Cloud, Error> {
         let clock = options.clock.clone();
         let (lock, secrets, queues) = match &options.data {
@@ -140,32 +148,32 @@ impl Cloud {
         })))
     }
 
-    /// The configuration every SDK client is made from, here as in the cloud.
+    /// Returns the configuration of the SDK, from which every client is created.
     pub fn config(&self) -> &SdkConfig {
         &self.0.config
     }
 
-    /// The event bus.
+    /// Returns the event bus.
     pub fn bus(&self) -> &Bus {
         &self.0.services.bus
     }
 
-    /// What the time is.
+    /// Returns the source of the current time.
     pub fn clock(&self) -> Clock {
         self.0.options.clock.clone()
     }
 
-    /// The data directory, if there is one.
+    /// Returns the data directory, if there is one.
     pub fn data(&self) -> Option<&Path> {
         self.0.options.data.as_deref()
     }
 
-    /// The requests made since the last time, which are forgotten here. The stream's polling is not among them.
+    /// Returns the requests since the last call, and forgets them. Reads of the stream are not included.
     pub fn take_requests(&self) -> Requests {
         self.0.services.log.take()
     }
 
-    /// Answers a request that the SDK of another process sent over HTTP, as it would in this one.
+    /// Responds to a request that the SDK of another process sent over HTTP.
     pub async fn answer(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
         let broken = |status: http::StatusCode| {
             let mut response = http::Response::new(Bytes::new());
@@ -184,27 +192,31 @@ impl Cloud {
         }
     }
 
-    /// Puts a fault layer before every service; it replaces the one before and starts its counts anew.
+    /// Sets the fault layer of all services. It replaces the previous one, and its counts begin at 1.
     pub fn set_faults(&self, faults: impl Fn(&RequestInfo) -> Fault + Send + Sync + 'static) {
         self.0.services.set_faults(Some(Arc::new(faults)));
     }
 
-    /// Takes the fault layer away.
+    /// Removes the fault layer.
     pub fn clear_faults(&self) {
         self.0.services.set_faults(None);
     }
 
-    /// What functions were given up on with, oldest first.
+    /// Returns the dead letters of the functions, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         lock(&self.0.dead_letters).clone()
     }
 
-    /// The messages that are in a queue, the oldest first, each as JSON or as a text.
+    /// Returns the messages in a queue, oldest first, each as JSON or as a text.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the queue cannot be read.
     pub fn messages(&self, queue: &str) -> Result<Vec<Value>, Error> {
         self.0.queues.messages(queue)
     }
 
-    /// Deletes what has outlived its time to live and says how many items that were; AWS does so by itself.
+    /// Deletes items whose time to live has passed, as AWS does by itself. Returns their number.
     pub async fn expire(&self) -> usize {
         match &self.0.services.tables {
             Tables::Embedded(engine) => engine.expire().await,
@@ -212,8 +224,8 @@ impl Cloud {
         }
     }
 
-    /// Lets go of stream records that are more than a day old, as AWS does. Only for when they are handed on: here they
-    /// wait for as long as nobody runs the publisher.
+    /// Deletes stream records that are more than a day old, as AWS does. It is only called while the publisher runs, so that
+    /// records are kept while it does not.
     pub(crate) fn trim_stream(&self) {
         if let Tables::Embedded(engine) = &self.0.services.tables {
             engine.trim((self.0.options.clock)().as_second() - 24 * 60 * 60);
@@ -224,7 +236,7 @@ impl Cloud {
         &self.0.queues
     }
 
-    /// Makes a secret that the template has generated, unless it is there.
+    /// Creates a generated secret of the template, if it does not exist.
     pub(crate) fn generate_secret(&self, name: &str, content: &Value) -> Result<(), Error> {
         let input = json!({"Name": name, "SecretString": content.to_string()});
         let made = self
@@ -243,14 +255,13 @@ impl Cloud {
         lock(&self.0.dead_letters).push(letter);
     }
 
-    /// Changes whenever something may have been written to a table.
+    /// Returns a value that changes when a table may have been written to.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.0.services.written()
     }
 }
 
-/// Takes the data directory for this process alone. The lock is the system's, so it ends with the process, however that
-/// ends.
+/// Locks the data directory for this process. The operating system releases the lock when the process ends.
 fn occupy(directory: &Path) -> Result<File, Error> {
     let data = |error: std::io::Error| Error::Data {
         path: directory.to_owned(),
@@ -325,8 +336,8 @@ fn config(services: &Arc<Services>, options: &CloudOptions) -> SdkConfig {
     config.build()
 }
 
-/// Names the endpoint of DynamoDB and its streams to their clients, as a profile's `services` section would, so that
-/// requests are signed for the host they go to.
+/// Configures the endpoint of DynamoDB and its streams, as the `services` section of a profile does, so that requests are
+/// signed for the host to which they go.
 #[derive(Debug)]
 struct Endpoint(String);
 

@@ -1,12 +1,11 @@
-//! The embedded DynamoDB: `dynoxide` behind a thread of its own, spoken to in the wire's JSON.
+//! The embedded DynamoDB: `dynoxide` in a separate thread, with the JSON of the protocol.
 //!
-//! The engine performs one request at a time and blocks while it does, so it has one thread and a queue rather than
-//! many threads waiting for its lock; requests are served in the order in which they came. It knows nothing of HTTP,
-//! faults or logs, which are the connector's.
+//! The engine performs one request at a time and blocks meanwhile. It therefore has one thread and a queue, and performs requests
+//! in the order in which they arrive. HTTP, faults and the log are in `http_client`.
 //!
-//! The engine never deletes a stream record and looks for the newest one by reading them all, so that a write into a
-//! table of 4,000 users took 60 ms. We give its records an index and, once they are handed on, AWS's lifetime of a day.
-//! Both are done with SQL in its file, which is why its version is pinned.
+//! The engine does not delete stream records, and finds the newest one by reading all of them, so that a write to a table of 4,000
+//! users took 60 ms. This module adds an index for these records, and deletes them after a day, as AWS does. Both use SQL on the
+//! file of the engine, so its version is pinned.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
@@ -23,13 +22,13 @@ use tokio::time::Instant;
 use crate::tokens::Tokens;
 use crate::{Error, lock, random_id};
 
-/// The index by which the engine finds the newest stream record at once.
+/// The index with which the engine finds the newest stream record.
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS rollcall_stream_order
     ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
-/// Deletes the stream records made before a second of the epoch.
+/// Deletes the stream records from before a time, in seconds since 1970.
 const TRIM: &str = "DELETE FROM _stream_records WHERE created_at < ?1";
 
-/// What the engine answered.
+/// A response of the engine.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -55,26 +54,26 @@ pub(crate) enum Job {
 /// A handle on the engine.
 #[derive(Clone)]
 pub(crate) enum Engine {
-    /// In a thread of its own, which ends when the last handle is dropped.
+    /// The engine runs in a thread, which ends when the last handle is dropped.
     Thread(mpsc::Sender<Job>),
-    /// On the thread of the caller: a runtime whose clock is paused sees no time pass meanwhile.
+    /// The engine runs on the thread of the caller, so that a paused clock does not advance meanwhile.
     Here(Database, Arc<Mutex<Tokens>>),
 }
 
 impl Engine {
-    /// A database that ends with the process.
+    /// Returns a database in memory.
     pub(crate) fn in_memory() -> Result<Engine, Error> {
         // A name of its own lets a second connection reach it, which `Database::memory` would not.
         Engine::serve(format!("file:{}?mode=memory&cache=shared", random_id()))
     }
 
-    /// The same, which answers on the thread of the caller.
+    /// Returns a database in memory that runs on the thread of the caller.
     pub(crate) fn in_memory_here() -> Result<Engine, Error> {
         let database = Database::memory().map_err(Error::table)?;
         Ok(Engine::Here(database, Arc::default()))
     }
 
-    /// A database kept in a SQLite file.
+    /// Opens a database in a SQLite file.
     pub(crate) fn open(file: &Path) -> Result<Engine, Error> {
         let path = file
             .to_str()
@@ -143,8 +142,8 @@ impl Engine {
         }
     }
 
-    /// Deletes what has outlived its time to live, and says how many items that were. AWS does it within days and
-    /// unasked; the engine only when it is told to.
+    /// Deletes items whose time to live has passed, and returns their number. AWS does this by itself within days. The engine
+    /// does it on request.
     pub(crate) async fn expire(&self) -> usize {
         let jobs = match self {
             Engine::Thread(jobs) => jobs,
@@ -157,7 +156,7 @@ impl Engine {
         }
     }
 
-    /// Deletes the stream records made before a second of the epoch.
+    /// Deletes the stream records from before a time, in seconds since 1970.
     pub(crate) fn trim(&self, before: i64) {
         if let Engine::Thread(jobs) = self {
             // A database that has stopped has nothing to delete.
@@ -199,14 +198,14 @@ impl From<DynoxideError> for Refusal {
     }
 }
 
-/// Reads and writes are billed on different meters, and only transactions say in their answer which was used.
+/// Whether capacity units are for reads or for writes. Only responses to transactions distinguish them.
 #[derive(Clone, Copy)]
 enum Meter {
     Read,
     Write,
 }
 
-/// The answers' two ways of listing what was consumed.
+/// The two forms in which responses list consumed capacity.
 trait Consumed {
     fn consumed(&self) -> &[ConsumedCapacity];
 }
@@ -235,8 +234,8 @@ fn perform(
             encode(&db.$call(decode(body)?)?, (0.0, 0.0))
         };
     }
-    /// Performs an operation and asks what it consumed, whether or not the caller asked; the caller is told only if it
-    /// did, so that the answer is the one AWS would have given.
+    /// Performs an operation and measures its capacity units. The response contains them only if the caller requested them, as in
+    /// AWS.
     macro_rules! metered {
         ($call:ident, $request:ty, $meter:expr) => {
             metered!((|request| db.$call(request)), $request, $meter)
@@ -308,8 +307,8 @@ fn perform(
     }
 }
 
-/// What was consumed, as read and write units. A repeat of a transaction by its token is billed as a read, which is why
-/// the answer's own words go before the operation's kind.
+/// Returns the read and write capacity units of a response. A repeated transaction is billed as a read, so the response takes
+/// precedence over the operation.
 fn units(consumed: &[ConsumedCapacity], meter: Meter) -> (f64, f64) {
     consumed.iter().fold((0.0, 0.0), |(read, write), one| {
         let (r, w) = match (one.read_capacity_units, one.write_capacity_units, meter) {
@@ -335,8 +334,8 @@ fn encode(
     })
 }
 
-/// Reads a request. The engine checks a part of what AWS validates while it decodes, and tells its own HTTP server by a
-/// mark before the message which kind of error to answer; we stand where that server would.
+/// Parses a request. The engine validates a part of it while it decodes, and marks the kind of an error before its message for its
+/// own HTTP server. This function takes the place of that server.
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
     serde_json::from_slice(body).map_err(|error| {
         let text = error.to_string();

@@ -1,7 +1,6 @@
-//! The place where the AWS SDK's requests leave the product's code: one HTTP client for every service.
+//! The HTTP client of the AWS SDK, which passes requests to the emulated services.
 //!
-//! It reads which operation is meant, lets the fault layer have its say, asks the service, and writes the request down.
-//! It never knows why a request was made.
+//! It reads the operation from a request, applies the fault layer, calls the service, and logs the request.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,21 +29,21 @@ use crate::queue::Queues;
 use crate::requests::{Log, Outcome, Service};
 use crate::secrets::{Refusal, Secrets};
 
-/// What the fault layer is told about a request before it is performed.
+/// A request, as the fault layer sees it before it is performed.
 #[derive(Clone, Debug)]
 pub struct RequestInfo {
-    /// The service asked.
+    /// The service.
     pub service: Service,
     /// The operation, such as `TransactWriteItems`.
     pub operation: String,
-    /// Which request of that service and operation this is since the faults were set, counted from 1. A retry of the
-    /// SDK is a request of its own.
+    /// Number of this request among those of the service and operation since the fault layer was set, from 1. A retry of the SDK
+    /// is a separate request.
     pub number: usize,
     body: Bytes,
 }
 
 impl RequestInfo {
-    /// The request's JSON.
+    /// The JSON of the request.
     pub fn input(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -53,48 +52,48 @@ impl RequestInfo {
 /// What the fault layer does to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// Nothing: it is performed and answered.
+    /// The request is performed.
     Pass,
-    /// It is not performed; the service answers an error, such as `ThrottlingException`.
+    /// The request is not performed. The response is an error, such as `ThrottlingException`.
     Error {
         /// The HTTP status.
         status: u16,
-        /// The error's name.
+        /// The name of the error.
         code: &'static str,
-        /// The error's message.
+        /// The message of the error.
         message: &'static str,
     },
     /// A `TransactWriteItems` that is cancelled for these reasons, one for each action: `None`, `TransactionConflict`,
     /// `ConditionalCheckFailed`, `ThrottlingError`, …
     Cancel(Vec<&'static str>),
-    /// It is performed, and then the connection breaks before the answer arrives.
+    /// The request is performed. The connection breaks before the response arrives.
     DropAnswer,
-    /// The connection breaks before the service has read it.
+    /// The connection breaks before the service has read the request.
     DropRequest,
-    /// It is performed after a while.
+    /// The request is performed after this time.
     Delay(Duration),
-    /// It meets a network that keeps no order (see `network.rs`).
+    /// The request passes an unreliable network (`network.rs`).
     Passage(Passage),
     /// A `PutEvents` whose entries at these positions are refused; the others are accepted.
     FailEntries {
         /// The positions, counted from 0.
         indexes: Vec<usize>,
-        /// The error code each of them gets, such as `ThrottlingException`.
+        /// The error code of these entries, such as `ThrottlingException`.
         code: &'static str,
     },
 }
 
 pub(crate) type Faults = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
 
-/// How DynamoDB is reached.
+/// The DynamoDB of an account.
 pub(crate) enum Tables {
-    /// In the process.
+    /// In this process.
     Embedded(Engine),
-    /// At the endpoint that the SDK's own configuration names.
+    /// At the endpoint in the configuration of the SDK.
     Endpoint(SharedHttpConnector),
 }
 
-/// What all connectors of one cloud share.
+/// The services of an account, which its HTTP clients share.
 pub(crate) struct Services {
     pub(crate) tables: Tables,
     pub(crate) secrets: Secrets,
@@ -133,7 +132,7 @@ impl Services {
         lock(&self.counts).clear();
     }
 
-    /// Changes whenever something may have been written to a table.
+    /// Returns a value that changes when a table may have been written to.
     pub(crate) fn written(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
     }
@@ -227,7 +226,7 @@ impl Services {
             .await
     }
 
-    /// Carries a request through a network that keeps no order.
+    /// Performs a request in an unreliable network.
     async fn carried(
         self: &Arc<Self>,
         service: Service,
@@ -323,7 +322,7 @@ impl Services {
         performed
     }
 
-    /// A read whose second half is read later.
+    /// Performs a read whose second half is read later.
     async fn torn(
         &self,
         engine: &Engine,
@@ -414,7 +413,7 @@ impl Services {
     }
 }
 
-/// The client the SDK's configuration holds.
+/// The HTTP client in the configuration of the SDK.
 #[derive(Clone)]
 pub(crate) struct LocalHttpClient {
     services: Arc<Services>,
@@ -467,7 +466,7 @@ impl HttpConnector for LocalHttpClient {
     }
 }
 
-/// The real HTTP client, for `--dynamodb-endpoint`.
+/// Returns a client for the network, for `--dynamodb-endpoint`.
 pub(crate) fn real_client() -> Option<SharedHttpConnector> {
     let settings = HttpConnectorSettings::builder()
         .connect_timeout(Duration::from_secs(3))
@@ -475,8 +474,7 @@ pub(crate) fn real_client() -> Option<SharedHttpConnector> {
     default_connector(&settings, None)
 }
 
-/// Which operation of which service a request is for. All five services speak AWS's JSON protocol, whose requests carry
-/// this in a header.
+/// Returns the service and operation of a request. All services use the JSON protocol of AWS, which has them in a header.
 fn target(request: &HttpRequest) -> Option<(Service, String)> {
     let (service, operation) = request.headers().get("x-amz-target")?.split_once('.')?;
     let service = match service {

@@ -1,10 +1,21 @@
-//! The whole product on one machine: the functions, unchanged, around a small AWS of their own.
+//! The whole service on one machine: the unchanged functions with an emulated AWS.
 //!
-//! [`Cloud`] is the account: DynamoDB, Secrets Manager and EventBridge behind the SDK's own clients. [`Template`] is
-//! what `template.yaml` says. [`Stack`] is the deployment: requests go through a local API Gateway to the functions,
-//! and the table's stream goes to the publisher. The runner and the tests are built from the same three.
+//! [`Cloud`] is the AWS account: DynamoDB, Secrets Manager, EventBridge and SQS behind the clients of the SDK. [`Template`] is
+//! the content of `template.yaml`. [`Stack`] is the deployment: requests pass a local API Gateway to the functions, and the
+//! stream of the table goes to the publisher. The runner and the tests use these three.
 //!
-//! No function knows of this crate, and none has a line that asks whether it runs here.
+//! The functions do not depend on this crate, and do not distinguish it from AWS.
+//!
+//! | module | emulates |
+//! |---|---|
+//! | `http_client` | the transport of the SDK, with faults and a log of the requests (`requests`, `network`) |
+//! | `dynamodb`, `tokens` | DynamoDB |
+//! | `secrets` | Secrets Manager |
+//! | `bus`, `queue` | EventBridge and SQS |
+//! | `stream`, `queue` | the event source mappings of Lambda |
+//! | `api`, `routes` | API Gateway and the invocation of functions |
+//! | `template`, `stack`, `bootstrap` | CloudFormation |
+//! | `server`, `record`, `redact`, `transcript` | nothing: the HTTP server of the runner, and recordings |
 
 mod api;
 mod atomic_file;
@@ -15,6 +26,8 @@ mod dynamodb;
 mod http_client;
 mod network;
 mod queue;
+mod record;
+mod redact;
 mod requests;
 mod routes;
 mod secrets;
@@ -23,6 +36,7 @@ mod stack;
 mod stream;
 mod template;
 mod tokens;
+pub mod transcript;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,9 +47,10 @@ pub use cloud::{Cloud, CloudOptions, DeadLetter};
 pub use gateway::{Clock, Sleep};
 pub use http_client::{Fault, RequestInfo};
 pub use network::{Lost, Passage};
+pub use record::Recorder;
 pub use requests::{Request, Requests, Service};
 pub use routes::{Match, Route, Routes};
-pub use server::{Exchange, serve};
+pub use server::{Backend, Exchange, serve};
 pub use stack::{Courier, Stack, StackOptions};
 pub use stream::{Backoff, Invoke};
 pub use template::{
@@ -43,15 +58,15 @@ pub use template::{
     TimeToLive,
 };
 
-/// The allocator of the runner, the tests and the benchmarks: that of glibc takes longer the more memory is in use, so a
-/// creation took 1.3 times as long in a table of 100,000 users as in one of 1,000.
+/// The allocator of the runner, the tests and the benchmarks. That of glibc becomes slower with more memory in use: a creation
+/// took 1.3 times as long in a table of 100,000 users as in one of 1,000.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Why the local stack cannot run. Each is one line for the person who started it.
+/// Why the local stack cannot run, as one line for the person who started it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another process has the data directory.
+    /// Another process uses the data directory.
     #[error("{} is in use by another rollcall; stop it, or choose another directory with --data", .0.display())]
     InUse(PathBuf),
     /// The data directory has items of another format.
@@ -74,7 +89,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The embedded table does not work.
+    /// The embedded table cannot be used.
     #[error("the table cannot be used: {0}")]
     Table(String),
     /// The stream cannot be read.
@@ -83,16 +98,16 @@ pub enum Error {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
-    /// The queues do not work.
+    /// The queues cannot be used.
     #[error("the queues cannot be used: {0}")]
     Queue(String),
-    /// The template deploys something that cannot run here.
+    /// The template cannot be deployed locally.
     #[error("template.yaml {0}")]
     Template(String),
-    /// The endpoint is not one.
-    #[error("{0} is not an http:// or https:// address of a DynamoDB")]
+    /// The endpoint is not a URL.
+    #[error("{0} is not an http:// or https:// URL of a DynamoDB")]
     Endpoint(String),
-    /// The build has no HTTP client.
+    /// This build has no HTTP client.
     #[error("this build has no HTTP client, so --dynamodb-endpoint cannot be used")]
     NoHttpClient,
     /// The address cannot be listened on.
@@ -100,16 +115,24 @@ pub enum Error {
     Listen {
         /// The address.
         address: String,
-        /// Why not.
+        /// The reason.
+        reason: String,
+    },
+    /// A session cannot be recorded.
+    #[error("cannot record to {}: {reason}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
         reason: String,
     },
     /// The listener failed.
     #[error("cannot serve HTTP: {0}")]
     Serve(#[from] std::io::Error),
-    /// The directory that is made for whoever starts the runner cannot be made or found again.
+    /// The directory of the first start cannot be created or read.
     #[error("the first directory cannot be used: {0}")]
     Directory(String),
-    /// A secret that the template makes cannot be made or read again.
+    /// A generated secret of the template cannot be created or read.
     #[error("a secret cannot be used: {0}")]
     Secret(String),
 }
@@ -120,13 +143,13 @@ impl Error {
     }
 }
 
-/// An error and what it comes from, in one line for people: the SDK's own words alone are "service error".
+/// Returns an error and its sources in one line. An error of the SDK alone is only "service error".
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let more = error.to_string();
-        // Some errors already end with what they come from.
+        // Some errors already end with their source.
         if !text.ends_with(&more) {
             text = format!("{text}: {more}");
         }
@@ -135,25 +158,25 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The machine's clock.
+/// Returns the clock of the machine.
 pub fn system_clock() -> Clock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the clock that everything else is handed"
+        reason = "this is the clock that is passed to everything else"
     )]
     Arc::new(jiff::Timestamp::now)
 }
 
-/// An id that AWS would make, and not the product.
+/// Returns an id that AWS would create, such as that of a request.
 fn random_id() -> String {
     #[expect(
         clippy::disallowed_methods,
-        reason = "request ids, event ids and the like are AWS's to make"
+        reason = "AWS creates ids of requests and events"
     )]
     uuid::Uuid::new_v4().to_string()
 }
 
-/// Locks, whatever became of the thread that held the lock before: nothing is kept half-changed under these locks.
+/// Locks a mutex, even if a thread panicked while it held the lock. Changes under these locks are complete at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -162,7 +185,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    /// A directory for one test, which goes with it.
+    /// A directory for one test, which is deleted with it.
     pub(crate) struct Directory(PathBuf);
 
     impl Directory {

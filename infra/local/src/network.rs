@@ -1,9 +1,8 @@
-//! A network and an AWS without any order, for the simulation in `tests`: requests that wait on their way, answers that
-//! are lost, reads that are not of one moment, an index that lags, and secrets that are seen as they were.
+//! An unreliable network for the simulation in `tests`: delayed requests, lost responses, reads that are not of one moment, and
+//! stale reads of an index and of secrets.
 //!
-//! The embedded services answer at once and in the order in which they are asked, which AWS does not promise. What each
-//! request meets is the fault layer's to say ([`crate::Fault::Passage`]); how it is carried out is written here. Nothing
-//! of this is used unless a fault layer asks for it.
+//! The embedded services respond at once and in order, which AWS does not guarantee. The fault layer chooses what happens to a
+//! request ([`crate::Fault::Passage`]), and this module performs it. It is only used with a fault layer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -14,44 +13,44 @@ use tokio::time::Instant;
 
 use crate::lock;
 
-/// What one request meets on its way.
+/// What happens to a request in the network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Passage {
-    /// How long it takes until the service performs the request. It is performed even if the caller is gone by then.
+    /// Time until the service performs the request. It is performed even if the caller has given up.
     pub before: Duration,
-    /// How long its answer takes.
+    /// Time until the response arrives.
     pub after: Duration,
     /// Whether the connection breaks, and when.
     pub lost: Lost,
-    /// How old the state is that a read of an index, or of a secret, answers.
+    /// Age of the state that a read of an index or of a secret returns.
     pub stale: Duration,
-    /// How much later a `Query`, or a `BatchGetItem`, reads its second half: neither is of one moment (Amazon DynamoDB
-    /// Developer Guide, "Isolation levels": read-committed as a unit).
+    /// Time between the reads of the two halves of a `Query` or a `BatchGetItem`, which do not read at one moment (Amazon
+    /// DynamoDB Developer Guide, "Isolation levels": read-committed as a unit).
     pub torn: Option<Duration>,
 }
 
 /// When the connection of a request breaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lost {
-    /// It does not.
+    /// The connection does not break.
     #[default]
     Never,
-    /// Before the request is performed, which is performed all the same.
+    /// The connection breaks before the request is performed. The request is still performed.
     Before,
-    /// After the request was performed, before its answer arrives.
+    /// The connection breaks after the request was performed, before the response arrives.
     After,
 }
 
-/// What the services remember for the sake of reads of the past.
+/// Earlier states of the services, for stale reads.
 #[derive(Default)]
 pub(crate) struct Past {
     /// Each version of each item of an index, by the primary key of the item.
     rows: Mutex<BTreeMap<(String, String), Vec<Version>>>,
-    /// The tokens of transactions that are on their way.
+    /// The tokens of transactions in progress.
     in_progress: Mutex<HashSet<String>>,
 }
 
-/// From when on an item of an index was so; without an item it was not there.
+/// A version of an item of an index, and the time from which it existed. Without an item, it did not exist.
 struct Version {
     from: Instant,
     item: Option<Map<String, Value>>,
@@ -61,7 +60,7 @@ struct Version {
 const INDEXED: &str = "GSI1PK";
 
 impl Past {
-    /// Notes that a transaction is on its way; false if it is already.
+    /// Records that a transaction is in progress. Returns false if it already is.
     pub(crate) fn begin(&self, token: &str) -> bool {
         lock(&self.in_progress).insert(token.to_owned())
     }
@@ -70,7 +69,7 @@ impl Past {
         lock(&self.in_progress).remove(token);
     }
 
-    /// Notes what a write that was performed did to the index.
+    /// Records the effect of a write on the index.
     pub(crate) fn write(&self, operation: &str, input: &Value) {
         let mut rows = lock(&self.rows);
         let mut note = |key: &Value, item: Option<&Value>| {
@@ -128,7 +127,7 @@ impl Past {
         }
     }
 
-    /// The answer to a `Query` of an index as it would have been `ago`, in place of the one of now.
+    /// Returns the response to a `Query` of an index as it would have been `ago`.
     pub(crate) fn query(&self, input: &Value, ago: Duration) -> Value {
         let at = Instant::now().checked_sub(ago);
         let value = |name: &str| {
@@ -171,7 +170,7 @@ impl Past {
     }
 }
 
-/// The keys of a `BatchGetItem` of one table in two halves.
+/// Splits the keys of a `BatchGetItem` of one table into two halves.
 pub(crate) fn halves(input: &Value) -> Option<(Value, Value)> {
     let (table, request) = input.get("RequestItems")?.as_object()?.iter().next()?;
     let keys = request.get("Keys")?.as_array()?;
@@ -197,7 +196,7 @@ pub(crate) fn halves(input: &Value) -> Option<(Value, Value)> {
     Some((half(0), half(1)))
 }
 
-/// The rest of a `Query` of which the first half of what it found is kept, and that half.
+/// Returns the first half of the items of a `Query`, and the input of a `Query` for the rest.
 pub(crate) fn rest(input: &Value, answer: &Value) -> Option<(Vec<Value>, Value)> {
     let items = answer.get("Items")?.as_array()?;
     let kept: Vec<Value> = items.iter().take(items.len() / 2).cloned().collect();
@@ -212,7 +211,7 @@ pub(crate) fn rest(input: &Value, answer: &Value) -> Option<(Vec<Value>, Value)>
     Some((kept, Value::Object(rest)))
 }
 
-/// Two answers as one.
+/// Combines two responses.
 pub(crate) fn join(first: &Value, second: Value) -> Value {
     let Value::Object(mut joined) = second else {
         return second;

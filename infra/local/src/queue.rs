@@ -1,7 +1,7 @@
-//! The local SQS, and Lambda's event source mapping from a queue to a function.
+//! The local Amazon SQS, and the event source mapping of Lambda from a queue to a function.
 //!
-//! Messages are rows of a SQLite file, so that what was not delivered when the process ended is delivered after the
-//! next start. A message counts as done only when the function said so.
+//! Messages are rows of a SQLite file, so messages that were not delivered when the process ended are delivered after the next
+//! start. A message is deleted when the function has reported success.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -29,10 +29,10 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS messages (
     );
     CREATE INDEX IF NOT EXISTS messages_in_order ON messages (queue, visible, id)";
 
-/// How long a queue with nothing to bring is left alone, at most.
+/// Maximum time between reads of an empty queue.
 const POLL: Duration = Duration::from_secs(1);
 
-/// A function as the mapping sees it: it answers with the messages that failed.
+/// A function that receives messages. It returns the messages that failed.
 pub(crate) type InvokeQueue =
     Arc<dyn Fn(SqsEvent) -> BoxFuture<'static, SqsBatchResponse> + Send + Sync>;
 
@@ -42,21 +42,21 @@ pub(crate) struct Queues {
     sent: watch::Sender<u64>,
 }
 
-/// A message that can be brought now.
+/// A visible message.
 struct Message {
     id: i64,
     body: String,
-    /// How often it was brought before.
+    /// Number of times that it was received before.
     received: u32,
 }
 
 impl Queues {
-    /// Queues that end with the process.
+    /// Returns queues in memory.
     pub(crate) fn in_memory() -> Result<Self, Error> {
         Self::new(Connection::open_in_memory().map_err(broken)?)
     }
 
-    /// Queues kept in a SQLite file.
+    /// Opens queues in a SQLite file.
     pub(crate) fn open(file: &Path) -> Result<Self, Error> {
         let connection = Connection::open(file).map_err(broken)?;
         // Enough for a process that is killed.
@@ -74,7 +74,7 @@ impl Queues {
         })
     }
 
-    /// `SendMessage`.
+    /// Sends a message to a queue.
     pub(crate) fn send(&self, queue: &str, body: &str) -> Result<(), Error> {
         let sql = "INSERT INTO messages (queue, body) VALUES (?1, ?2)";
         self.change(sql, params![queue, body])?;
@@ -82,7 +82,7 @@ impl Queues {
         Ok(())
     }
 
-    /// `SendMessage`, as a function asks for it.
+    /// Performs `SendMessage`.
     pub(crate) fn send_message(&self, body: &[u8]) -> Result<Value, Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -107,7 +107,7 @@ impl Queues {
         Ok(json!({"MessageId": crate::random_id()}))
     }
 
-    /// The messages in a queue, the oldest first.
+    /// Returns the messages in a queue, oldest first.
     pub(crate) fn messages(&self, queue: &str) -> Result<Vec<Value>, Error> {
         let messages = self.visible(queue, i64::MAX, usize::MAX)?;
         let body = |message: Message| {
@@ -117,7 +117,7 @@ impl Queues {
         Ok(messages.into_iter().map(body).collect())
     }
 
-    /// What can be brought at a time in milliseconds, the oldest first.
+    /// Returns the messages that are visible at a time in milliseconds, oldest first.
     fn visible(&self, queue: &str, now: i64, most: usize) -> Result<Vec<Message>, Error> {
         let sql = "SELECT id, body, received FROM messages WHERE queue = ?1 AND visible <= ?2 ORDER BY id LIMIT ?3";
         let messages = lock(&self.messages);
@@ -178,13 +178,13 @@ impl QueueReader {
         }
     }
 
-    /// Brings the function what is in the queue until all of it is done or among the dead letters.
+    /// Passes messages to the function until each is processed or a dead letter.
     pub(crate) async fn drain(&self) -> Result<(), Error> {
         while self.poll().await? > 0 {}
         Ok(())
     }
 
-    /// Brings the function what comes into the queue, for ever.
+    /// Passes messages to the function as they arrive. It does not return.
     pub(crate) async fn follow(&self) {
         let mut sent = self.cloud.queues().sent.subscribe();
         loop {
@@ -202,7 +202,7 @@ impl QueueReader {
         }
     }
 
-    /// Brings the function one batch, and says how many messages that were.
+    /// Passes one batch to the function, and returns its number of messages.
     async fn poll(&self) -> Result<usize, Error> {
         let queues = self.cloud.queues();
         let now = || (self.cloud.clock())().as_millisecond();
@@ -229,8 +229,8 @@ impl QueueReader {
         Ok(batch.len())
     }
 
-    /// Calls the function once, and reads from its answer which messages failed, as Lambda does: an answer that names
-    /// an unknown message fails all of them.
+    /// Calls the function once, and returns the messages that failed. A response that names an unknown message fails all of
+    /// them, as in Lambda.
     async fn call(&self, batch: &[Message]) -> impl Fn(&Message) -> bool + use<> {
         let queue = &self.mapping.queue;
         let records: Vec<Value> = batch

@@ -1,6 +1,6 @@
-//! The log of what was asked of AWS: how many requests, what they cost, and how many had to wait for another.
+//! The log of the requests to AWS: their number, their cost in capacity units, and how many had to wait for another.
 //!
-//! It knows nothing of what a request means. Cost tests read it; it never decides anything.
+//! The tests of costs read it.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -9,44 +9,44 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::lock;
 
-/// An AWS service that the local cloud answers for.
+/// An AWS service that the local cloud emulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Service {
     /// DynamoDB tables.
     DynamoDb,
-    /// DynamoDB Streams. Only the event source mapping reads it, so it is not logged among the functions' requests.
+    /// DynamoDB Streams. Only the event source mapping reads it, so its requests are not logged.
     Streams,
     /// Secrets Manager.
     SecretsManager,
     /// EventBridge.
     EventBridge,
-    /// SQS, as far as functions send to it; Lambda's own reading is not among the requests.
+    /// SQS. Requests of functions are logged, and reads by Lambda are not.
     Sqs,
 }
 
-/// One request a function made, as it arrived at the service; a retry of the SDK is a request of its own.
+/// A request of a function as it arrived at the service. A retry of the SDK is a separate request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The service asked.
+    /// The service.
     pub service: Service,
     /// The operation, such as `TransactWriteItems`.
     pub operation: String,
-    /// Read capacity consumed, at the transactional price where that applies.
+    /// Read capacity units, at the transactional price where it applies.
     pub read_units: f64,
-    /// Write capacity consumed, at the transactional price where that applies.
+    /// Write capacity units, at the transactional price where it applies.
     pub write_units: f64,
-    /// The status answered, or `None` when no answer reached the caller.
+    /// The status of the response, or `None` if no response reached the caller.
     pub status: Option<u16>,
     started: u64,
     finished: Option<u64>,
 }
 
-/// Requests in the order in which they were made.
+/// Requests in the order in which they were sent.
 #[derive(Clone, Debug, Default)]
 pub struct Requests(Vec<Request>);
 
 impl Requests {
-    /// The requests to one service.
+    /// Returns the requests to one service.
     pub fn of(&self, service: Service) -> Requests {
         Requests(
             self.iter()
@@ -56,31 +56,31 @@ impl Requests {
         )
     }
 
-    /// The names of the operations, in order.
+    /// Returns the names of the operations, in order.
     pub fn operations(&self) -> Vec<&str> {
         self.iter()
             .map(|request| request.operation.as_str())
             .collect()
     }
 
-    /// All read capacity consumed.
+    /// Returns the total of read capacity units.
     pub fn read_units(&self) -> f64 {
         self.iter().map(|request| request.read_units).sum()
     }
 
-    /// All write capacity consumed.
+    /// Returns the total of write capacity units.
     pub fn write_units(&self) -> f64 {
         self.iter().map(|request| request.write_units).sum()
     }
 
-    /// How many of the requests had to follow one another: the longest chain in which each began after the one before
-    /// had been answered. Requests side by side count once.
+    /// Returns the number of sequential round trips: the length of the longest chain of requests in which each began after the
+    /// response to the one before. Concurrent requests count once.
     pub fn round_trips(&self) -> usize {
         let mut spans: Vec<(u64, u64)> = self
             .iter()
             .map(|request| (request.finished.unwrap_or(u64::MAX), request.started))
             .collect();
-        // Taking whichever ends first never rules out a longer chain.
+        // Choosing the request that ends first does not exclude a longer chain.
         spans.sort_unstable();
         let mut chain = 0;
         let mut free_from = 0;
@@ -111,7 +111,7 @@ impl IntoIterator for Requests {
     }
 }
 
-/// Where the connector writes requests down.
+/// The log to which the HTTP client writes requests.
 #[derive(Debug)]
 pub(crate) struct Log {
     ticks: AtomicU64,
@@ -119,7 +119,7 @@ pub(crate) struct Log {
     requests: Mutex<VecDeque<Request>>,
 }
 
-/// What a finished request consumed and was answered with.
+/// Capacity units and status of a finished request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) read_units: f64,
@@ -128,7 +128,7 @@ pub(crate) struct Outcome {
 }
 
 impl Log {
-    /// A log of the last `kept` requests, so that a runner left on for weeks does not grow.
+    /// Returns a log of the last `kept` requests, so that the memory of a runner does not grow.
     pub(crate) fn new(kept: usize) -> Self {
         Log {
             ticks: AtomicU64::new(1),
@@ -137,7 +137,7 @@ impl Log {
         }
     }
 
-    /// Notes that a request has begun; the tick returned names it.
+    /// Records the start of a request, and returns a number that identifies it.
     pub(crate) fn start(&self, service: Service, operation: &str) -> u64 {
         let mut requests = lock(&self.requests);
         let started = self.ticks.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl Log {
         started
     }
 
-    /// Notes that the caller of the request has its answer, or has lost it.
+    /// Records the end of a request, with or without a response.
     pub(crate) fn finish(&self, started: u64, outcome: Outcome) {
         let mut requests = lock(&self.requests);
         let finished = self.ticks.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +172,7 @@ impl Log {
         }
     }
 
-    /// Empties the log.
+    /// Returns the requests in the log and empties it.
     pub(crate) fn take(&self) -> Requests {
         Requests(lock(&self.requests).drain(..).collect())
     }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn round_trips_count_what_waits_and_not_what_runs_side_by_side() {
+    fn round_trips_count_sequential_requests() {
         assert_eq!(requests(&[]).round_trips(), 0);
         assert_eq!(requests(&[(1, 2)]).round_trips(), 1);
         assert_eq!(requests(&[(1, 2), (3, 4)]).round_trips(), 2);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_whose_answer_never_came_ends_the_chain() {
+    fn a_request_without_a_response_ends_the_chain() {
         let log = Log::new(10);
         let first = log.start(Service::DynamoDb, "GetItem");
         log.finish(first, Outcome::default());

@@ -1,4 +1,4 @@
-//! The deployment: what the template describes, put together around a [`Cloud`].
+//! The deployment: the resources of the template, connected to a [`Cloud`].
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,50 +35,50 @@ use crate::stream::{Backoff, Filter, Invoke, StreamReader};
 use crate::template::{Index, Key, Mapping, QueueMapping, Table, Template};
 use crate::{Error, random_id};
 
-/// How often the stream is looked at when nothing was written through this process.
+/// Interval between reads of the stream when this process has written nothing.
 const POLL: Duration = Duration::from_secs(1);
-/// How often what AWS deletes by itself is deleted.
+/// Interval between deletions that AWS performs by itself, such as those by time to live.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
 
-/// What hands a batch of records to a function: the package of the function, the batch, and the function.
+/// Passes a batch of records to a function. The arguments are the package of the function, the batch, and the function.
 pub type Courier = Arc<
     dyn Fn(&str, Event, Invoke) -> BoxFuture<'static, Result<DynamoDbEventResponse, String>>
         + Send
         + Sync,
 >;
 
-/// How a stack is put together.
+/// The options of a stack.
 #[derive(Clone)]
 pub struct StackOptions {
-    /// The template; the deployed one unless a test has its own.
+    /// The template. `None` is the deployed one.
     pub template: Option<Template>,
-    /// The name the API is reached by, such as `127.0.0.1:8080`.
+    /// The host of the API, such as `127.0.0.1:8080`.
     pub domain: String,
-    /// What the time is for the functions; the cloud's clock unless a test has its own.
+    /// The clock of the functions. `None` is the clock of the cloud.
     pub clock: Option<Clock>,
-    /// Where the ids of new resources come from.
+    /// Source of the ids of new resources.
     pub ids: Ids,
-    /// How many actions a transaction may have.
+    /// Maximum number of actions in a transaction.
     pub actions: usize,
-    /// How many requests a second one directory may send. The deployed number is in the template; on one's own machine
-    /// nobody has to be held off, and tests send many requests while their clock stands still.
+    /// Units of work per second for each directory. `None` is unlimited, because tests send many requests while their clock
+    /// stands still. The template has the number for a deployment.
     pub requests_per_second: Option<NonZeroU32>,
-    /// How long a function may take before API Gateway answers for it.
+    /// Time limit of a function, after which API Gateway responds 503.
     pub function_timeout: Duration,
-    /// How long a failed batch of records, or a message of a queue, rests.
+    /// The pause before a failed batch of records, or a message of a queue, is retried.
     pub backoff: Backoff,
-    /// How the functions let time pass that work in the background.
+    /// How functions without an endpoint wait.
     pub background_sleep: Sleep,
-    /// How the functions let time pass that answer requests.
+    /// How functions that respond to requests wait.
     pub request_sleep: Sleep,
-    /// What stands between the table's stream and the functions, if anything does.
+    /// Passes records of the stream to the functions, in place of a direct call.
     pub courier: Option<Courier>,
-    /// How webhooks are sent; over the network unless a test has its own way.
+    /// How webhooks are sent. `None` is over the network.
     pub post: Option<Post>,
 }
 
 impl Default for StackOptions {
-    /// What tests want: the deployed template, and no pauses.
+    /// Returns the options for tests: the deployed template, and no pauses.
     fn default() -> Self {
         StackOptions {
             template: None,
@@ -97,14 +97,14 @@ impl Default for StackOptions {
     }
 }
 
-/// A function that the table's stream is handed to.
+/// A function that receives the records of the stream.
 struct Stream {
-    /// The package it is built from.
+    /// The package of the function.
     package: String,
     reader: Mutex<StreamReader>,
 }
 
-/// The product, running. Clones are the same.
+/// A running stack. Clones are the same stack.
 #[derive(Clone)]
 pub struct Stack(Arc<Inner>);
 
@@ -115,12 +115,16 @@ struct Inner {
     streams: Vec<Stream>,
     queues: Vec<QueueReader>,
     template: Template,
-    /// What stands before a directory's id in the name of its secret.
+    /// Prefix of the names of secrets. The id of a directory follows it.
     secret_prefix: String,
 }
 
 impl Stack {
-    /// Deploys the template: makes the table if there is none, and starts the functions.
+    /// Deploys the template: creates the table if it does not exist, and starts the functions.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the template cannot be run, or the table cannot be used.
     pub async fn start(cloud: Cloud, options: StackOptions) -> Result<Stack, Error> {
         let template = match options.template {
             Some(template) => template,
@@ -139,7 +143,7 @@ impl Stack {
             let settings = gateway::Settings {
                 table: template.environment(function, "TABLE_NAME")?.to_owned(),
                 secret_prefix: template.environment(function, "SECRET_PREFIX")?.to_owned(),
-                // As in the cloud without a domain of one's own: the address that the request came to.
+                // As in a deployment without a custom domain, URLs begin with the address to which the request was sent.
                 base_url: None,
                 requests_per_second: options.requests_per_second,
                 clock: clock.clone(),
@@ -147,7 +151,7 @@ impl Stack {
                 ids: options.ids.clone(),
                 actions: options.actions,
                 admin_auth: AdminAuth::default(),
-                // Who tries it has an endpoint on the same machine.
+                // An endpoint for trying webhooks is usually on the same machine.
                 webhooks: Some(EgressPolicy::Unrestricted),
             };
             Ok(Gateway::new(cloud.config(), settings))
@@ -159,7 +163,7 @@ impl Stack {
                 functions.insert(id.clone(), router(&template, id, gateway(id)?)?);
             }
         }
-        // What has no endpoint goes through a gateway like that of the first function.
+        // Code without an endpoint uses a gateway like that of the first function.
         let first = template
             .routes
             .iter()
@@ -184,8 +188,8 @@ impl Stack {
                 let (package, function) = (package.clone(), invoke);
                 invoke = Arc::new(move |event| courier(&package, event, function.clone()));
             }
-            // The publisher's file has the name that it had when it was alone.
-            let places = match package.as_str() {
+            // The file of the publisher has the name from when it was the only function.
+            let checkpoints = match package.as_str() {
                 "publisher" => "stream.json".to_owned(),
                 other => format!("stream-{other}.json"),
             };
@@ -195,7 +199,7 @@ impl Stack {
                 mapping.clone(),
                 invoke,
                 options.backoff,
-                &places,
+                &checkpoints,
             )?;
             streams.push(Stream {
                 package,
@@ -214,12 +218,13 @@ impl Stack {
                 post,
             )?;
             let filter = Filter::new(&mapping.patterns)?;
-            let (of_cloud, queue) = (cloud.queues().clone(), mapping.queue.clone());
+            let (sqs, name) = (cloud.queues().clone(), mapping.queue.clone());
             cloud.bus().rule(&mapping.queue, move |event| {
                 let event = event.to_string();
-                match filter.wants(&event) {
-                    true => of_cloud.send(&queue, &event),
-                    false => Ok(()),
+                if filter.wants(&event) {
+                    sqs.send(&name, &event)
+                } else {
+                    Ok(())
                 }
             });
             queues.push(QueueReader::new(
@@ -246,26 +251,25 @@ impl Stack {
         })))
     }
 
-    /// Answers a request as API Gateway and the functions do.
+    /// Responds to a request as API Gateway and the functions do.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         self.handle_from(request, peer).await
     }
 
-    /// The same, for a client whose address is known.
+    /// Responds to a request from a client with a known address.
     pub async fn handle_from(&self, request: Request<Bytes>, peer: SocketAddr) -> Response<Bytes> {
         self.0.api.handle(request, peer).await
     }
 
-    /// The logical id of the function that a request goes to and the event that it gets, for who runs the functions
-    /// elsewhere.
+    /// Returns the logical id of the function for a request, and its event, for tests that run the functions as processes.
     pub fn event(&self, request: &Request<Bytes>) -> Option<(&str, Value)> {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         self.0.api.routed(request, peer, &random_id()).ok()
     }
 
-    /// Hands everything that is in the table's stream to the functions, and what they write to it as well, and returns
-    /// when all of it is done or among the dead letters.
+    /// Passes all records of the stream to the functions, including those that the functions write, until each is processed
+    /// or a dead letter.
     pub async fn drain(&self) -> Result<(), Error> {
         loop {
             let mut records = 0;
@@ -278,8 +282,7 @@ impl Stack {
         }
     }
 
-    /// Hands everything that is in the queues to the functions, and returns when all of it is done or among the dead
-    /// letters.
+    /// Passes all messages of the queues to the functions, until each is processed or a dead letter.
     pub async fn deliver(&self) -> Result<(), Error> {
         for queue in &self.0.queues {
             queue.drain().await?;
@@ -287,7 +290,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Hands everything that is in the table's stream to the publisher alone: what takes longer goes on at the next start.
+    /// Passes all records of the stream to the publisher only. Other functions continue at the next start.
     pub async fn announce(&self) -> Result<(), Error> {
         for stream in &self.0.streams {
             if stream.package == "publisher" {
@@ -297,12 +300,12 @@ impl Stack {
         Ok(())
     }
 
-    /// The packages of the functions that the table's stream is handed to.
+    /// Returns the packages of the functions that receive the records of the stream.
     pub fn streams(&self) -> impl Iterator<Item = &str> {
         self.0.streams.iter().map(|stream| stream.package.as_str())
     }
 
-    /// Hands what is in the table's stream now to the function of a package, and says how many records that were.
+    /// Passes the current records of the stream to the function of a package, and returns their number.
     pub async fn hand_on(&self, package: &str) -> Result<usize, Error> {
         let mut records = 0;
         for stream in &self.0.streams {
@@ -313,22 +316,22 @@ impl Stack {
         Ok(records)
     }
 
-    /// Hands on what is written from now on, as soon as it is, and deletes now and then what has outlived its time.
+    /// Starts to pass records to the functions as they are written, and to delete expired items.
     pub fn publish(&self) -> JoinHandle<()> {
         let stack = self.clone();
         tokio::spawn(async move {
-            // Side by side: a function that takes long keeps no other one waiting.
+            // Concurrently, so that a slow function does not delay the others.
             let streams = (0..stack.0.streams.len()).map(|index| stack.follow(index));
             join3(join_all(streams), stack.follow_queues(), stack.expire()).await;
         })
     }
 
-    /// Hands what comes into the queues to the functions, for ever.
+    /// Passes messages to the functions as they arrive. It does not return.
     pub async fn follow_queues(&self) {
         join_all(self.0.queues.iter().map(QueueReader::follow)).await;
     }
 
-    /// Deletes what has outlived its time.
+    /// Deletes expired items and stream records. It does not return.
     async fn expire(&self) {
         loop {
             self.0.cloud.trim_stream();
@@ -344,30 +347,30 @@ impl Stack {
         let mut written = self.0.cloud.written();
         loop {
             if let Err(error) = stream.poll().await {
-                tracing::warn!(%error, "records wait in the stream");
+                tracing::warn!(%error, "records of the stream could not be processed, and are retried");
                 tokio::time::sleep(POLL).await;
             }
-            // Another process may write to an external table, so time alone is a reason to look, too.
+            // Another process can write to an external table, so the stream is also read after an interval.
             let _ = tokio::time::timeout(POLL, written.changed()).await;
         }
     }
 
-    /// The gateway that the functions use, for what has no endpoint.
+    /// Returns the gateway of the functions, for code without an endpoint.
     pub fn gateway(&self) -> &Gateway {
         &self.0.gateway
     }
 
-    /// The account it runs in.
+    /// Returns the AWS account of the stack.
     pub fn cloud(&self) -> &Cloud {
         &self.0.cloud
     }
 
-    /// What it was deployed from.
+    /// Returns the template of the stack.
     pub fn template(&self) -> &Template {
         &self.0.template
     }
 
-    /// What stands before a directory's id in the name of its secret.
+    /// Prefix of the names of secrets. The id of a directory follows it.
     pub(crate) fn secret_prefix(&self) -> &str {
         &self.0.secret_prefix
     }
@@ -381,7 +384,7 @@ impl Stream {
     }
 }
 
-/// The package that a function is built from.
+/// Returns the package of a function.
 fn package<'t>(template: &'t Template, id: &str) -> Result<&'t str, Error> {
     let function = template
         .functions
@@ -390,7 +393,7 @@ fn package<'t>(template: &'t Template, id: &str) -> Result<&'t str, Error> {
     Ok(&function.package)
 }
 
-/// The code of a function that the table's stream is handed to.
+/// Returns the code of a function that receives the records of the stream.
 fn handler(
     template: &Template,
     mapping: &Mapping,
@@ -429,7 +432,7 @@ fn handler(
     }
 }
 
-/// The code of a function that a queue is handed to.
+/// Returns the code of a function that receives the messages of a queue.
 fn receiver(
     template: &Template,
     mapping: &QueueMapping,
@@ -465,13 +468,13 @@ fn receiver(
     }
 }
 
-/// The code of a function. Cargo links crates by name, so which package belongs to a logical id is the template's to
-/// say, and which router belongs to a package is said here and nowhere else.
+/// Returns the router of a function. The template maps a logical id to a package, and this function maps a package to its
+/// router.
 fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Error> {
     let function = template
         .functions
         .get(id)
-        .ok_or_else(|| Error::Template(format!("has a route to {id}, which is no function")))?;
+        .ok_or_else(|| Error::Template(format!("has a route to {id}, which is not a function")))?;
     match function.package.as_str() {
         "users" => Ok(users::router(gateway)),
         "groups" => Ok(groups::router(gateway)),
@@ -484,7 +487,7 @@ fn router(template: &Template, id: &str, gateway: Gateway) -> Result<Router, Err
     }
 }
 
-/// Makes the table unless it exists, adds indexes that it lacks, and says the ARN of its stream.
+/// Creates the table if it does not exist, adds missing indexes, and returns the ARN of the stream.
 async fn table(cloud: &Cloud, table: &Table) -> Result<String, Error> {
     let client = Client::new(cloud.config());
     let described = client.describe_table().table_name(&table.name).send().await;
@@ -510,7 +513,7 @@ async fn table(cloud: &Cloud, table: &Table) -> Result<String, Error> {
     arn.ok_or_else(|| Error::Table(format!("{} has no stream", table.name)))
 }
 
-/// A table that was made by an earlier template gets the indexes of this one, as CloudFormation sees to in the cloud.
+/// Adds indexes that are missing in a table of an earlier template, as CloudFormation does.
 async fn add_indexes(client: &Client, table: &Table, there: Vec<&str>) -> Result<(), Error> {
     for index in &table.global_secondary_indexes {
         if there.contains(&index.index_name.as_str()) {

@@ -1,8 +1,7 @@
-//! Lambda's event source mapping: reads the table's stream, filters it, and calls a function until each record is
-//! done or given up on.
+//! The event source mapping of Lambda for the stream of the table: reads records, filters them, and calls a function until each
+//! record is processed or a dead letter.
 //!
-//! It holds the promise that an acknowledged change is announced after a crash: a record counts as done only when the
-//! function said so, and the place reached is written down after that.
+//! An acknowledged change is published also after a crash: a checkpoint is written only after the function has reported success.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -27,21 +26,21 @@ use crate::cloud::{Cloud, DeadLetter};
 use crate::template::Mapping;
 use crate::{Error, atomic_file, chain};
 
-/// A function as the mapping sees it: it answers with the records that failed, or fails as a whole.
+/// A function that receives records. It returns the records that failed, or fails as a whole.
 pub type Invoke =
     Arc<dyn Fn(Event) -> BoxFuture<'static, Result<DynamoDbEventResponse, String>> + Send + Sync>;
 
-/// How long a failed batch rests before it is tried again; the pause doubles with every try.
+/// The pauses before retries of a failed batch. They double with every retry.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     /// The pause before the first retry.
     pub first: Duration,
-    /// The longest pause.
+    /// The maximum pause.
     pub longest: Duration,
 }
 
 impl Backoff {
-    /// No pause at all, for tests.
+    /// No pauses, for tests.
     pub const NONE: Backoff = Backoff {
         first: Duration::ZERO,
         longest: Duration::ZERO,
@@ -53,7 +52,7 @@ impl Backoff {
     }
 }
 
-/// The reader of one table's stream.
+/// The reader of the stream of a table.
 pub(crate) struct StreamReader {
     client: Client,
     cloud: Cloud,
@@ -62,7 +61,7 @@ pub(crate) struct StreamReader {
     filter: Filter,
     invoke: Invoke,
     backoff: Backoff,
-    places: Checkpoints,
+    checkpoints: Checkpoints,
     shards: Vec<Shard>,
     iterators: BTreeMap<String, String>,
 }
@@ -74,13 +73,13 @@ struct Record {
     json: Value,
 }
 
-/// Records that are tried together.
+/// Records that are passed to the function together.
 struct Batch {
     records: Vec<Record>,
     retries: u32,
 }
 
-/// Why and from where on a batch has to be tried again.
+/// The error of a batch, and the index of the first record to retry.
 struct Failure {
     from: usize,
     reason: String,
@@ -93,13 +92,13 @@ impl StreamReader {
         mapping: Mapping,
         invoke: Invoke,
         backoff: Backoff,
-        places: &str,
+        file_name: &str,
     ) -> Result<Self, Error> {
-        let file = cloud.data().map(|directory| directory.join(places));
+        let file = cloud.data().map(|directory| directory.join(file_name));
         Ok(StreamReader {
             client: Client::new(cloud.config()),
             filter: Filter::new(&mapping.patterns)?,
-            places: Checkpoints::open(file, &stream)?,
+            checkpoints: Checkpoints::open(file, &stream)?,
             cloud,
             stream,
             mapping,
@@ -110,9 +109,9 @@ impl StreamReader {
         })
     }
 
-    /// Hands on everything that is in the stream now, and says how many records that were.
+    /// Passes all records of the stream to the function, and returns their number.
     pub(crate) async fn drain(&mut self) -> Result<usize, Error> {
-        // New shards are looked for once; those that follow a closed one are found as it is closed.
+        // New shards are listed once. The successors of a shard are listed when it is closed.
         self.shards.clear();
         let mut all = 0;
         loop {
@@ -123,7 +122,7 @@ impl StreamReader {
         }
     }
 
-    /// Hands on what one look at each open shard finds, and says how many records that were.
+    /// Passes the records of one read of each open shard to the function, and returns their number.
     pub(crate) async fn poll(&mut self) -> Result<usize, Error> {
         if self.shards.is_empty() {
             self.shards = self.describe().await?;
@@ -159,8 +158,7 @@ impl StreamReader {
         }
     }
 
-    /// The shards to read now. One that follows another waits until that is done, which is what keeps changes of one
-    /// directory in order.
+    /// Returns the shards to read. A shard waits until its parent is finished, so that the changes of a directory stay in order.
     fn open_shards(&self) -> Vec<String> {
         let ids: Vec<&str> = self.shards.iter().filter_map(Shard::shard_id).collect();
         self.shards
@@ -170,8 +168,8 @@ impl StreamReader {
                 let parent = shard
                     .parent_shard_id()
                     .filter(|parent| ids.contains(parent));
-                let waits = parent.is_some_and(|parent| !self.places.finished(parent));
-                (!waits && !self.places.finished(id)).then(|| id.to_owned())
+                let waits = parent.is_some_and(|parent| !self.checkpoints.finished(parent));
+                (!waits && !self.checkpoints.finished(id)).then(|| id.to_owned())
             })
             .collect()
     }
@@ -188,7 +186,7 @@ impl StreamReader {
             .await
         {
             Ok(answer) => answer,
-            // An iterator lives for some minutes. The place reached is known, so the next look asks for a new one.
+            // An iterator expires after some minutes. The next read requests a new one at the checkpoint.
             Err(error) if error.code() == Some("ExpiredIteratorException") => return Ok(1),
             Err(error) => return Err(stream_error(&error)),
         };
@@ -208,31 +206,31 @@ impl StreamReader {
             self.deliver(shard, batch.to_vec()).await?;
         }
         if let Some(last) = last {
-            self.places.reached(shard, &last)?;
+            self.checkpoints.reached(shard, &last)?;
         }
         match answer.next_shard_iterator {
             Some(next) => {
                 self.iterators.insert(shard.to_owned(), next);
             }
             None => {
-                self.places.finish(shard)?;
+                self.checkpoints.finish(shard)?;
                 self.shards.clear();
             }
         }
         Ok(count)
     }
 
-    /// Takes the iterator of a shard. It is put back only when all it led to was handed on, so that whatever interrupts
-    /// that starts again at the place written down.
+    /// Takes the iterator of a shard. It is put back when all of its records were processed, so that an interrupted read starts
+    /// again at the checkpoint.
     async fn iterator(&mut self, shard: &str) -> Result<Option<String>, Error> {
         if let Some(iterator) = self.iterators.remove(shard) {
             return Ok(Some(iterator));
         }
-        // Without a place everything is read: the table was made here, so all that its stream holds is ours to announce.
-        let from_start = self.places.after(shard).is_none();
+        // Without a checkpoint, the whole stream is read, because it only contains changes of this account.
+        let from_start = self.checkpoints.after(shard).is_none();
         let answer = self.get_iterator(shard, from_start).await;
         let answer = match answer {
-            // The stream keeps a day. What is older is still in the table, and can be sent again from there.
+            // The stream keeps records for a day. Older events are in the table.
             Err(error) if error.code() == Some("TrimmedDataAccessException") => {
                 self.get_iterator(shard, true).await
             }
@@ -256,7 +254,7 @@ impl StreamReader {
             .get_shard_iterator()
             .stream_arn(&self.stream)
             .shard_id(shard);
-        let request = match self.places.after(shard).filter(|_| !from_start) {
+        let request = match self.checkpoints.after(shard).filter(|_| !from_start) {
             Some(sequence) => request
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .sequence_number(sequence),
@@ -265,7 +263,7 @@ impl StreamReader {
         Ok(request.send().await?.shard_iterator)
     }
 
-    /// Calls the function until every record is done or given up on, as the mapping's settings say.
+    /// Calls the function until every record is processed or a dead letter, with the settings of the mapping.
     async fn deliver(&mut self, shard: &str, records: Vec<Record>) -> Result<(), Error> {
         let mut batches = VecDeque::from([Batch {
             records,
@@ -282,7 +280,7 @@ impl StreamReader {
             let halves = self.mapping.bisect && failure.from == 0 && rest.len() > 1;
             let exhausted = self.mapping.retries.is_some_and(|most| retries >= most);
             if halves {
-                // One bad record among many: halves find it, and let the others pass. A split is no retry.
+                // Halving the batch isolates a record that fails, and lets the others pass. A split does not count as a retry.
                 let second = rest.split_off(rest.len() / 2);
                 batches.push_front(Batch {
                     records: second,
@@ -309,7 +307,7 @@ impl StreamReader {
 
     fn done(&mut self, shard: &str, records: &[Record]) -> Result<(), Error> {
         match records.last() {
-            Some(last) => self.places.reached(shard, &last.sequence),
+            Some(last) => self.checkpoints.reached(shard, &last.sequence),
             None => Ok(()),
         }
     }
@@ -329,8 +327,8 @@ impl StreamReader {
         });
     }
 
-    /// Calls the function once, and reads from its answer which records failed, as Lambda does: the lowest sequence
-    /// number counts, and an answer that names no known record fails the batch.
+    /// Calls the function once, and returns the records to retry. As in Lambda, these begin at the lowest sequence number in the
+    /// response, and a response with an unknown sequence number fails the batch.
     async fn call(&self, records: &[Record]) -> Option<Failure> {
         let whole = |reason: String| Some(Failure { from: 0, reason });
         let list: Vec<&Value> = records.iter().map(|record| &record.json).collect();
@@ -406,8 +404,8 @@ impl Record {
             "eventSourceARN": stream,
         });
         if let (Some(identity), Value::Object(json)) = (record.user_identity(), &mut json) {
-            // The engine spells its members as Lambda does, and not as the SDK reads them. Nobody but the deletion by
-            // time to live has an identity.
+            // The engine spells the members as Lambda does, and not as the SDK reads them. Only a deletion by time to live has an
+            // identity.
             let kind = identity.r#type().unwrap_or("Service");
             let principal = identity.principal_id().unwrap_or("dynamodb.amazonaws.com");
             json.insert(
@@ -419,7 +417,7 @@ impl Record {
     }
 }
 
-/// An attribute in DynamoDB's JSON.
+/// Returns an attribute as the JSON of DynamoDB.
 fn attribute(value: &AttributeValue) -> Value {
     let binary = |blob: &aws_sdk_dynamodbstreams::primitives::Blob| BASE64.encode(blob);
     match value {
@@ -443,7 +441,7 @@ fn attribute(value: &AttributeValue) -> Value {
     }
 }
 
-/// The filter of a mapping or a rule. A pattern that matches nothing loses events in the cloud, and so it does here.
+/// The filter of a mapping or a rule. As in AWS, events that match no pattern are lost.
 pub(crate) struct Filter(Option<Quamina<usize>>);
 
 impl Filter {
@@ -458,7 +456,7 @@ impl Filter {
                     "has the filter {pattern}, which is refused: {reason}"
                 ))
             };
-            // Quamina takes these two, and Lambda does not.
+            // Quamina accepts these two, and Lambda does not.
             if let Ok(Value::Object(fields)) = serde_json::from_str(pattern)
                 && fields.is_empty()
             {
@@ -479,7 +477,7 @@ impl Filter {
     }
 }
 
-/// How far each shard has been handed on, kept in a file across restarts.
+/// The checkpoint of each shard, in a file.
 struct Checkpoints {
     file: Option<PathBuf>,
     known: CheckpointFile,
@@ -494,9 +492,9 @@ struct CheckpointFile {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Checkpoint {
-    /// Everything up to this sequence number is done.
+    /// The records up to this sequence number were processed.
     After(String),
-    /// Everything is done, and nothing more will come.
+    /// All records were processed, and the shard is closed.
     Finished,
 }
 
@@ -515,7 +513,7 @@ impl Checkpoints {
                     .map_err(|_| unreadable("it is not a file of stream positions".to_owned()))?;
             }
         }
-        // Another table, or the table made anew: its stream has not been read at all.
+        // The file is of the stream of another table.
         if known.stream != stream {
             known = CheckpointFile {
                 stream: stream.to_owned(),

@@ -1,8 +1,8 @@
-//! What `template.yaml` deploys, as far as one machine can: routes, functions, the table, the secrets, and what hands
-//! the table's stream and the bus to functions.
+//! The resources of `template.yaml` that run locally: routes, functions, the table, secrets, and the mappings of the stream and of
+//! the bus to functions.
 //!
-//! Reading the deployed file, rather than repeating it, means that a route or a filter that is wrong in the cloud is
-//! wrong here too, where a test sees it. Values that only CloudFormation knows are given their local names.
+//! This reads the deployed file, so that a wrong route or filter in it fails in a test. Values that only CloudFormation knows have
+//! local names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use serde_json::{Map, Value, json};
 use crate::Error;
 use crate::routes::{Route, Routes};
 
-/// The template of this repository, compiled in so that the binary works wherever it is.
+/// The template of this repository, compiled into the binary.
 const DEPLOYED: &str = include_str!("../../../template.yaml");
 
-/// Everything of a SAM template that runs locally.
+/// The parts of a SAM template that run locally.
 #[derive(Clone, Debug)]
 pub struct Template {
     /// The functions by their logical ids.
@@ -26,35 +26,35 @@ pub struct Template {
     pub routes: Routes,
     /// The table.
     pub table: Table,
-    /// How the table's stream is handed to functions, each by a mapping.
+    /// The mappings of the stream of the table to functions.
     pub mappings: Vec<Mapping>,
-    /// How the bus is handed to functions, each through a queue.
+    /// The mappings of the bus to functions, each through a queue.
     pub queues: Vec<QueueMapping>,
-    /// The secrets that are generated.
+    /// The generated secrets.
     pub secrets: Vec<GeneratedSecret>,
 }
 
 /// One Lambda function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Function {
-    /// The cargo package it is built from.
+    /// The Cargo package of the function.
     pub package: String,
-    /// Its environment, with references resolved to local names.
+    /// The environment, with references resolved to local names.
     pub environment: BTreeMap<String, String>,
-    /// How long one invocation may take.
+    /// Time limit of an invocation.
     pub timeout: Duration,
 }
 
-/// The table, as `CreateTable` wants it.
+/// The table, in the form of `CreateTable`.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "PascalCase")]
 pub struct Table {
-    /// The table's local name.
+    /// The local name of the table.
     #[serde(skip)]
     pub name: String,
     /// The attributes of keys.
     pub attribute_definitions: Vec<Attribute>,
-    /// The table's own key.
+    /// The primary key of the table.
     pub key_schema: Vec<Key>,
     /// The indexes.
     #[serde(default)]
@@ -65,7 +65,7 @@ pub struct Table {
     pub time_to_live_specification: Option<TimeToLive>,
 }
 
-/// A key attribute's name and type.
+/// The name and type of a key attribute.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "PascalCase")]
 pub struct Attribute {
@@ -75,7 +75,7 @@ pub struct Attribute {
     pub attribute_type: String,
 }
 
-/// An attribute's part in a key.
+/// The role of an attribute in a key.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "PascalCase")]
 pub struct Key {
@@ -93,11 +93,11 @@ pub struct Index {
     pub index_name: String,
     /// Its key.
     pub key_schema: Vec<Key>,
-    /// What it holds.
+    /// The attributes in the index.
     pub projection: Projection,
 }
 
-/// What an index holds of an item.
+/// The attributes of an item in an index.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "PascalCase")]
 pub struct Projection {
@@ -108,64 +108,64 @@ pub struct Projection {
     pub non_key_attributes: Vec<String>,
 }
 
-/// A table's stream.
+/// The stream of a table.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "PascalCase")]
 pub struct Stream {
-    /// What a record shows of the item.
+    /// The images of the item in a record.
     pub stream_view_type: String,
 }
 
-/// A table's time to live.
+/// The time to live of a table.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "PascalCase")]
 pub struct TimeToLive {
     /// The attribute that holds the time.
     pub attribute_name: String,
-    /// Whether it is on.
+    /// Whether time to live is enabled.
     pub enabled: bool,
 }
 
-/// An event source mapping from the table's stream to a function, with Lambda's defaults.
+/// An event source mapping from the stream of the table to a function, with the defaults of Lambda.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapping {
-    /// The function's logical id.
+    /// The logical id of the function.
     pub function: String,
-    /// The most records of one call.
+    /// Maximum number of records in a call.
     pub batch_size: usize,
-    /// The patterns of which a record must match one; with none, every record is handed on.
+    /// The patterns of which a record must match one. Without patterns, every record matches.
     pub patterns: Vec<String>,
-    /// How often a batch is tried again, or `None` for as long as the record lives.
+    /// Maximum number of retries of a batch. `None` retries until the record expires.
     pub retries: Option<u32>,
-    /// Whether a failed batch is tried in halves.
+    /// Whether a failed batch is split into halves.
     pub bisect: bool,
-    /// Whether the function's answer says which records failed.
+    /// Whether the response of the function names the records that failed.
     pub reports_failures: bool,
 }
 
-/// A rule of the bus, the queue that it fills, and the mapping from there to a function.
+/// A rule of the bus, its queue, and the mapping from the queue to a function.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueMapping {
-    /// The queue's name.
+    /// The name of the queue.
     pub queue: String,
-    /// The function's logical id.
+    /// The logical id of the function.
     pub function: String,
-    /// The most messages of one call.
+    /// Maximum number of messages in a call.
     pub batch_size: usize,
     /// The patterns of the rules, of which an event must match one.
     pub patterns: Vec<String>,
-    /// How often a message is brought before it goes to the dead letters.
+    /// Number of deliveries of a message before it is a dead letter.
     pub receives: u32,
 }
 
-/// A secret of which a part is generated (`GenerateSecretString`).
+/// A secret with a generated part (`GenerateSecretString`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeneratedSecret {
     /// Its name.
     pub name: String,
-    /// What is in it beside.
+    /// The other members of the secret.
     pub content: Map<String, Value>,
-    /// Which member is generated.
+    /// The generated member.
     pub key: String,
 }
 
@@ -194,12 +194,20 @@ struct Filter {
 }
 
 impl Template {
-    /// The template this was built with.
+    /// Returns the template that is compiled in.
+    ///
+    /// # Errors
+    ///
+    /// See [`Template::read`].
     pub fn deployed() -> Result<Template, Error> {
         Template::read(DEPLOYED)
     }
 
-    /// Reads a SAM template.
+    /// Parses a SAM template.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names what cannot be run locally.
     pub fn read(text: &str) -> Result<Template, Error> {
         let mut documents = Yaml::load_from_str(text)
             .map_err(|error| wrong(format!("is not YAML: {error}")))?
@@ -260,7 +268,11 @@ impl Template {
         })
     }
 
-    /// What a function's environment calls `name`.
+    /// Returns a variable of the environment of a function.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the function or the variable is missing.
     pub fn environment(&self, function: &str, name: &str) -> Result<&str, Error> {
         self.functions
             .get(function)
@@ -295,7 +307,7 @@ fn entries(value: Option<&Value>) -> impl Iterator<Item = &Value> {
         .flat_map(Map::values)
 }
 
-/// The logical id that a `Ref` or `Fn::GetAtt` names.
+/// Returns the logical id in a `Ref` or `Fn::GetAtt`.
 fn referred(value: &Value) -> Option<String> {
     let name = match (value.get("Ref"), value.get("Fn::GetAtt")) {
         (Some(Value::String(name)), _) => name.as_str(),
@@ -306,7 +318,7 @@ fn referred(value: &Value) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// YAML as JSON, with CloudFormation's short tags in their long form, so that `!Ref Table` is `{"Ref": "Table"}`.
+/// Converts YAML to JSON, with the short tags of CloudFormation in their long form: `!Ref Table` becomes `{"Ref": "Table"}`.
 fn plain(yaml: &Yaml<'_>) -> Value {
     match yaml {
         Yaml::Value(Scalar::Null) => Value::Null,
@@ -354,7 +366,7 @@ impl<'a> Reader<'a> {
             .flatten()
     }
 
-    /// A value as text: what it says, or what a reference in it stands for on this machine.
+    /// Returns a value as text, with references resolved to local names.
     fn text(&self, value: &Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text.clone()),
@@ -370,7 +382,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The local name of a parameter, a resource or a pseudo parameter.
+    /// Returns the local name of a parameter, a resource or a pseudo parameter.
     fn named(&self, name: &str) -> Option<String> {
         let pseudo = match name {
             "AWS::StackName" => Some("rollcall"),
@@ -392,7 +404,7 @@ impl<'a> Reader<'a> {
             .into_iter()
             .find_map(|key| properties.get(key))
             .and_then(|value| self.text(value));
-        // CloudFormation makes up a name from the stack's and the resource's, and so do we.
+        // As in CloudFormation, the name consists of those of the stack and of the resource.
         Some(given.unwrap_or_else(|| format!("rollcall-{name}")))
     }
 
@@ -420,7 +432,7 @@ impl<'a> Reader<'a> {
     }
 
     fn function(&self, id: &str, resource: &Value, properties: &Value) -> Result<Function, Error> {
-        // With cargo-lambda the binary's name picks the package; without one, the folder does.
+        // With cargo-lambda, the name of the binary determines the package. Otherwise the folder does.
         let binary = resource
             .pointer("/Metadata/BuildProperties/Binary")
             .and_then(Value::as_str);
@@ -439,7 +451,7 @@ impl<'a> Reader<'a> {
                 .pointer("/Environment/Variables")
                 .and_then(Value::as_object);
             for (name, value) in variables.into_iter().flatten() {
-                // What only a deployment knows, such as the API's address, is left out: nothing local reads it.
+                // Values that only a deployment has, such as the URL of the API, are left out.
                 if let Some(value) = self.text(value) {
                     environment.insert(name.clone(), value);
                 }
@@ -450,7 +462,7 @@ impl<'a> Reader<'a> {
         Ok(Function {
             package: package.to_owned(),
             environment,
-            // Lambda's own default.
+            // The default of Lambda.
             timeout: Duration::from_secs(timeout.and_then(|value| value.as_u64()).unwrap_or(3)),
         })
     }
@@ -555,7 +567,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A value with its references replaced, at any depth. A number or a flag that comes from a parameter stays one.
+    /// Resolves references at any depth. Numbers and booleans of parameters keep their types.
     fn resolved(&self, value: &Value) -> Value {
         match value {
             Value::Array(items) => items.iter().map(|item| self.resolved(item)).collect(),
@@ -669,7 +681,7 @@ Resources:
     }
 
     #[test]
-    fn the_deployed_template_is_one_we_can_run() {
+    fn the_deployed_template_can_be_run() {
         let template = Template::deployed().unwrap();
         let function = |method: Method, path: &str| {
             let found = template.routes.find(&method, path).unwrap();
@@ -704,9 +716,9 @@ Resources:
         assert!(template.mappings.iter().all(reported));
     }
 
-    /// Which secrets each role may read: the SCIM functions those of directories, and nobody but the admin API its keys.
+    /// The SCIM functions can read the secrets of directories, and only the admin API can read admin keys.
     #[test]
-    fn no_role_but_that_of_the_admin_api_reaches_admin_keys() {
+    fn only_the_role_of_the_admin_api_can_read_admin_keys() {
         let yaml = Yaml::load_from_str(DEPLOYED).unwrap();
         let root = plain(&yaml[0]);
         let reader = Reader::new(&root);
@@ -758,7 +770,7 @@ Resources:
     }
 
     #[test]
-    fn what_cannot_be_run_says_what_is_missing() {
+    fn the_error_of_an_invalid_template_names_what_is_missing() {
         for (text, reason) in [
             ("a: [", "YAML"),
             ("Resources: {}", "no table"),

@@ -1,9 +1,9 @@
 //! The client request tokens of `TransactWriteItems`, kept outside the embedded engine.
 //!
-//! A transaction that is sent again with its token within ten minutes is not performed again ("TransactWriteItems",
-//! Idempotency). The engine does this as well, but looks through every token that it keeps at each transaction, which
-//! took 5 ms at 100,000 of them. Here they stand in the order in which they end, so a transaction costs the same at any
-//! number. The engine sees no token.
+//! A transaction that is repeated with its token within ten minutes is not performed again ("TransactWriteItems",
+//! Idempotency). The engine supports this, but scans all tokens for each transaction, which took 5 ms with 100,000 tokens.
+//! Here, tokens are in the order in which they expire, so the time does not depend on their number. Tokens are not passed to
+//! the engine.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -20,29 +20,29 @@ use dynoxide::{Database, DynoxideError};
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// How long a token is good for.
+/// Time for which a token is valid.
 const LIFETIME: Duration = Duration::from_secs(10 * 60);
-/// How many tokens are kept at most, for a clock that stands still: the oldest are forgotten, some 10 MB are not.
+/// Maximum number of tokens, about 10 MB. The oldest are removed first. A clock that stands still reaches it.
 const MOST: usize = 200_000;
-/// The longest token. What is longer is the engine's to refuse.
+/// Maximum length of a token. The engine refuses a longer one.
 const LONGEST: usize = 36;
 
-/// The tokens of the transactions that were performed within the last ten minutes.
+/// The tokens of the transactions of the last ten minutes.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     /// The digest of the request that each token was used for.
     requests: HashMap<String, u64>,
-    /// The tokens with the time at which each was used, oldest first.
+    /// The tokens and the times of their use, oldest first.
     used: VecDeque<(Instant, String)>,
 }
 
 impl Tokens {
-    /// Performs a transaction, or answers for one that was performed under the same token.
+    /// Performs a transaction, or returns the response to an earlier one with the same token.
     ///
     /// # Errors
     ///
-    /// Those of the engine, and `IdempotentParameterMismatchException` for a token that was used for another request.
-    /// A transaction that fails leaves its token unused.
+    /// Returns the errors of the engine, and `IdempotentParameterMismatchException` for a token that was used for another
+    /// request. A transaction that fails does not use its token.
     pub(crate) fn transact(
         &mut self,
         database: &Database,
@@ -74,7 +74,7 @@ impl Tokens {
         }
     }
 
-    /// Forgets the tokens whose time is over.
+    /// Removes expired tokens.
     fn forget(&mut self, now: Instant) {
         let over = |used: &Instant| now.saturating_duration_since(*used) >= LIFETIME;
         while let Some((used, _)) = self.used.front()
@@ -87,7 +87,7 @@ impl Tokens {
     }
 }
 
-/// The answer for a transaction that was performed before: it is billed as if its items were read in one.
+/// Returns the response to a repeated transaction. AWS bills it as a transactional read of its items.
 fn repeated(
     database: &Database,
     request: TransactWriteItemsRequest,
@@ -136,7 +136,7 @@ fn repeated(
     })
 }
 
-/// A digest of what a transaction does, the same for every order of the members of its objects.
+/// Returns a digest of a transaction that does not depend on the order of the members of its objects.
 fn digest(items: &[TransactWriteItem]) -> Result<u64, DynoxideError> {
     let items = serde_json::to_value(items)
         .map_err(|error| DynoxideError::InternalServerError(error.to_string()))?;
@@ -185,7 +185,7 @@ mod tests {
         (database, Tokens::default(), Instant::now())
     }
 
-    /// A transaction that adds 1 to the number of an item, and creates it if it is not there.
+    /// Returns a transaction that adds 1 to a number of an item, and creates the item if it does not exist.
     fn add(token: &str, item: &str) -> TransactWriteItemsRequest {
         let request = json!({
             "ClientRequestToken": token, "ReturnConsumedCapacity": "TOTAL",

@@ -3,12 +3,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use axum::body::Bytes;
 use directory::{Ids, NewDirectory, Provider, Settings};
 use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
+pub use local::transcript::HOST;
+use local::transcript::{BEGINNING, ids_in_order};
 use local::{Cloud, CloudOptions, Stack, StackOptions};
 use serde_json::{Value, json};
 
@@ -21,12 +23,6 @@ pub mod program;
 pub mod records;
 pub mod rollcall;
 pub mod transcript;
-
-/// Where the clock of every world begins.
-const BEGINNING: &str = "2026-01-01T00:00:00Z";
-
-/// The name that the API of every world is reached by.
-pub const HOST: &str = "scim.example.com";
 
 pub const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 pub const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
@@ -107,20 +103,11 @@ impl World {
 
     /// A world in which resources get ids in the order in which they are created, so that lists have an order as well.
     pub async fn in_order() -> World {
-        let next = AtomicU8::new(0);
-        let next = move || {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            format!("{number:02x}000000-0000-4000-8000-000000000000")
-                .parse()
-                .unwrap()
-        };
-        World::made_with(Ids::from_fn(next), false).await
+        World::made_with(ids_in_order(), false).await
     }
 
     async fn made_with(ids: Ids, here: bool) -> World {
-        let seconds = Arc::new(AtomicI64::new(
-            BEGINNING.parse::<Timestamp>().unwrap().as_second(),
-        ));
+        let seconds = Arc::new(AtomicI64::new(BEGINNING));
         let now = seconds.clone();
         let clock: local::Clock =
             Arc::new(move || Timestamp::from_second(now.load(Ordering::Relaxed)).unwrap());
