@@ -207,9 +207,10 @@ impl Groups {
     /// Sends a PATCH about the one user to the group of that size, as Okta does.
     fn patch(&self, size: usize, add: bool) {
         let (_, path) = self.paths.iter().find(|(of, _)| *of == size).unwrap();
-        let operation = match add {
-            true => json!({"op": "add", "path": "members", "value": [{"value": self.one}]}),
-            false => json!({"op": "remove", "path": format!("members[value eq \"{}\"]", self.one)}),
+        let operation = if add {
+            json!({"op": "add", "path": "members", "value": [{"value": self.one}]})
+        } else {
+            json!({"op": "remove", "path": format!("members[value eq \"{}\"]", self.one)})
         };
         let body = json!({"schemas": [scim::PATCH_OP_SCHEMA], "Operations": [operation]});
         let status = self.deployed.send("PATCH", path, body.to_string());

@@ -97,7 +97,7 @@ async fn every_operation_has_an_isolation_case() {
                 .expect(403);
         }
         if path.contains("{directory}") {
-            // A directory of others is as little there as one that nobody has.
+            // A directory outside the scope of the key looks like one that does not exist.
             let other = world
                 .by(&others, method.clone(), &own, &body)
                 .await
@@ -366,7 +366,7 @@ async fn a_malformed_secret_is_not_an_admin_key() {
     }
 }
 
-/// With AdminAuth=iam the principal that API Gateway has checked is let in, and nobody else; keys open nothing.
+/// With AdminAuth=iam only the principal that API Gateway has checked is authorized, and keys are not accepted.
 #[tokio::test]
 async fn with_iam_authentication_a_signature_is_enough() {
     let world = World::new().await;

@@ -135,7 +135,7 @@ async fn lists_are_complete_at_any_page_size() {
             .expect(400);
     }
 
-    // What is created and deleted meanwhile disturbs nobody.
+    // Creations and deletions during the listing do not disturb it.
     let first = world
         .admin_get(&format!("{path}?limit=10"))
         .await
@@ -262,7 +262,7 @@ async fn members_of_a_group_and_groups_of_a_user_agree() {
         .await
         .expect(404);
 
-    // Who is being removed in steps is no member any more, though the row may still be there.
+    // A member that a staged write removes is not listed, although its row may still exist.
     let gone: Vec<Value> = members[2..].iter().map(|id| json!({"value": id})).collect();
     world
         .patch(

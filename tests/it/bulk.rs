@@ -413,7 +413,7 @@ async fn any_operations_have_the_same_result_as_one_by_one() {
             }
             operations.push(operation);
         }
-        // The users that operations name are there: nobody can name the id of one who is not there yet.
+        // The users that operations name exist: a client cannot know the id of a user before its creation.
         let peopled = async || {
             let world = World::in_order().await;
             for n in 0..12 {

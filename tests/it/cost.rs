@@ -111,7 +111,7 @@ async fn user_operations_cost_what_docs_say() {
 
     let (answer, paid) = cost(&world, world.delete(&path)).await;
     answer.expect(204);
-    // The second look is for groups that he was added to meanwhile.
+    // The second query finds groups that the user was added to meanwhile.
     assert_eq!(
         paid.operations,
         ["GetItem", "Query", "TransactWriteItems", "Query"]
@@ -167,9 +167,10 @@ async fn a_lookup_costs_one_request_without_and_two_with_a_match() {
                 u8::from(found),
                 "{filter}"
             );
-            match found {
-                true => paid.assert(&[operation, "GetItem"], 2, 2.0, 0.0),
-                false => paid.assert(&[operation], 1, 1.0, 0.0),
+            if found {
+                paid.assert(&[operation, "GetItem"], 2, 2.0, 0.0)
+            } else {
+                paid.assert(&[operation], 1, 1.0, 0.0)
             }
         }
     }

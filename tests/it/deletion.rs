@@ -241,7 +241,7 @@ async fn a_process_with_a_cached_token_leaves_nothing_behind() {
         .expect(401);
 }
 
-/// Steps die in every way there is, and each time somebody goes on.
+/// Steps are interrupted in every way, and the next invocation continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_deletion_of_a_large_directory_is_resumed() {
     let world = World::new().await;
@@ -263,7 +263,7 @@ async fn an_interrupted_deletion_of_a_large_directory_is_resumed() {
             (Service::DynamoDb, "UpdateItem", number) => {
                 counted.fetch_add(1, Ordering::Relaxed);
                 match number % 3 {
-                    // The step is over and nobody is told; or the next one is there and nobody knows.
+                    // The response of a step is lost, or the record of the next step is.
                     1 => down,
                     2 => Fault::DropAnswer,
                     _ => Fault::Pass,
@@ -285,8 +285,8 @@ async fn an_interrupted_deletion_of_a_large_directory_is_resumed() {
     assert!(world.cloud.dead_letters().is_empty());
 }
 
-/// A deletion is begun by one transaction, whatever is down; what is left of it is finished when that is back, with
-/// nobody asking again. The directory is not gone before its secret is.
+/// One transaction begins a deletion, also while Secrets Manager is unavailable. The rest follows without another request when
+/// it is available again. The directory exists until its secret is deleted.
 #[tokio::test]
 async fn a_deletion_begins_while_secrets_manager_is_unavailable() {
     let world = World::new().await;
@@ -295,13 +295,14 @@ async fn a_deletion_begins_while_secrets_manager_is_unavailable() {
     world.events().await;
     world.cloud.take_requests();
     world.cloud.set_faults(|request| {
-        match request.service == Service::SecretsManager && request.number <= 20 {
-            true => Fault::Error {
+        if request.service == Service::SecretsManager && request.number <= 20 {
+            Fault::Error {
                 status: 500,
                 code: "InternalServiceError",
                 message: "down",
-            },
-            false => Fault::Pass,
+            }
+        } else {
+            Fault::Pass
         }
     });
     own.end().await;

@@ -492,7 +492,7 @@ async fn concurrent_requests_with_one_key_create_one_directory() {
     assert_eq!(world.others().await, 1);
 }
 
-/// Whoever dies between the directory and its token is replaced by the next request.
+/// If a creation is interrupted between the directory and its token, the next request completes it.
 #[tokio::test]
 async fn an_interrupted_creation_is_completed_by_the_next_request() {
     let world = World::new().await;

@@ -138,7 +138,7 @@ async fn the_event_log_has_what_was_published() {
         .expect(400);
 }
 
-/// The promise to whoever polls: an event that is committed late, by a process whose clock is behind, is not passed.
+/// A consumer that polls does not miss an event that is committed late, by a process whose clock is behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_does_not_skip_an_event_that_commits_late() {
     let world = Arc::new(World::new().await);

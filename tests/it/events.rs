@@ -77,7 +77,7 @@ async fn every_event_of_a_group_fits_its_schema() {
     let path = format!("/Groups/{sales}");
     let change = json!([{"op": "remove", "path": "members"}, {"op": "replace", "value": {"displayName": "Sales EMEA", "externalId": ""}}]);
     world.patch(&path, change).await.expect(200);
-    // Bob is gone before it is told that he became a member.
+    // Bob is deleted before the event of his membership is published.
     world.delete(&format!("/Users/{bob}")).await.expect(204);
     world.delete(&path).await.expect(204);
     world.delete(&format!("/Groups/{all}")).await.expect(204);
@@ -102,7 +102,7 @@ async fn every_event_of_a_group_fits_its_schema() {
         ("user.deleted", 1),
     ];
     assert_eq!(seen, BTreeMap::from(expected));
-    // Whoever is known is described, and whoever is gone is named.
+    // The event describes a member that exists, and has only the id of a deleted one.
     let of = |detail_type: &str, id: &str| {
         let found = events.iter().find(|event| {
             event["detail-type"] == detail_type && event["detail"]["member"]["id"] == id
@@ -114,7 +114,7 @@ async fn every_event_of_a_group_fits_its_schema() {
         "ann@example.com"
     );
     assert_eq!(of("group.user_added", &bob)["user"], json!({"id": bob}));
-    // The end of his membership in All was announced with what was known of him.
+    // The event of the removal from All has the data of the deleted user.
     let ends = events.iter().filter(|event| {
         event["detail-type"] == "group.user_removed" && event["detail"]["resource"]["id"] == all
     });

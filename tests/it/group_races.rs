@@ -26,7 +26,7 @@ async fn users(world: &World, count: usize) -> Vec<String> {
     ids
 }
 
-/// The members that a group shows.
+/// Returns the ids of the members in the representation of a group.
 async fn shown(world: &World, path: &str) -> BTreeSet<String> {
     let group = world.get(path).await.expect(200).json();
     let ids = group["members"].as_array().cloned().unwrap_or_default();
@@ -91,7 +91,7 @@ fn id_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap()
 }
 
-/// Everything that the table keeps of a group's members, and the group itself.
+/// Returns the member rows of a group, its other items, and the group's item.
 async fn kept(world: &World, path: &str) -> (usize, Vec<String>, Option<BTreeMap<String, String>>) {
     let client = Client::new(world.cloud.config());
     let query = |pk: String| {
@@ -136,7 +136,7 @@ async fn kept(world: &World, path: &str) -> (usize, Vec<String>, Option<BTreeMap
     )
 }
 
-/// Nothing is left of any operation: as many rows as members, no list, no mark.
+/// Asserts that no staged write is left: as many rows as members, no list of removed members, and no lease.
 async fn assert_swept(world: &World, path: &str) {
     let members = shown(world, path).await.len();
     let (rows, others, head) = kept(world, path).await;
@@ -306,7 +306,7 @@ async fn items_with(world: &World, text: &str) -> Vec<String> {
     items.iter().map(sk).collect()
 }
 
-/// Requests that die, and nobody comes again: what they have left is finished when the notes of it have their time.
+/// Interrupted requests that no client repeats are completed by the sweeper when their notes expire.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abandoned_staged_write_is_completed_by_the_sweeper() {
     let world = World::new().await;
@@ -353,7 +353,7 @@ async fn an_abandoned_staged_write_is_completed_by_the_sweeper() {
                 rows += members.len();
                 world.delete(&path).await.expect(204);
             }
-            // Of groups that are not there nothing is left either, and whoever was their member was told to be none.
+            // Nothing is left of deleted groups, and each of their memberships has an event of its end.
             announced.take(&world.events().await);
             assert!(all_rows(&world).await.is_empty(), "{case}");
             assert_eq!(
@@ -474,7 +474,7 @@ async fn a_second_writer_waits_for_the_first() {
     assert_swept(&world, &path).await;
 }
 
-/// While the lease of a dead one lasts, others are told to come again (A8).
+/// While the lease of an interrupted writer lasts, other writers get 429 (A8).
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abandoned_group_is_429_until_the_lease_expires() {
     let world = World::new().await;
@@ -495,7 +495,7 @@ async fn an_abandoned_group_is_429_until_the_lease_expires() {
     assert_swept(&world, &path).await;
 }
 
-/// How somebody becomes a member.
+/// The ways to become a member.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Patch,
@@ -560,9 +560,10 @@ async fn a_resource_deleted_while_it_is_added_is_not_a_member() {
                     usize::from(info.service == Service::DynamoDb),
                     Ordering::Relaxed,
                 );
-                match number == point {
-                    true => Fault::Delay(Duration::from_millis(150)),
-                    false => Fault::Pass,
+                if number == point {
+                    Fault::Delay(Duration::from_millis(150))
+                } else {
+                    Fault::Pass
                 }
             });
             let delete = format!("{kind}/{gone}");
@@ -570,9 +571,10 @@ async fn a_resource_deleted_while_it_is_added_is_not_a_member() {
                 let (path, delete, all, go) =
                     (path.clone(), delete.clone(), all.clone(), go.clone());
                 tokio::spawn(async move {
-                    let answer = match paused_delete {
-                        true => slow.delete(&delete).await,
-                        false => way.add(&slow, &path, &all).await,
+                    let answer = if paused_delete {
+                        slow.delete(&delete).await
+                    } else {
+                        way.add(&slow, &path, &all).await
                     };
                     go.add_permits(1);
                     answer
@@ -581,15 +583,17 @@ async fn a_resource_deleted_while_it_is_added_is_not_a_member() {
             while made.load(Ordering::Relaxed) <= point && go.available_permits() == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            let other = match paused_delete {
-                true => way.add(&world, &path, &all).await,
-                false => world.delete(&delete).await,
+            let other = if paused_delete {
+                way.add(&world, &path, &all).await
+            } else {
+                world.delete(&delete).await
             };
             let paused = paused.await.unwrap();
             world.cloud.clear_faults();
-            let (patched, deleted) = match paused_delete {
-                true => (other, paused),
-                false => (paused, other),
+            let (patched, deleted) = if paused_delete {
+                (other, paused)
+            } else {
+                (paused, other)
             };
             deleted.expect(204);
             let status = patched.status.as_u16();
@@ -613,7 +617,7 @@ async fn a_resource_deleted_while_it_is_added_is_not_a_member() {
     }
 }
 
-/// The rows of all groups that the table keeps: partition and member.
+/// Returns the member rows of all groups: partition and member.
 async fn all_rows(world: &World) -> BTreeSet<(String, String)> {
     let client = Client::new(world.cloud.config());
     let items = client

@@ -47,7 +47,7 @@ async fn a_directory_can_require_unique_group_names() {
     let rename = json!([{"op": "replace", "path": "displayName", "value": "sales"}]);
     strict.patch(&other, rename.clone()).await.expect(409);
     strict.put(&other, &named("Sales")).await.expect(409);
-    // W5: its own name is no clash, in another case neither.
+    // A group's own name is not a conflict, also in another case (W5).
     strict.put(&path, &named("Sales")).await.expect(200);
     strict.patch(&path, rename).await.expect(200);
     let filter = "/Groups?filter=displayName%20eq%20%22Sales%22";
@@ -161,7 +161,7 @@ async fn the_size_of_a_group_request_is_limited() {
     assert_eq!(world.get(&path).await.json()["members"][0]["type"], "Group");
 }
 
-/// Cycles that two clients make together do no harm, and nobody is in a group twice.
+/// Two concurrent requests cannot form a cycle, and no user is in a group twice.
 /// RFC 7643 §4.2 (G6).
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_cannot_form_a_cycle() {

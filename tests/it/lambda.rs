@@ -27,19 +27,19 @@ use crate::harness::records::{EVENTS_PK, GOOD_DETAIL, event_image, sqs_batch, st
 use crate::harness::transcript;
 use crate::harness::{Answer, Backend, HOST, World, user};
 
-/// How long a function may take to start and to answer.
+/// How long a function may take to start or to respond.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The invocations a function fetches, and where it puts its answers.
+/// The invocations that a function fetches, and the channel of its responses.
 struct Runtime {
     next: Mutex<mpsc::UnboundedReceiver<Value>>,
     answered: mpsc::UnboundedSender<Value>,
 }
 
-/// A function that runs.
+/// A running function.
 struct Function {
     process: Child,
-    /// What it writes to its two outputs.
+    /// Standard output and standard error.
     logs: Vec<JoinHandle<String>>,
     invoke: mpsc::UnboundedSender<Value>,
     answers: mpsc::UnboundedReceiver<Value>,
@@ -109,7 +109,7 @@ impl Function {
             .unwrap()
     }
 
-    /// Ends the process, and gives what it logged.
+    /// Ends the process and returns what it logged.
     async fn stop(mut self) -> String {
         self.process.start_kill().unwrap();
         self.process.wait().await.unwrap();
@@ -144,7 +144,7 @@ impl Processes {
         Processes(Mutex::new(functions))
     }
 
-    /// What the process answers that the request is routed to.
+    /// Sends a request to the process of its function.
     async fn answer(&self, stack: &Stack, request: &Request<Bytes>) -> Answer {
         let (function, event) = stack.event(request).unwrap();
         let mut functions = self.0.lock().await;
@@ -172,7 +172,7 @@ impl Processes {
         })
     }
 
-    /// What all of them logged.
+    /// Ends all processes and returns what they logged.
     async fn stop(self) -> String {
         let mut log = String::new();
         for function in self.0.into_inner().into_values() {
@@ -526,7 +526,7 @@ async fn the_admin_api_answers_under_lambda_and_logs_no_secret() {
         assert_eq!(answer["statusCode"], status, "{answer}");
         answers.push_str(&answer.to_string());
     }
-    // Secrets Manager holds something that is no secret of ours: the error does not quote it.
+    // The value in Secrets Manager is not one of Rollcall's. The error does not quote it.
     let client = aws_sdk_secretsmanager::Client::new(world.cloud.config());
     let broken = client.create_secret().name("rollcall/admin/broken");
     broken
@@ -579,7 +579,7 @@ async fn the_sweeper_sweeps_under_lambda() {
         .await
         .expect(202);
     let mut sweeper = Function::start(&world, "sweeper", "SweeperFunction").await;
-    // The clock of the process is past the time for which somebody could still write.
+    // The clock of the process is past the time in which a process with a cached token could still write.
     for version in ["2", "2", "3", "3"] {
         let image = json!({"PK": {"S": own.directory}, "SK": {"S": "META"}, "version": {"N": version}, "status": {"S": "deleting"}});
         let batch = json!({"Records": [stream_record(version, "MODIFY", &own.directory, image)]});
@@ -642,7 +642,7 @@ async fn the_publisher_publishes_under_lambda() {
         stream_record("3", "INSERT", EVENTS_PK, event_image(GOOD_DETAIL)),
     ]});
     let answer = publisher.call(batch).await;
-    // What is no event of ours is parked, and counts as done.
+    // An item that is not an event is parked, and counts as done.
     assert_eq!(answer, json!({"batchItemFailures": []}));
     let events = world.cloud.bus().take_events();
     assert_eq!(events.len(), 2);

@@ -154,7 +154,7 @@ async fn a_filter_of_10_kb_is_400() {
             let detail = refused(answer, 400, Some("invalidFilter"));
             assert!(detail.starts_with("filter: "), "{detail}");
         } else {
-            // The first is long and simple: nobody has that name.
+            // The first is long and simple: no user has that name.
             assert_eq!(answer.json()["totalResults"], 0);
         }
     }

@@ -69,12 +69,13 @@ fn refuse_memberships(world: &World) {
             })
             .map(|(index, _)| index)
             .collect();
-        match indexes.is_empty() {
-            true => Fault::Pass,
-            false => Fault::FailEntries {
+        if indexes.is_empty() {
+            Fault::Pass
+        } else {
+            Fault::FailEntries {
                 indexes,
                 code: "MalformedDetail",
-            },
+            }
         }
     });
 }
@@ -522,13 +523,14 @@ async fn a_refused_call_is_sent_entry_by_entry() {
     world.cloud.set_faults(|request| {
         let hit = request.service == Service::EventBridge
             && request.input().to_string().contains("u4@example.com");
-        match hit {
-            true => Fault::Error {
+        if hit {
+            Fault::Error {
                 status: 400,
                 code: "ValidationException",
                 message: "Total size of the entries in the request is over the limit.",
-            },
-            false => Fault::Pass,
+            }
+        } else {
+            Fault::Pass
         }
     });
     let events = world.events().await;

@@ -121,7 +121,7 @@ async fn concurrent_creates_and_deletes_keep_the_counts_exact() {
     assert_eq!(world.events().await.len(), 24 + 8);
 }
 
-/// Two administrators rename two users to one name: one of them is told so, whoever it is.
+/// Of several users that are renamed to one name at once, one gets it, and the others are 409.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_several_concurrent_renames_to_a_name_succeeds() {
     let world = Arc::new(World::new().await);

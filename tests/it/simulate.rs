@@ -63,7 +63,7 @@ fn answers(report: &Value, occasion: &str, status: &str) -> u64 {
     row["answers"][status].as_u64().unwrap_or(0)
 }
 
-/// Both kinds of apps find nothing to complain of, and a second run links everybody (4.2, "assign: found"; C9335).
+/// Both kinds of apps report no failure, and a second run links all users (C9335).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_okta_simulation_ends_without_a_failure() {
     for provider in ["oin", "aiw"] {
@@ -95,7 +95,7 @@ async fn the_okta_simulation_ends_without_a_failure() {
 
         let (code, second) = simulate(&base_url, &token, &options).await;
         assert_eq!((code, &second["good"]), (0, &json!(true)), "{second:#}");
-        // Nobody is created again, and of the groups the one that was deleted.
+        // No user is created again, and only the deleted group is.
         assert_eq!(answers(&second, "Assign", "201"), 0);
         assert_eq!(answers(&second, "Push group", "201"), 1);
         assert_eq!(second["directory"], first["directory"]);
@@ -141,7 +141,7 @@ async fn ctrl_c_ends_a_simulation_with_a_report() {
     assert_eq!(report["directory"], Value::Null);
 }
 
-/// Nobody reads any more: no panic, no message.
+/// The reader has closed the pipe: no panic, no message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_pipe_is_not_an_error() {
     let base_url = serve(|_, _, _| (200, list(&[]).to_string())).await;
@@ -362,9 +362,10 @@ async fn wire(patches: Patches) -> Wire {
             return done.unwrap();
         }
         let response = stack.handle(Request::from_parts(head, body)).await;
-        match patch && response.status().is_success() {
-            true => done.unwrap(),
-            false => response.map(Body::from),
+        if patch && response.status().is_success() {
+            done.unwrap()
+        } else {
+            response.map(Body::from)
         }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -407,7 +408,7 @@ async fn the_same_seed_sends_the_same_requests() {
     }
 }
 
-/// Whoever answers that all is well and does nothing is found out by the import at the end.
+/// The import at the end detects a server that reports success and does nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_changes_are_reported() {
     let wire = wire(Patches::Lost).await;

@@ -66,7 +66,7 @@ const FIND_THEIR_GROUP: &str =
 const FIND_THEIRS: &str =
     r#"{"filter": "id eq \"{user}\" or id eq \"{group}\" or userName sw \"ann@theirs\""}"#;
 
-/// An entry for each route. Whoever adds a route adds an entry.
+/// An entry for each route. A new route needs a new entry.
 const CASES: &[RouteCase] = &[
     RouteCase {
         route: "ANY /scim/v2/{directory}/Users",
@@ -408,7 +408,7 @@ async fn without_the_right_token_every_route_is_401_and_changes_nothing() {
     let before = near.ours.items("").await;
     let ours = format!("Bearer {}", near.ours.token);
     let theirs = format!("Bearer {}", near.theirs.token);
-    // The same to whoever asks: nothing tells a wrong token from another directory's.
+    // The response to a wrong token equals the response to another directory's token.
     let wrong = [
         "Bearer rollcall_0000000000000000000000000000000000000000000000000000000000000000",
         &ours[..ours.len() - 1],
@@ -565,7 +565,7 @@ async fn ids_in_a_body_are_ignored() {
     let renamed = claiming(json!({"displayName": "Renamed"}));
     check(&near.ours.put(&group, &renamed).await.expect(200));
     for path in [&bob, &group] {
-        // An id that is not the resource's own is no slip: it is refused (C10).
+        // An id that is not the resource's own is refused (C10).
         for operation in [
             json!({"op": "replace", "value": {"id": near.user}}),
             json!({"op": "replace", "path": "id", "value": near.user}),

@@ -111,7 +111,7 @@ async fn a_rotation_needs_no_downtime() {
     // At once, though the process believes for a minute what it read.
     assert_eq!(world.status_with("the-new-one").await, 200);
     assert_eq!(world.status_with(&world.token).await, 200);
-    // After the grace time the old one is dead.
+    // After the grace period the old token is invalid.
     world.wait(24 * 60 * 60);
     assert_eq!(world.status_with(&world.token).await, 401);
     assert_eq!(world.status_with("the-new-one").await, 200);
@@ -281,13 +281,16 @@ async fn a_throttled_token_check_is_429() {
         (Service::DynamoDb, 400, "AccessDeniedException", 503),
     ] {
         let cold = world.cold().await;
-        let fault = move |request: &RequestInfo| match request.service == service {
-            true => Fault::Error {
-                status,
-                code,
-                message: "Rate exceeded",
-            },
-            false => Fault::Pass,
+        let fault = move |request: &RequestInfo| {
+            if request.service == service {
+                Fault::Error {
+                    status,
+                    code,
+                    message: "Rate exceeded",
+                }
+            } else {
+                Fault::Pass
+            }
         };
         world.cloud.set_faults(fault);
         let answer = cold.get("/Users?count=0").await;
@@ -402,7 +405,7 @@ async fn the_previous_token_is_valid_throughout_a_rotation() {
 }
 
 /// Of rotations at once, one at most is answered 201 for each token that it can replace; the others are 409 and
-/// have changed nothing. No token that was answered is dead.
+/// have changed nothing. Every token in a response is valid.
 #[tokio::test]
 async fn concurrent_rotations_return_valid_tokens() {
     for grace in [0, 3_600] {
@@ -411,9 +414,10 @@ async fn concurrent_rotations_return_valid_tokens() {
         // Each has decided before the first of them writes.
         world.admin_get(&world.admin_path("")).await.expect(200);
         world.cloud.set_faults(|request| {
-            match request.operation == "PutSecretValue" && request.number <= 4 {
-                true => Fault::Delay(Duration::from_millis(50)),
-                false => Fault::Pass,
+            if request.operation == "PutSecretValue" && request.number <= 4 {
+                Fault::Delay(Duration::from_millis(50))
+            } else {
+                Fault::Pass
             }
         });
         let answers = join_all((0..4).map(|_| world.rotation(body.clone()))).await;
@@ -479,7 +483,7 @@ async fn concurrent_revocations_and_rotations_are_serialized() {
     }
 }
 
-/// A rotation that was interrupted between its two steps is finished by the same request, and is in nobody's way.
+/// A rotation that was interrupted between its two steps is completed by the same request, and blocks no other.
 #[tokio::test]
 async fn an_interrupted_rotation_is_completed_by_the_same_request() {
     let under = async |world: &World, key: &'static str| {
@@ -491,12 +495,13 @@ async fn an_interrupted_rotation_is_completed_by_the_same_request() {
         world.send(request).await
     };
     let interrupt = |world: &World| {
-        world.cloud.set_faults(
-            |request| match request.operation == "UpdateSecretVersionStage" {
-                true => Fault::DropRequest,
-                false => Fault::Pass,
-            },
-        );
+        world.cloud.set_faults(|request| {
+            if request.operation == "UpdateSecretVersionStage" {
+                Fault::DropRequest
+            } else {
+                Fault::Pass
+            }
+        });
     };
     let world = World::new().await;
     interrupt(&world);
@@ -524,9 +529,10 @@ async fn an_interrupted_rotation_is_completed_by_the_same_request() {
 
     // The answer to the second step is lost: it was done.
     world.cloud.set_faults(|request| {
-        match request.operation == "UpdateSecretVersionStage" && request.number == 1 {
-            true => Fault::DropAnswer,
-            false => Fault::Pass,
+        if request.operation == "UpdateSecretVersionStage" && request.number == 1 {
+            Fault::DropAnswer
+        } else {
+            Fault::Pass
         }
     });
     let fourth = world.rotation(json!({})).await.expect(201).json();
@@ -603,7 +609,7 @@ async fn a_directory_over_its_rate_limit_is_429() {
     assert_eq!(world.events().await, Vec::<serde_json::Value>::new());
 }
 
-/// Whoever has no token takes nothing from the directory, and one directory nothing from another.
+/// Requests without a valid token do not count towards a directory's limit, and directories do not share limits.
 #[tokio::test]
 async fn directories_have_separate_rate_limits() {
     let world = World::new().await.limited().await;
@@ -720,7 +726,7 @@ async fn named_memberships_count_towards_the_limit() {
         .map(|n| json!({"value": format!("{n:08x}-0000-4000-8000-000000000000")}))
         .collect();
     let group = json!({"displayName": "Many", "members": members});
-    // Nobody of them exists, so it is refused: the work was done all the same.
+    // The request is refused, because none of them exists. The work was done nevertheless.
     let left = async |world: &World| {
         let mut through = 0;
         while world.get("/Groups?count=0").await.status == 200 {
@@ -770,16 +776,17 @@ async fn the_limit_costs_a_write_for_ten_requests() {
 #[tokio::test]
 async fn a_failed_background_write_refuses_no_request() {
     let world = World::new().await.limited().await;
-    world
-        .cloud
-        .set_faults(|request| match request.operation == "UpdateItem" {
-            true => Fault::Error {
+    world.cloud.set_faults(|request| {
+        if request.operation == "UpdateItem" {
+            Fault::Error {
                 status: 400,
                 code: "ThrottlingException",
                 message: "Rate exceeded",
-            },
-            false => Fault::Pass,
-        });
+            }
+        } else {
+            Fault::Pass
+        }
+    });
     for _ in 0..30 {
         world.get("/Users?count=0").await.expect(200);
     }

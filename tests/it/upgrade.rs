@@ -112,9 +112,10 @@ async fn paths(own: &World) -> Vec<String> {
 
 impl World {
     async fn answer_of(&self, path: &str) -> Value {
-        let answer = match path.starts_with("/v1/") {
-            true => self.admin_get(path).await,
-            false => self.get(path).await,
+        let answer = if path.starts_with("/v1/") {
+            self.admin_get(path).await
+        } else {
+            self.get(path).await
         };
         answer.expect(200).json()
     }

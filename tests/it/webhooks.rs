@@ -164,7 +164,7 @@ async fn a_webhook_is_set_changed_and_removed() {
     let (status, secret) = shown().await;
     assert_eq!(status, 200);
 
-    // The same again is no change: it may be a request whose answer was lost.
+    // A repeated request changes nothing: it may be the retry of a request whose response was lost.
     world.wait(1);
     let path = acme.admin_path("");
     let version = world
@@ -197,7 +197,7 @@ async fn a_webhook_is_set_changed_and_removed() {
     let (_, other) = shown().await;
     assert_ne!(other, secret);
 
-    // Away and back again: a new secret, for whoever has lost the old one.
+    // Removing and setting a webhook makes a new secret, in case the old one was lost.
     let gone = acme.set_webhook(Value::Null).await;
     assert_eq!(gone.get("webhook"), None);
     create("third@acme").await;
@@ -315,7 +315,7 @@ async fn a_stack_without_webhooks_refuses_them() {
     assert!(!shown.contains("example.com/hook"), "{shown}");
 }
 
-/// The last event of a directory has nobody left to ask.
+/// The last event of a directory is delivered although the directory no longer exists.
 #[tokio::test]
 async fn the_deletion_of_a_directory_is_delivered() {
     let world = World::new().await;
@@ -359,7 +359,7 @@ async fn a_short_failure_is_retried_soon() {
     assert!(world.cloud.dead_letters().is_empty());
 }
 
-/// What an endpoint refuses for a day ends among the dead letters, and keeps back nothing else.
+/// An event that an endpoint refuses for a day becomes a dead letter, and delays no other event.
 #[tokio::test]
 async fn an_event_that_is_never_accepted_becomes_a_dead_letter() {
     let world = World::new().await;
@@ -392,7 +392,7 @@ async fn redirects_are_not_followed() {
     assert!(came.iter().all(|one| one.path == "/"));
 }
 
-/// Somebody who lets himself be connected to, and never answers.
+/// An endpoint that accepts connections and never answers.
 struct Silent {
     port: u16,
     connected: Arc<AtomicUsize>,
@@ -444,7 +444,7 @@ async fn an_unresponsive_endpoint_gets_a_cooldown() {
     assert_eq!(tries(&events[..1], 2).await, 1);
 }
 
-/// Whoever sets a webhook reaches nothing in the network of the functions: not by an address, and not by a name.
+/// A webhook cannot reach the network of the functions, neither by an address nor by a name.
 #[tokio::test]
 async fn a_deployed_function_sends_to_the_internet_only() {
     let world = World::new().await;
@@ -509,6 +509,6 @@ async fn a_delivery_costs_a_tenth_of_a_read_unit() {
         assert_eq!(requests.of(Service::SecretsManager).len(), secrets);
     }
     assert_eq!(endpoint.take().len(), 20);
-    // Those of the second call came by the connections of the first one.
+    // The deliveries of the second call used the connections of the first one.
     assert!(endpoint.from.lock().unwrap().len() <= 10);
 }

@@ -80,7 +80,7 @@ async fn references_work_in_every_operation() {
     assert_eq!(outcomes[4]["version"], "W/\"2\"");
 }
 
-/// What fails takes those with it that refer to it, and nobody else.
+/// A failed operation fails the operations that refer to it, and no others.
 /// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_that_refers_to_a_failed_one_is_409() {
@@ -134,7 +134,7 @@ async fn a_cycle_of_any_size_is_created_with_all_ids() {
     assert_eq!(world.totals().await, (json!(40), json!(1)));
 }
 
-/// All or none: whoever was created before one failed is deleted again, and the request works when it is put right.
+/// All or none: users that were created before the failure are deleted again, and the corrected request succeeds.
 /// RFC 7644 §3.7.1, §3.7.2 (B2).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cycle_with_a_failed_operation_leaves_nothing() {
@@ -162,9 +162,10 @@ async fn a_cycle_with_a_failed_operation_leaves_nothing() {
                 assert_eq!(outcome["status"], "201");
             } else if outcome["bulkId"] != "u5" {
                 assert_eq!(outcome["status"], "409");
-                let expected = match outcome["bulkId"] == "behind" {
-                    true => "bulkId:u3",
-                    false => "bulkId:u5",
+                let expected = if outcome["bulkId"] == "behind" {
+                    "bulkId:u3"
+                } else {
+                    "bulkId:u5"
                 };
                 assert!(detail(outcome).contains(expected), "{outcome}");
             }
@@ -175,7 +176,7 @@ async fn a_cycle_with_a_failed_operation_leaves_nothing() {
             world.delete(&path).await.expect(204);
         }
         assert_eq!(world.totals().await, (json!(1), json!(0)));
-        // Whoever was announced has been announced to be gone.
+        // Each published creation has a published deletion.
         let mut there = BTreeSet::new();
         for event in world.events().await {
             let id = event["detail"]["resource"]["id"].as_str().unwrap();
@@ -191,7 +192,7 @@ async fn a_cycle_with_a_failed_operation_leaves_nothing() {
     assert_eq!(statuses(&outcomes), vec!["201"; 11]);
 }
 
-/// Nobody is created for whom it is clear that he is to be deleted again.
+/// No user is created of whom it is known that the rollback would delete it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cycle_stops_at_its_first_failure() {
     let world = World::new().await;
@@ -224,9 +225,10 @@ async fn a_creation_with_an_unknown_outcome_is_rolled_back_too() {
                     let sk = &write["Put"]["Item"]["SK"]["S"];
                     write["Put"]["ConditionExpression"].is_string() && *sk == "bob"
                 });
-        match creates_bob {
-            true => Fault::DropAnswer,
-            false => Fault::Pass,
+        if creates_bob {
+            Fault::DropAnswer
+        } else {
+            Fault::Pass
         }
     });
     let outcomes = world
@@ -283,13 +285,14 @@ async fn a_failed_rollback_is_reported() {
     world.cloud.set_faults(|info| {
         let deletes = info.operation == "TransactWriteItems"
             && info.input()["TransactItems"][0].get("Delete").is_some();
-        match deletes {
-            true => Fault::Error {
+        if deletes {
+            Fault::Error {
                 status: 400,
                 code: "ValidationException",
                 message: "no",
-            },
-            false => Fault::Pass,
+            }
+        } else {
+            Fault::Pass
         }
     });
     let outcomes = world

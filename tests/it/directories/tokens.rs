@@ -89,7 +89,7 @@ async fn a_repeated_rotation_creates_no_token() {
 #[tokio::test]
 async fn tokens_are_revoked_within_a_minute() {
     let world = World::new().await;
-    // No grace: the old one is dead as soon as a process looks again.
+    // Without a grace period the old token is invalid as soon as a process reads the secret again.
     let second = world.rotate_token(json!({"grace_seconds": 0})).await;
     assert_eq!(world.with_token(&world.token).await, 401);
     world.wait(2);

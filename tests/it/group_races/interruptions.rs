@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Kills a PATCH after each of its requests; then somebody else changes the group, and the PATCH is repeated.
+/// Interrupts a PATCH after each of its requests. Then another client changes the group, and the PATCH is repeated.
 async fn interrupt_and_repeat(
     world: &World,
     ids: &[String],
@@ -32,7 +32,7 @@ async fn interrupt_and_repeat(
         };
         let ended = interrupted_after(world, point, request).await;
 
-        // Whoever reads sees all of it or nothing.
+        // A reader sees all of the change or none of it.
         let size = shown(world, &path).await.len();
         assert!(
             size == 0 || size == crowd.len(),
@@ -136,8 +136,8 @@ async fn adding_8_000_members_may_be_interrupted_anywhere() {
     .await;
 }
 
-/// Creating a group of more members than a transaction holds dies after each request: there is no group, nobody sees
-/// what is left, and it is swept when a user is deleted who has a row in it.
+/// The creation of a group with more members than a transaction holds is interrupted after each request. The group does not
+/// exist, its rows are not visible, and the deletion of a user that has a row in it removes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn creating_a_group_may_be_interrupted_anywhere() {
     let world = World::new().await;
@@ -200,7 +200,7 @@ async fn creating_a_group_may_be_interrupted_anywhere() {
     }
 }
 
-/// Deleting somebody with many groups dies after each request, and is finished by the next.
+/// The deletion of a user with many groups is interrupted after each request, and completed by the next deletion.
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_a_user_may_be_interrupted_anywhere() {
     let world = World::new().await;

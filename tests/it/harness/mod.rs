@@ -37,7 +37,7 @@ pub struct World {
     pub token: String,
     pub admin_key: String,
     seconds: Arc<AtomicI64>,
-    /// For how many milliseconds functions have asked to rest before they look a token up.
+    /// The milliseconds that functions have waited before they read secrets.
     rested: Arc<AtomicU64>,
     ids: Ids,
     /// Maximum number of actions in a transaction.
@@ -50,7 +50,7 @@ pub struct World {
 pub type Backend =
     Arc<dyn Fn(Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
-/// An answer, read whole.
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -59,7 +59,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The JSON of the body.
+    /// Returns the JSON of the body.
     #[track_caller]
     pub fn json(&self) -> Value {
         match serde_json::from_slice(&self.body) {
@@ -68,13 +68,13 @@ impl Answer {
         }
     }
 
-    /// The `id` of the resource in the body.
+    /// Returns the `id` of the resource in the body.
     #[track_caller]
     pub fn id(&self) -> String {
         self.json()["id"].as_str().unwrap().to_owned()
     }
 
-    /// This answer, if it has that status.
+    /// Returns this response if it has that status, and fails otherwise.
     #[track_caller]
     pub fn expect(self, status: u16) -> Answer {
         assert_eq!(
@@ -96,12 +96,12 @@ impl World {
         World::made_with(Ids::default(), false).await
     }
 
-    /// A world whose services answer on the thread of the test, so that no time passes meanwhile on a paused clock.
+    /// Returns a world whose AWS services answer on the thread of the test, for tests with a paused clock.
     pub async fn here() -> World {
         World::made_with(Ids::default(), true).await
     }
 
-    /// A world in which resources get ids in the order in which they are created, so that lists have an order as well.
+    /// Returns a world in which ids ascend in the order of creation, so that lists have a known order.
     pub async fn in_order() -> World {
         World::made_with(ids_in_order(), false).await
     }
@@ -121,7 +121,7 @@ impl World {
         let stack = start(&cloud, options(&ids, &seconds, &rested)).await;
         let first = stack.first_directory().await.unwrap();
         let admin_key = stack.admin_key().await.unwrap();
-        // That of the first directory itself.
+        // The event of the first directory itself.
         stack.drain().await.unwrap();
         cloud.bus().take_events();
         cloud.take_requests();
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// The same account seen by processes whose transactions have at most so many actions: changes of small groups take
+    /// Returns the same account, seen by processes whose transactions have at most so many actions: changes of small groups take
     /// several transactions then.
     pub async fn with_actions(self, actions: usize) -> World {
         let options = StackOptions {
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// The same account seen by processes that have just started.
+    /// Returns the same account, seen by processes that have just started.
     pub async fn cold(&self) -> World {
         World {
             cloud: self.cloud.clone(),
@@ -177,12 +177,12 @@ impl World {
         }
     }
 
-    /// Another directory of the same account, of which nothing but this was chosen.
+    /// Creates another directory of the same account with these settings.
     pub async fn with_settings(&self, settings: Settings) -> World {
         self.with_provider(Provider::Okta, settings).await
     }
 
-    /// The same for a directory of this provider.
+    /// Creates another directory of the same account with this provider and these settings.
     pub async fn with_provider(&self, provider: Provider, settings: Settings) -> World {
         let new = NewDirectory {
             tenant: "demo".to_owned(),
@@ -193,12 +193,12 @@ impl World {
             webhook: None,
         };
         let world = self.with_directory(new).await;
-        // That of the directory itself.
+        // The event of the directory itself.
         world.events().await;
         world
     }
 
-    /// The same account seen by processes that hold every directory to the number of requests that the template says.
+    /// Returns the same account, seen by processes with the rate limit of the template.
     pub async fn limited(&self) -> World {
         let template = self.stack.template();
         let number = template.environment("UsersFunction", "REQUESTS_PER_SECOND");
@@ -212,7 +212,7 @@ impl World {
         }
     }
 
-    /// Another directory of the same account.
+    /// Creates another directory of the same account.
     pub async fn with_directory(&self, new: NewDirectory) -> World {
         let created = self.stack.gateway().create_directory(new).await;
         let (directory, token) = created.unwrap();
@@ -224,7 +224,7 @@ impl World {
         }
     }
 
-    /// The same processes, for a directory that the admin API has created.
+    /// Returns this world for a directory in a response of the admin API.
     pub fn of(&self, created: &Value) -> World {
         let text = |name: &str| created[name].as_str().unwrap().to_owned();
         World {
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    /// A request to the admin API. `null` is no body.
+    /// Returns a request to the admin API. `null` means no body.
     pub fn admin_request(&self, method: Method, path: &str, body: &Value) -> Request<Bytes> {
         let body = match body {
             Value::Null => String::new(),
@@ -257,7 +257,7 @@ impl World {
             .unwrap()
     }
 
-    /// Asks the admin API.
+    /// Sends a request to the admin API.
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> Answer {
         self.send(self.admin_request(method, path, &body)).await
     }
@@ -302,12 +302,12 @@ impl World {
         self.send(request).await
     }
 
-    /// Reads from the admin API.
+    /// Sends a GET to the admin API.
     pub async fn admin_get(&self, path: &str) -> Answer {
         self.admin(Method::GET, path, Value::Null).await
     }
 
-    /// The address of the directory in the admin API.
+    /// Returns a path below the directory in the admin API.
     pub fn admin_path(&self, path: &str) -> String {
         format!("/v1/directories/{}{path}", self.directory)
     }
@@ -319,17 +319,17 @@ impl World {
         }
     }
 
-    /// For how many milliseconds functions have asked to rest before they look a token up, since the last time.
+    /// Returns the milliseconds that functions have waited before they read secrets, since the last call.
     pub fn rested(&self) -> u64 {
         self.rested.swap(0, Ordering::Relaxed)
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn wait(&self, seconds: i64) {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    /// The path of the SCIM base URL.
+    /// Returns the path of the SCIM base URL.
     pub fn base(&self) -> String {
         format!("/scim/v2/{}", self.directory)
     }
@@ -347,7 +347,7 @@ impl World {
         }
     }
 
-    /// A request that Okta could send, to a path below the base URL.
+    /// Returns a request as Okta sends it, to a path below the base URL.
     pub fn request(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Request<Bytes> {
         Request::builder()
             .method(method)
@@ -373,7 +373,7 @@ impl World {
             .await
     }
 
-    /// A PATCH with these operations.
+    /// Sends a PATCH with these operations.
     pub async fn patch(&self, path: &str, operations: Value) -> Answer {
         let body = json!({"schemas": [PATCH_OP], "Operations": operations});
         self.send(self.request(Method::PATCH, path, body.to_string()))
@@ -384,7 +384,7 @@ impl World {
         self.send(self.request(Method::DELETE, path, "")).await
     }
 
-    /// What a function is told that is deployed as the template has it, but for the number of requests.
+    /// Returns the settings of a function that is deployed with the template, without a rate limit.
     pub fn deployed(&self) -> gateway::Settings {
         let clock = self.cloud.clock();
         gateway::Settings {
@@ -401,7 +401,7 @@ impl World {
         }
     }
 
-    /// What was published since the last time.
+    /// Publishes the events of the stream, and returns those that the bus received since the last call.
     pub async fn events(&self) -> Vec<Value> {
         self.stack.drain().await.unwrap();
         self.cloud.bus().take_events()
@@ -415,12 +415,12 @@ async fn start(cloud: &Cloud, options: StackOptions) -> Stack {
 fn options(ids: &Ids, seconds: &Arc<AtomicI64>, rested: &Arc<AtomicU64>) -> StackOptions {
     let (seconds, rested) = (seconds.clone(), rested.clone());
     StackOptions {
-        // Whoever waits makes the clock go on.
+        // A wait advances the clock.
         background_sleep: Arc::new(move |time| {
             seconds.fetch_add(time.as_secs() as i64 + 1, Ordering::Relaxed);
             Box::pin(async {})
         }),
-        // A token that is looked up again waits for its turn, and no test waits for that.
+        // Reads of secrets are paced, and no test waits for that.
         request_sleep: Arc::new(move |time| {
             rested.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
             Box::pin(tokio::task::yield_now())
@@ -431,7 +431,7 @@ fn options(ids: &Ids, seconds: &Arc<AtomicI64>, rested: &Arc<AtomicU64>) -> Stac
     }
 }
 
-/// A user as small as Okta makes them.
+/// Returns a user as Okta creates it.
 pub fn user(user_name: &str) -> Value {
     json!({
         "schemas": [USER],

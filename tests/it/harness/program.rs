@@ -185,7 +185,7 @@ fn a_program_that_is_missing_or_older_than_its_sources_is_not_run() {
     fs::remove_dir_all(&root).unwrap();
 }
 
-/// Serves an account to the SDKs of other processes.
+/// Serves an AWS account over HTTP to the SDKs of other processes.
 pub async fn serve(cloud: &Cloud) -> SocketAddr {
     async fn answer(State(cloud): State<Cloud>, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();

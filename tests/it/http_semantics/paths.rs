@@ -179,9 +179,10 @@ fn no_bytes_reach_another_resource() {
     let ran = runner.run(&inputs, |(which, segment, query, name, value)| {
         let (collection, id) = ids[which].rsplit_once('/').unwrap();
         let (before, after, uppercase, length) = segment;
-        let id = match uppercase {
-            true => id[..length].to_uppercase(),
-            false => id[..length].to_owned(),
+        let id = if uppercase {
+            id[..length].to_uppercase()
+        } else {
+            id[..length].to_owned()
         };
         let decoded = [&before[..], id.as_bytes(), &after[..]].concat();
         let mut request = world.request(Method::GET, "", "");

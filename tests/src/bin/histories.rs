@@ -67,9 +67,10 @@ fn one(seed: u64, options: &Options) -> ExitCode {
     for found in &outcome.violations {
         println!("  ! {}: {}", found.kind, found.what);
     }
-    match outcome.violations.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if outcome.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

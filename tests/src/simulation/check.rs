@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::history::Operation;
 use super::stage::user_name;
 
-/// Something that must not be.
+/// A violated promise.
 #[derive(Clone, Debug)]
 pub struct Violation {
     /// Which promise is broken, in a word.
@@ -203,7 +203,7 @@ impl Record {
             .filter(|_| (200..300).contains(&answer.status))
     }
 
-    /// Whether it may have been performed though nobody said so.
+    /// Returns whether it may have been performed without an acknowledgement.
     fn is_unknown(&self) -> bool {
         self.answer.is_none() || self.status() >= 500
     }

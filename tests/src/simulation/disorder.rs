@@ -211,17 +211,19 @@ impl Layer {
             return self.bus(&input, &mut random);
         }
         let mut passage = Passage::default();
-        let most = match disorder.has(Disorder::DELAYS) {
-            true => [4, 20, 60][random.usize(0..3)],
-            false => 1,
+        let most = if disorder.has(Disorder::DELAYS) {
+            [4, 20, 60][random.usize(0..3)]
+        } else {
+            1
         };
         passage.before = Duration::from_millis(random.u64(0..=most));
         passage.after = Duration::from_millis(random.u64(0..=most));
         if disorder.has(Disorder::LONG_DELAYS) && one_in(&mut random, 25) {
             let long = Duration::from_millis(random.u64(100..2_500));
-            match random.bool() {
-                true => passage.before = long,
-                false => passage.after = long,
+            if random.bool() {
+                passage.before = long
+            } else {
+                passage.after = long
             }
         }
         if disorder.has(Disorder::LOST_ANSWERS) && one_in(&mut random, 50) {
@@ -256,9 +258,10 @@ impl Layer {
             passage.stale = Duration::from_millis(random.u64(0..5_000));
         }
         if info.service == Service::SecretsManager {
-            passage.stale = match disorder.has(Disorder::STALE_SECRETS) && random.bool() {
-                true => Duration::from_millis(random.u64(0..200)),
-                false => Duration::ZERO,
+            passage.stale = if disorder.has(Disorder::STALE_SECRETS) && random.bool() {
+                Duration::from_millis(random.u64(0..200))
+            } else {
+                Duration::ZERO
             };
         }
         if disorder.has(Disorder::TORN_READS) && one_in(&mut random, 3) {
@@ -312,9 +315,10 @@ fn collect(value: &Value, keys: &mut Vec<String>) {
             let text = |name: &str| members.get(name)?.get("S")?.as_str();
             if let (Some(pk), Some(sk)) = (text("PK"), text("SK")) {
                 // Ids of events differ from run to run, and what is named by them.
-                let sk = match pk.ends_with("#E") || sk.starts_with("removed#") {
-                    true => "",
-                    false => sk,
+                let sk = if pk.ends_with("#E") || sk.starts_with("removed#") {
+                    ""
+                } else {
+                    sk
                 };
                 keys.push(format!("{pk}/{sk}"));
                 return;

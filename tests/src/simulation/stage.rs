@@ -164,13 +164,14 @@ async fn follow(stage: Arc<Stage>, package: &'static str) {
         if written.changed().await.is_err() {
             return;
         }
-        let most = match stage.layer.is_active() {
-            true => stage
+        let most = if stage.layer.is_active() {
+            stage
                 .layer
                 .random(&format!("{package} waits"))
                 .0
-                .u64(0..400),
-            false => 10,
+                .u64(0..400)
+        } else {
+            10
         };
         tokio::time::sleep(Duration::from_millis(most)).await;
     }
@@ -237,9 +238,10 @@ fn courier(layer: Layer, disorder: Disorder) -> Courier {
                 // Twice.
                 1 => {
                     let first = function(event.clone()).await;
-                    match random.bool() {
-                        true => function(event).await,
-                        false => first,
+                    if random.bool() {
+                        function(event).await
+                    } else {
+                        first
                     }
                 }
                 // Cut: the rest comes again.
@@ -247,9 +249,10 @@ fn courier(layer: Layer, disorder: Disorder) -> Courier {
                     let mut event = event;
                     let at = random.usize(0..event.records.len());
                     let rest = event.records.split_off(at);
-                    let mut answer = match event.records.is_empty() {
-                        true => Default::default(),
-                        false => function(event).await?,
+                    let mut answer = if event.records.is_empty() {
+                        Default::default()
+                    } else {
+                        function(event).await?
                     };
                     if let Some(first) = rest.into_iter().next() {
                         let mut failure =

@@ -156,9 +156,10 @@ impl Checker<'_> {
         // The member is read when the event is published, so a repeated event may hold newer data.
         let mut published: HashMap<&str, (&str, Vec<&Value>)> = HashMap::new();
         for event in &last.events {
-            let of = match event["detail"]["directory_id"] == last.directory.as_str() {
-                true => "/one",
-                false => "/two",
+            let of = if event["detail"]["directory_id"] == last.directory.as_str() {
+                "/one"
+            } else {
+                "/two"
             };
             if let Some(id) = event["detail"]["id"].as_str() {
                 published.entry(id).or_insert((of, vec![])).1.push(event);

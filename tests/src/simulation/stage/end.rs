@@ -51,9 +51,10 @@ impl Stage {
                 );
                 violations.push(check::violation("count", what));
             }
-            let all = match list.starts_with("/Users") {
-                true => &mut last.users,
-                false => &mut last.groups,
+            let all = if list.starts_with("/Users") {
+                &mut last.users
+            } else {
+                &mut last.groups
             };
             for resource in found {
                 all.insert(
