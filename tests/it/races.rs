@@ -197,9 +197,9 @@ async fn a_lost_response_does_not_write_twice() {
 }
 
 /// Throttled without end: 429 with whole seconds, the one answer that Okta repeats by itself (A8), and nothing written.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lasting_throttling_is_429() {
-    let world = World::new().await;
+    let world = World::here().await;
     world.get("/Users?count=0").await.expect(200);
     let id = world
         .post("/Users", &user("bob@example.com"))

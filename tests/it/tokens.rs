@@ -252,9 +252,9 @@ async fn unknown_directories_take_no_lookups_from_existing_ones() {
 
 /// What is throttled before the token is known may be sent again, which Okta does by itself after 429 alone; 503 is for
 /// what is broken.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_throttled_token_check_is_429() {
-    let world = World::new().await;
+    let world = World::here().await;
     for (service, status, code, answered) in [
         (Service::SecretsManager, 400, "ThrottlingException", 429),
         (Service::SecretsManager, 400, "Throttling", 429),

@@ -212,9 +212,9 @@ async fn a_cycle_stops_at_its_first_failure() {
 
 /// An error after which it is not clear whether anything was written.
 /// RFC 7644 §3.7.1, §3.7.2 (B2).
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_creation_with_an_unknown_outcome_is_rolled_back_too() {
-    let world = World::new().await;
+    let world = World::here().await;
     world.cloud.set_faults(|info| {
         let creates_bob = info.operation == "TransactWriteItems"
             && info.input()["TransactItems"]
