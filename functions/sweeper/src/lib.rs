@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_lambda_events::event::dynamodb::{Event, EventRecord};
 use aws_lambda_events::event::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use directory::{Attended, DirectoryId, Store, Swept, Unfinished};
+use directory::{Attended, DirectoryId, Store, SweepOutcome, Unfinished};
 use gateway::{Clock, DirectorySecrets, Sleep};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -97,15 +97,15 @@ impl Sweeper {
             // In a box, so that the future of an invocation stays small.
             let swept = Box::pin(self.store.sweep(id, version, (self.clock)())).await;
             match swept.map_err(|error| chain(&error))? {
-                Swept::Early(left) => {
+                SweepOutcome::NotYet(left) => {
                     let left = Duration::try_from(left).unwrap_or_default();
                     (self.sleep)(left).await;
                 }
-                Swept::Gone => {
+                SweepOutcome::Deleted => {
                     tracing::info!(directory.id = %id, "a directory is deleted");
                     return Ok(());
                 }
-                Swept::More | Swept::Nothing => return Ok(()),
+                SweepOutcome::More | SweepOutcome::Nothing => return Ok(()),
             }
         }
     }

@@ -7,7 +7,7 @@ pub(crate) mod backlog;
 pub(crate) mod log;
 pub(crate) mod parked;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use jiff::{Timestamp, ToSpan};
 use scim::{ChangedAttribute, Object, ResourceType};
@@ -19,6 +19,7 @@ use crate::model::directory::Directory;
 use crate::model::error::Error;
 use crate::model::event_type::DetailType;
 use crate::model::id::{DirectoryId, EventId, ResourceId};
+use crate::model::member::MembershipDelta;
 use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::model::settings::Types;
 use crate::model::stored::Stored;
@@ -49,40 +50,6 @@ const MAX_DETAIL_BYTES: usize = 250 * 1024;
 /// How many members one event item names: with the event of the group it stays
 /// below the 400 KB of an item, and the stream hands it on in one piece.
 pub(crate) const MEMBERS_OF_AN_ITEM: usize = 5_000;
-
-/// What a request does to the members of a group.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct MembershipChanges {
-    pub(crate) added: BTreeSet<ResourceId>,
-    pub(crate) added_groups: BTreeSet<ResourceId>,
-    pub(crate) removed: BTreeSet<ResourceId>,
-    pub(crate) removed_groups: BTreeSet<ResourceId>,
-}
-
-impl MembershipChanges {
-    /// The lists with the names of their item attributes, in the order in which they are announced.
-    fn lists(&self) -> [(&'static str, &BTreeSet<ResourceId>); 4] {
-        [
-            (item::REMOVED_USERS, &self.removed),
-            (item::REMOVED_GROUPS, &self.removed_groups),
-            (item::ADDED_USERS, &self.added),
-            (item::ADDED_GROUPS, &self.added_groups),
-        ]
-    }
-
-    /// The same in parts that an item holds: at least one, which may be empty.
-    fn parts(&self) -> Vec<Vec<(&'static str, ResourceId)>> {
-        let all: Vec<_> = self
-            .lists()
-            .into_iter()
-            .flat_map(|(name, ids)| ids.iter().map(move |id| (name, *id)))
-            .collect();
-        match all.is_empty() {
-            true => vec![vec![]],
-            false => all.chunks(MEMBERS_OF_AN_ITEM).map(<[_]>::to_vec).collect(),
-        }
-    }
-}
 
 /// An event that a change is about to write.
 pub(crate) struct Event {
@@ -249,15 +216,20 @@ impl Event {
         }
     }
 
-    /// The event with the members that came and went: one item, or several if they are very many.
-    pub(crate) fn with_members(self, caller: &Caller, moved: &MembershipChanges) -> Vec<Self> {
+    /// The event with the members that were added and removed: one item, or several if they are more than
+    /// [`MEMBERS_OF_AN_ITEM`].
+    pub(crate) fn with_members(self, caller: &Caller, delta: &MembershipDelta) -> Vec<Self> {
         let mut first = Some(self.detail_type);
-        moved
-            .parts()
+        let all = member_lists(delta);
+        let mut parts: Vec<&[(&str, ResourceId)]> = all.chunks(MEMBERS_OF_AN_ITEM).collect();
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        parts
             .into_iter()
             .map(|part| {
                 let mut members = Item::new();
-                for (name, _) in moved.lists() {
+                for (name, ..) in MEMBER_LISTS {
                     let ids = part.iter().filter(|(of, _)| *of == name).map(|(_, id)| id);
                     let ids = item::ids(ids);
                     if !ids.is_empty() {
@@ -314,6 +286,26 @@ impl Event {
         item.insert(item::EXPIRES.to_owned(), item::number(expires.as_second()));
         (Key::event(self.directory, self.id), item)
     }
+}
+
+/// The item attributes that list members, in the order in which they are announced: the name, whether the members were
+/// added, and whether they are groups.
+const MEMBER_LISTS: [(&str, bool, bool); 4] = [
+    (item::REMOVED_USERS, false, false),
+    (item::REMOVED_GROUPS, false, true),
+    (item::ADDED_USERS, true, false),
+    (item::ADDED_GROUPS, true, true),
+];
+
+/// Returns each member of a change with the item attribute that lists it, in the order in which they are announced.
+fn member_lists(delta: &MembershipDelta) -> Vec<(&'static str, ResourceId)> {
+    let mut all = Vec::with_capacity(delta.added.len() + delta.removed.len());
+    for (name, added, group) in MEMBER_LISTS {
+        let members = if added { &delta.added } else { &delta.removed };
+        let of_type = members.iter().filter(|(_, member)| member.group == group);
+        all.extend(of_type.map(|(id, _)| (name, *id)));
+    }
+    all
 }
 
 /// What the detail of every event says.

@@ -28,7 +28,7 @@ mod query;
 mod resource;
 mod table;
 
-pub use connection::deletion::{QUIET, Swept};
+pub use connection::deletion::{DRAIN_PERIOD, SweepOutcome};
 pub use connection::{Creation, Directories, DirectoryPosition, REPEATABLE, Repeatable, Scope};
 pub use event::backlog::{Attempt, Backlog, Published, Span, Waiting};
 pub use event::log::{EventPage, EventPlace, EventsAsked, HELD_BACK};

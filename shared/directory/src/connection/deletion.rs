@@ -33,9 +33,9 @@ use crate::table::key::{self, GSI1PK, Key, MEMBERSHIPS, PK, SK};
 use crate::table::store::Store;
 use crate::table::transaction::{CommitError, Condition, with_retry};
 
-/// How long after the beginning of a deletion somebody may still write: a
-/// process believes in a token for 60 seconds, a request takes up to 29.
-pub const QUIET: SignedDuration = SignedDuration::from_secs(95);
+/// Time after the beginning of a deletion in which requests can still write: a process accepts a cached token for 60
+/// seconds, and a request takes up to 29.
+pub const DRAIN_PERIOD: SignedDuration = SignedDuration::from_secs(95);
 
 /// After how many items a step ends.
 const ITEMS_OF_A_STEP: usize = 5_000;
@@ -48,17 +48,17 @@ const GROUPS_AT_ONCE: usize = 16;
 /// How many rows of the index of members lead to groups at once.
 const ROWS_AT_ONCE: i32 = 200;
 
-/// What became of a step.
+/// The outcome of one step of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Swept {
-    /// It was another step's to do: the directory is gone, or has moved on.
+pub enum SweepOutcome {
+    /// Nothing to do: the directory is deleted, or a later step has begun.
     Nothing,
     /// The next step follows: the table's stream shows it.
     More,
-    /// Nothing is left, but somebody could still write for so long.
-    Early(SignedDuration),
-    /// The directory is gone, and it is announced.
-    Gone,
+    /// Nothing is left, but requests can still write for this time.
+    NotYet(SignedDuration),
+    /// The directory is deleted, and its event is written.
+    Deleted,
 }
 
 /// What is left of a step.
@@ -90,12 +90,12 @@ impl Store {
         id: DirectoryId,
         version: u64,
         now: Timestamp,
-    ) -> Result<Swept, Error> {
+    ) -> Result<SweepOutcome, Error> {
         let Some(directory) = self.directory(id).await? else {
-            return Ok(Swept::Nothing);
+            return Ok(SweepOutcome::Nothing);
         };
         if directory.version != version || directory.status != Status::Deleting {
-            return Ok(Swept::Nothing);
+            return Ok(SweepOutcome::Nothing);
         }
         let mut step = SweepBudget {
             items: 0,
@@ -110,17 +110,17 @@ impl Store {
         // A step that is over may not have seen everything.
         if step.items > 0 || step.is_over() {
             self.next_step(&directory).await?;
-            return Ok(Swept::More);
+            return Ok(SweepOutcome::More);
         }
         let began = directory.deleted.unwrap_or(directory.created);
-        let left = QUIET.saturating_sub(now.duration_since(began));
+        let left = DRAIN_PERIOD.saturating_sub(now.duration_since(began));
         if left.is_positive() {
-            return Ok(Swept::Early(left));
+            return Ok(SweepOutcome::NotYet(left));
         }
         match self.end_directory(&directory, now).await {
-            Ok(()) => Ok(Swept::Gone),
+            Ok(()) => Ok(SweepOutcome::Deleted),
             // The step of another version has the rest to do.
-            Err(CommitError::ConditionFailure(_)) => Ok(Swept::Nothing),
+            Err(CommitError::ConditionFailure(_)) => Ok(SweepOutcome::Nothing),
             Err(CommitError::Contended) => Err(Error::Busy),
             Err(CommitError::Broken(error)) => Err(error),
         }

@@ -6,16 +6,17 @@
 //! that was read. Rows that were written since do not count yet, and of rows
 //! that were deleted since there is one too few: the group says how many it has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use scim::{MemberChange, Object, ResourceType};
+use scim::{Object, ResourceType};
 use serde_json::{Value, json};
 
+use crate::group::membership::unknown_members;
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
-use crate::model::member::{Member, Members};
+use crate::model::member::{Member, Members, MembershipDelta};
 use crate::model::resource_kind::{GROUP, USER};
 use crate::model::stored::Stored;
 use crate::table::group_cache::CachedGroup;
@@ -23,10 +24,7 @@ use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, SK};
 use crate::table::range::Range;
 use crate::table::store::Store;
-use crate::table::transaction::Backoff;
-
-/// What a client may call a member, in bytes.
-const MAX_DISPLAY_BYTES: usize = 1_024;
+use crate::table::transaction::{Backoff, Change, ConditionFailure};
 
 /// The members of groups up to this size are remembered.
 pub(crate) const FEW: u64 = 100;
@@ -59,94 +57,6 @@ fn from_row(row: &Item) -> Result<(ResourceId, u64, Member), Error> {
             display: display.cloned(),
         },
     ))
-}
-
-/// What a client wishes for the members of a group.
-#[derive(Clone, Debug)]
-pub(crate) enum MembershipRequest {
-    /// These become members and those do not stay members.
-    Named {
-        added: BTreeMap<ResourceId, RequestedMember>,
-        removed: BTreeSet<ResourceId>,
-    },
-    /// These are the members, and nobody else.
-    Exactly(BTreeMap<ResourceId, RequestedMember>),
-    /// It depends on who is a member.
-    Depends,
-}
-
-/// A member as the client describes it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RequestedMember {
-    /// Whether the client says that it is a group.
-    pub(crate) group: bool,
-    pub(crate) display: Option<String>,
-}
-
-impl MembershipRequest {
-    pub(crate) fn new(change: MemberChange) -> Result<Self, Error> {
-        Ok(match change {
-            MemberChange::Named { added, removed } => Self::Named {
-                added: wished(added)?,
-                // What is no id is nobody's, and so no member already (X15).
-                removed: removed.iter().filter_map(|id| id.parse().ok()).collect(),
-            },
-            MemberChange::Exactly(members) => Self::Exactly(wished(members)?),
-            MemberChange::Depends => Self::Depends,
-        })
-    }
-}
-
-pub(crate) fn wished(
-    elements: BTreeMap<String, Object>,
-) -> Result<BTreeMap<ResourceId, RequestedMember>, Error> {
-    let mut members = BTreeMap::new();
-    let mut unknown = vec![];
-    for (id, element) in elements {
-        let Ok(id) = id.parse() else {
-            unknown.push(id);
-            continue;
-        };
-        let text = |name: &str| element.get(name).and_then(Value::as_str);
-        let display = text("display").filter(|display| !display.is_empty());
-        if display.is_some_and(|display| display.len() > MAX_DISPLAY_BYTES) {
-            let limit = format_args!("is longer than {MAX_DISPLAY_BYTES} bytes");
-            return Err(scim::Error::invalid_value("members.display", limit).into());
-        }
-        let group = text("type").is_some_and(|ty| ty.eq_ignore_ascii_case("Group"))
-            || text("$ref").is_some_and(|uri| uri.contains("/Groups/"));
-        let display = display.map(str::to_owned);
-        members.insert(id, RequestedMember { group, display });
-    }
-    match unknown.is_empty() {
-        true => Ok(members),
-        false => Err(unknown_members(&unknown)),
-    }
-}
-
-/// 400 that names those who are nobody of this directory, a few of them (G4).
-pub(crate) fn unknown_members(ids: &[impl ToString]) -> Error {
-    const NAMED: usize = 5;
-    const CHARS: usize = 60;
-    let named: Vec<String> = ids
-        .iter()
-        .take(NAMED)
-        .map(|id| {
-            format!(
-                "\"{}\"",
-                id.to_string().chars().take(CHARS).collect::<String>()
-            )
-        })
-        .collect();
-    let more = match ids.len() {
-        count if count > NAMED => format!(" and {} more", count - NAMED),
-        _ => String::new(),
-    };
-    let what = format_args!(
-        "there is no user or group of the id {}{more} in this directory. Nothing was changed. Assign the members first.",
-        named.join(", ")
-    );
-    scim::Error::invalid_value("members.value", what).into()
 }
 
 /// The members as SCIM shows them.
@@ -231,15 +141,18 @@ impl Store {
         &self,
         caller: &Caller,
         group: &Stored,
-        ids: impl Iterator<Item = ResourceId>,
-    ) -> Result<Vec<(ResourceId, Member)>, Error> {
+        ids: BTreeSet<ResourceId>,
+    ) -> Result<Members, Error> {
         let directory = caller.directory().id;
-        let keys = ids.map(|id| Key::member(directory, group.id, id)).collect();
-        let mut rows = vec![];
+        let keys = ids
+            .into_iter()
+            .map(|id| Key::member(directory, group.id, id))
+            .collect();
+        let mut rows = Members::new();
         for row in self.get_all(keys).await? {
             let (id, from, member) = from_row(&row)?;
             if from <= group.version {
-                rows.push((id, member));
+                rows.insert(id, member);
             }
         }
         Ok(rows)
@@ -268,7 +181,7 @@ impl Store {
     }
 
     /// A group with its members, in one version of both.
-    pub(crate) async fn whole(
+    pub(crate) async fn group_with_members(
         &self,
         caller: &Caller,
         id: ResourceId,
@@ -291,5 +204,69 @@ impl Store {
             last = Some((group.version, group.group.staged));
             backoff.wait().await?;
         }
+    }
+
+    /// Reads the added members, and returns the ids of the groups that the change takes for users.
+    ///
+    /// # Errors
+    ///
+    /// 400 `invalidValue` with the ids that are not a user or group of the directory.
+    pub(crate) async fn resolve_member_types(
+        &self,
+        caller: &Caller,
+        delta: &MembershipDelta,
+    ) -> Result<BTreeSet<ResourceId>, Error> {
+        let directory = caller.directory().id;
+        let (groups, users): (Vec<_>, Vec<_>) =
+            delta.added.iter().partition(|(_, member)| member.group);
+        let there = async |prefix: &str, ids: Vec<ResourceId>| -> Result<BTreeSet<_>, Error> {
+            let keys = ids
+                .iter()
+                .map(|id| Key::resource(directory, prefix, *id))
+                .collect();
+            let items = self.get_all(keys).await?;
+            items.iter().map(|item| item::id(item, key::SK)).collect()
+        };
+        let ids = |of: &[(&ResourceId, &Member)]| of.iter().map(|(id, _)| **id).collect();
+        let (users, groups): (Vec<ResourceId>, Vec<ResourceId>) = (ids(&users), ids(&groups));
+        let found = there(USER.prefix, users.clone()).await?;
+        let mut left: Vec<ResourceId> =
+            users.into_iter().filter(|id| !found.contains(id)).collect();
+        let asked: Vec<ResourceId> = left.iter().chain(&groups).copied().collect();
+        if asked.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let found = there(GROUP.prefix, asked.clone()).await?;
+        let unknown: Vec<ResourceId> = asked.into_iter().filter(|id| !found.contains(id)).collect();
+        if !unknown.is_empty() {
+            return Err(unknown_members(&unknown));
+        }
+        left.retain(|id| found.contains(id));
+        Ok(left.into_iter().collect())
+    }
+}
+
+/// Requires in the transaction that an added member exists. An added group also counts that it became a member.
+pub(crate) fn require_exists(
+    change: &mut Change,
+    caller: &Caller,
+    id: ResourceId,
+    member: &Member,
+) {
+    let directory = caller.directory().id;
+    if member.group {
+        let key = Key::resource(directory, GROUP.prefix, id);
+        change.add(key, item::TIMES_NESTED, ConditionFailure::Members);
+    } else {
+        let key = Key::resource(directory, USER.prefix, id);
+        change.check(key, ConditionFailure::Members);
+    }
+}
+
+/// Requires in the transaction that the added groups exist. A staged write has read the added users after it wrote their
+/// rows, so they need no action.
+pub(crate) fn require_groups_exist(change: &mut Change, caller: &Caller, delta: &MembershipDelta) {
+    for (id, member) in delta.added.iter().filter(|(_, member)| member.group) {
+        require_exists(change, caller, *id, member);
     }
 }

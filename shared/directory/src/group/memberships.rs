@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 
 use crate::event::{Event, flatten};
 use crate::group::members::reference;
-use crate::group::{MembershipDelta, next_version};
+use crate::group::write::next_version;
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
+use crate::model::member::{Member, MembershipDelta};
 use crate::model::resource_kind::too_many;
 use crate::model::resource_kind::{GROUP, ResourceKind, USER};
 use crate::model::stored::Stored;
@@ -199,16 +200,16 @@ impl Store {
     /// Keeps the rows that count, and follows the groups that are members of others.
     async fn resolve(&self, caller: &Caller, rows: Vec<Row>) -> Result<Memberships, Error> {
         let mut found = Memberships::default();
-        for row in self.counting(caller, rows, &mut found.groups).await? {
+        for row in self.effective_rows(caller, rows, &mut found.groups).await? {
             let groups = found.direct.entry(row.member).or_default();
             groups.insert(row.group);
         }
-        self.climb(caller, &mut found).await?;
+        self.read_ancestors(caller, &mut found).await?;
         Ok(found)
     }
 
-    /// Follows all groups that are members of others, up to those that are not.
-    async fn climb(&self, caller: &Caller, found: &mut Memberships) -> Result<(), Error> {
+    /// Reads the groups above those that were found, up to the groups that are not members of a group.
+    async fn read_ancestors(&self, caller: &Caller, found: &mut Memberships) -> Result<(), Error> {
         loop {
             let next: Vec<ResourceId> = found
                 .groups
@@ -224,15 +225,15 @@ impl Store {
             for id in next {
                 found.above.insert(id, BTreeSet::new());
             }
-            for row in self.counting(caller, rows, &mut found.groups).await? {
+            for row in self.effective_rows(caller, rows, &mut found.groups).await? {
                 let above = found.above.entry(row.member).or_default();
                 above.insert(row.group);
             }
         }
     }
 
-    /// The rows that count in the current versions of their groups, which join `groups`.
-    async fn counting(
+    /// Returns the rows that count in the current versions of their groups. The groups are read and added to `groups`.
+    async fn effective_rows(
         &self,
         caller: &Caller,
         rows: Vec<Row>,
@@ -245,7 +246,7 @@ impl Store {
             .filter(|id| !groups.contains_key(id))
             .collect();
         let read = self.read_all(directory, &GROUP, &unread).await?;
-        // Those that an operation is just removing have rows that do not count any more.
+        // The rows of members that a staged write has removed do not count any more.
         let mut removed = BTreeSet::new();
         for group in &read {
             let Some(staged) = group.group.staged.as_ref().filter(|s| s.removals > 0) else {
@@ -378,7 +379,7 @@ impl Store {
         let mut last_look = false;
         loop {
             let Some(old) = self.read(caller, &GROUP, group).await? else {
-                if self.is_coming(caller, group, now).await? {
+                if self.is_being_created(caller, group, now).await? {
                     backoff.wait().await?;
                 } else if last_look {
                     // What is left of a group that is gone is its own deletion's
@@ -403,11 +404,15 @@ impl Store {
             let Some(row) = self.item(key.clone()).await? else {
                 return Ok(());
             };
-            let step = MembershipDelta {
-                removed: BTreeMap::from([(id, row.contains_key(item::MEMBER_TYPE))]),
+            let member_of_row = Member {
+                group: row.contains_key(item::MEMBER_TYPE),
+                display: None,
+            };
+            let delta = MembershipDelta {
+                removed: BTreeMap::from([(id, member_of_row)]),
                 ..MembershipDelta::default()
             };
-            let new = next_version(&old, old.resource.clone(), &step, now);
+            let new = next_version(&old, old.resource.clone(), &delta, now);
             let mut change = Change::default();
             let condition = Condition::Group {
                 version: old.version,
@@ -417,7 +422,7 @@ impl Store {
             change.set(head, encode_item(&GROUP, &new)?, &[], condition);
             change.delete(key, Condition::Present, ConditionFailure::Members);
             let event = Event::members_only(caller, &new, new.version, new.last_modified)?;
-            for event in event.with_members(caller, &step.moved()) {
+            for event in event.with_members(caller, &delta) {
                 (match member {
                     Some(member) => event.about(member),
                     None => event,

@@ -1,31 +1,46 @@
-//! A change of more members than one transaction holds, and still all of it or nothing.
+//! Staged writes: a change of more members than one transaction holds is still all or nothing.
 //!
-//! 1. The group is marked: nobody else changes it for a while, the lease.
-//! 2. Rows of new members are written, counting from the next version on. Nobody sees them yet.
-//! 3. That the members exist is read after that, so that a user who is deleted
-//!    meanwhile is either missed here, or his deletion finds the row.
-//! 4. One transaction moves the group to the next version, announces the
-//!    change, and keeps a list of those who are members no more. Everybody sees all of it.
-//! 5. Their rows are deleted, then the list and the mark.
+//! ```mermaid
+//! stateDiagram-v2
+//!   [*] --> idle
+//!   idle --> leased: writer acquires the lease, on condition of version v (1)
+//!   leased --> leased: writer adds rows that count from v+1 (2), and reads the added members (3)
+//!   leased --> committed: writer's transaction moves the group to v+1 (4)
+//!   leased --> idle: commit without removed members (4)
+//!   committed --> idle: writer deletes the rows of removed members (5)
+//!   leased --> idle: writer, or after the lease the next writer or the sweeper, deletes the rows of v+1
+//!   committed --> idle: after the lease the next writer or the sweeper does (5)
+//! ```
 //!
-//! If the connection of a write breaks, which may then be carried out later, the mark stays until the lease is over, though
-//! the change is made: a row that came after a later change would be a member whom nobody added.
+//! | state | items | a reader sees | after an interruption |
+//! |---|---|---|---|
+//! | idle | the group has no lease | version v | |
+//! | leased | the group has an operation and the end of its lease | version v: rows that count from v+1 are left out | the rows of v+1 are deleted, so that no version is used for two changes; nothing has changed |
+//! | committed | the group has version v+1, the lease, and lists of removed members | version v+1: members on the lists are left out | the rows on the lists are deleted; the change is made, and its event is written |
 //!
-//! A writer that is interrupted leaves the mark. When the lease is over the next writer takes the group over, or the
-//! sweeper does if there is none (`recovery.rs`): up to step 3 the rows are deleted, so that no version is ever used for
-//! two changes; from step 4 on the deletions are finished. A group that is created with many members has no mark yet: see
-//! `Store::create_in_steps`.
+//! 1. A conditional write of the group. No other request changes the group until the lease is over ([`LEASE`]).
+//! 2. Rows in batches.
+//! 3. The added members are read after their rows are written. A user who is deleted meanwhile is either missed here, or the
+//!    deletion finds the row.
+//! 4. One transaction with the group, its look-up items, the lists of removed members and the event.
+//! 5. The rows of removed members are deleted, then the lists and the lease.
+//!
+//! If the connection of a write breaks, the write can still be carried out later. The lease then stays until it is over, also
+//! after the commit: a row that came after a later change would be a member that no request added.
+//!
+//! An interrupted process leaves the lease. When it is over, the next writer of the group takes the group over
+//! ([`Store::take_over`]), or the sweeper does if there is none (`resource/recovery.rs`).
+//! A group that is created with many members has no item yet that could have a lease: see `create.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use scim::Resource;
 
 use crate::event::MEMBERS_OF_AN_ITEM;
-use crate::group::members::{self, RequestedMember};
-use crate::group::{
-    Attempt, AttemptState, Group, MembershipDelta, add_existence, event_of, next_version,
-};
+use crate::group::Group;
+use crate::group::members::{self, require_groups_exist};
+use crate::group::membership::check_changes;
+use crate::group::write::{Abort, AttemptState, GroupWrite};
 use crate::model::caller::Caller;
 use crate::model::error::Error;
 use crate::model::id::{EventId, ResourceId};
@@ -39,179 +54,119 @@ use crate::table::item::{self, Item};
 use crate::table::key::Key;
 use crate::table::lookup::move_lookup_items;
 use crate::table::store::Store;
-use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
+use crate::table::transaction::{Backoff, Change, CommitError, Condition};
 
-/// A day, in seconds.
-const DAY: i64 = 24 * 60 * 60;
+/// The attributes of a group that has a lease.
+const LEASE_ATTRIBUTES: [&str; 3] = [item::STAGED_WRITE, item::LEASE_UNTIL, item::REMOVAL_PARTS];
 
-/// How many memberships may begin and end in one request: what their events
-/// and the list of removals take of the 4 MB of a transaction.
-const MAX_CHANGES: usize = 60_000;
-
-/// The attributes that mark a group.
-const MARK: [&str; 3] = [item::STAGED_WRITE, item::LEASE_UNTIL, item::REMOVAL_PARTS];
+/// A change of a group whose lease this process holds, or is about to acquire.
+struct StagedWrite {
+    write: GroupWrite,
+    /// Identifies the holder of the lease.
+    operation: String,
+    deadline: Deadline,
+    now: Timestamp,
+}
 
 impl Store {
-    /// Changes the members that a client names; who of them is one already is read under the mark.
-    pub(crate) async fn in_steps_named(
+    /// Makes a change that names members to add and to remove. Which of them are members is read under the lease.
+    pub(crate) async fn stage_named(
         &self,
         caller: &Caller,
-        old: Stored,
-        resource: Resource,
-        (added, removed): (
-            &BTreeMap<ResourceId, RequestedMember>,
-            &BTreeSet<ResourceId>,
-        ),
-        learned: &mut AttemptState,
+        write: GroupWrite,
+        state: &mut AttemptState,
         now: Timestamp,
-    ) -> Result<Attempt, Error> {
-        let ids: BTreeSet<ResourceId> = added.keys().chain(removed).copied().collect();
-        check_changes(ids.len())?;
-        let operation = EventId::at(now).to_string();
-        let deadline = Deadline::new();
-        // At most this will be written, so what is refused is refused before there is a mark.
-        let most = MembershipDelta::named(added, removed, learned);
-        self.check_commitment(caller, &old, &resource, &most, &operation, now)?;
-        if !self.mark(caller, &old, &operation, now).await? {
-            return Ok(Attempt::Wait);
-        }
-        // After the mark and not beside it: nobody else changes the rows from here on.
-        let rows = self.rows_of(caller, &old, ids.into_iter()).await?;
-        let step = MembershipDelta::of_named(&rows, added, removed, learned);
-        if step.is_empty() && old.resource.changed(&resource).is_empty() {
-            self.unmark(caller, old.id, &operation).await?;
-            return Ok(Attempt::Done(Group {
-                stored: old,
+    ) -> Result<Group, Abort> {
+        let mut staged = self.begin(caller, write, now).await?;
+        // After the lease and not beside it: no other writer changes the rows from here on.
+        let write = staged.write;
+        let rows = self.rows_of(caller, &write.old, write.delta.ids()).await?;
+        let mut delta = write.delta.effective(&rows);
+        delta.set_groups(&state.groups);
+        let write = write.with_delta(delta, now);
+        if write.is_empty() {
+            self.release_lease(caller, write.old.id, &staged.operation, vec![])
+                .await?;
+            return Ok(Group {
+                stored: write.old,
                 members: None,
-            }));
+            });
         }
-        self.marked(
-            caller, old, resource, step, &operation, deadline, learned, now,
-        )
-        .await
+        staged.write = write;
+        self.run_staged(caller, staged, state).await
     }
 
-    /// Makes a change that is known in full.
-    pub(crate) async fn in_steps(
+    /// Makes a change of which each membership change is known.
+    pub(crate) async fn stage(
         &self,
         caller: &Caller,
-        old: Stored,
-        resource: Resource,
-        step: MembershipDelta,
-        learned: &mut AttemptState,
+        write: GroupWrite,
+        state: &mut AttemptState,
         now: Timestamp,
-    ) -> Result<Attempt, Error> {
-        check_changes(step.added.len() + step.removed.len())?;
-        let operation = EventId::at(now).to_string();
-        let deadline = Deadline::new();
-        // What is refused is refused before there is a mark.
-        self.check_commitment(caller, &old, &resource, &step, &operation, now)?;
-        if !self.mark(caller, &old, &operation, now).await? {
-            return Ok(Attempt::Wait);
-        }
-        self.marked(
-            caller, old, resource, step, &operation, deadline, learned, now,
-        )
-        .await
+    ) -> Result<Group, Abort> {
+        let staged = self.begin(caller, write, now).await?;
+        self.run_staged(caller, staged, state).await
     }
 
-    /// Whether step 4 can be written, as far as that can be told before anything is.
-    fn check_commitment(
+    /// Acquires the lease (1). A change that the commit could not hold is refused before.
+    async fn begin(
         &self,
         caller: &Caller,
-        old: &Stored,
-        resource: &Resource,
-        step: &MembershipDelta,
-        operation: &str,
+        write: GroupWrite,
         now: Timestamp,
-    ) -> Result<(), Error> {
-        let new = next_version(old, resource.clone(), step, now);
-        let attempts = (operation, Attempts::Answered);
-        let change = commitment(caller, old, &new, step, attempts, now);
-        let checked = change.and_then(|(change, _)| change.check_size());
-        if checked.is_err() {
-            // This process may know the group as it was before, so the same request again reads it.
-            self.known().forget(caller, old.id);
+    ) -> Result<StagedWrite, Abort> {
+        check_changes(write.delta.ids().len())?;
+        let staged = StagedWrite {
+            write,
+            operation: EventId::at(now).to_string(),
+            deadline: Deadline::new(),
+            now,
+        };
+        let commit = self.staged_commit(caller, &staged, Attempts::Answered);
+        if let Err(error) = commit.and_then(|(change, _)| change.check_size()) {
+            // The cached group may be out of date, so the same request again reads it.
+            self.known().forget(caller, staged.write.old.id);
+            return Err(error.into());
         }
-        checked
+        if !self.acquire_lease(caller, &staged).await? {
+            return Err(Abort::RetryAfterPause);
+        }
+        Ok(staged)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it is the end of two functions that decide all of these"
-    )]
-    async fn marked(
+    /// Does steps 2 to 5 under the lease.
+    async fn run_staged(
         &self,
         caller: &Caller,
-        old: Stored,
-        resource: Resource,
-        step: MembershipDelta,
-        operation: &str,
-        deadline: Deadline,
-        learned: &mut AttemptState,
-        now: Timestamp,
-    ) -> Result<Attempt, Error> {
+        staged: StagedWrite,
+        state: &mut AttemptState,
+    ) -> Result<Group, Abort> {
         let directory = caller.directory().id;
-        let new = next_version(&old, resource, &step, now);
-        let rows = step.added.iter().map(|(id, member)| {
+        let GroupWrite { old, new, delta } = &staged.write;
+        let rows = delta.added.iter().map(|(id, member)| {
             let row = members::row(caller, member, new.version);
             (Key::member(directory, old.id, *id), Some(row))
         });
-        // When this fails some rows may still be on their way, so the mark
-        // stays until the lease is over.
-        let attempts = self.write_all(rows.collect(), deadline).await?;
-        match self.find(caller, &step).await {
+        // If this fails some rows may still be on their way, so the lease stays until it is over.
+        let attempts = self.write_all(rows.collect(), staged.deadline).await?;
+        match self.resolve_member_types(caller, delta).await {
             Ok(groups) if groups.is_empty() => {}
             found => {
-                self.undo(caller, &old, &step, operation, attempts).await?;
-                learned.groups.extend(found?);
-                return Ok(Attempt::Again);
+                self.roll_back(caller, &staged, attempts).await?;
+                state.groups.extend(found?);
+                return Err(Abort::Retry);
             }
         }
-        let mut backoff = Backoff::new();
-        let removals = loop {
-            deadline.check()?;
-            let nesting = match self.refuse_cycles(caller, &old, &step).await {
-                Ok(nesting) => nesting,
-                Err(error) => {
-                    self.undo(caller, &old, &step, operation, attempts).await?;
-                    return Err(error);
-                }
-            };
-            let (mut change, removals) =
-                commitment(caller, &old, &new, &step, (operation, attempts), now)?;
-            if let Some(nesting) = nesting {
-                nesting.count(&mut change, caller);
-            }
-            match settle(change.commit(self).await, &new.resource) {
-                Ok(CommitOutcome::Written) => break removals,
-                Ok(CommitOutcome::Again) => {
-                    // Contention passes; a mark that is gone does not come back.
-                    if !self.is_marked(caller, &old, operation).await? {
-                        return Ok(Attempt::Wait);
-                    }
-                    backoff.wait().await?;
-                }
-                Ok(CommitOutcome::Members) => {
-                    self.undo(caller, &old, &step, operation, attempts).await?;
-                    return Ok(Attempt::Again);
-                }
-                Err(error @ Error::Uniqueness { .. }) => {
-                    self.undo(caller, &old, &step, operation, attempts).await?;
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        // The change is made. If the rest of the work fails, the next one who changes the group does it.
-        if !removals.is_empty() {
+        let lists = self.commit_staged(caller, &staged, attempts).await?;
+        // The change is made. If the deletion of rows fails, the next writer of the group or the sweeper does it.
+        if !lists.is_empty() {
             let clean = async {
-                let deleted = self
-                    .delete_rows(caller, old.id, step.removed.keys())
-                    .await?;
+                let removed = delta.removed.keys();
+                let deleted = self.delete_rows(caller, old.id, removed).await?;
                 match attempts.and(deleted) {
                     Attempts::Answered => {
-                        self.unmark_with(caller, old.id, operation, removals).await
+                        self.release_lease(caller, old.id, &staged.operation, lists)
+                            .await
                     }
                     Attempts::Lost => Ok(()),
                 }
@@ -225,153 +180,146 @@ impl Store {
             members: None,
         };
         self.known().put(caller, seen);
-        Ok(Attempt::Done(Group {
-            stored: new,
+        Ok(Group {
+            stored: staged.write.new,
             members: None,
-        }))
+        })
     }
 
-    /// Creates a group with more members than one transaction holds. Its rows
-    /// are written first: nobody sees rows of a group that is not there. An item
-    /// next to them says that it is coming, so that whoever finds such a row,
-    /// because its user is being deleted, waits, or sweeps what a dead one left.
-    pub(crate) async fn create_in_steps(
+    /// Commits a staged write (4), and returns the keys of its lists of removed members. A commit that is refused is rolled
+    /// back.
+    async fn commit_staged(
         &self,
         caller: &Caller,
-        mut change: Change,
-        new: &Stored,
-        step: &MembershipDelta,
-        learned: &mut AttemptState,
-        now: Timestamp,
-    ) -> Result<CommitOutcome, Error> {
-        change.check_size()?;
-        let directory = caller.directory().id;
-        let deadline = Deadline::new();
-        let coming = Key::creation(directory, new.id);
-        let until = item::number(now.as_millisecond() + LEASE);
-        let expires = item::number(now.as_second() + DAY);
-        let item = Item::from([
-            (item::LEASE_UNTIL.to_owned(), until),
-            (item::EXPIRES.to_owned(), expires),
-        ]);
-        let announced = vec![(coming.clone(), Some(item))];
-        let begun = self.write_all(announced, deadline).await?;
-        let rows = step.added.iter().map(|(id, member)| {
-            let row = members::row(caller, member, new.version);
-            (Key::member(directory, new.id, *id), Some(row))
-        });
-        let attempts = self.write_all(rows.collect(), deadline).await?;
-        if begun.and(attempts) == Attempts::Lost {
-            // Under another id, for a row that comes late must not come into a group that has changed since.
-            self.discard(caller, new.id, step).await?;
-            return Ok(CommitOutcome::Members);
-        }
-        match self.find(caller, step).await {
-            Ok(groups) if groups.is_empty() => {}
-            found => {
-                self.discard(caller, new.id, step).await?;
-                learned.groups.extend(found?);
-                return Ok(CommitOutcome::Members);
+        staged: &StagedWrite,
+        attempts: Attempts,
+    ) -> Result<Vec<Key>, Abort> {
+        let GroupWrite { old, new, delta } = &staged.write;
+        let mut backoff = Backoff::new();
+        loop {
+            staged.deadline.check()?;
+            let nesting = match self.refuse_cycles(caller, old, delta).await {
+                Ok(nesting) => nesting,
+                Err(error) => {
+                    self.roll_back(caller, staged, attempts).await?;
+                    return Err(error.into());
+                }
+            };
+            let (mut change, lists) = self.staged_commit(caller, staged, attempts)?;
+            if let Some(nesting) = nesting {
+                nesting.count(&mut change, caller);
+            }
+            match settle(change.commit(self).await, &new.resource) {
+                Ok(CommitOutcome::Written) => return Ok(lists),
+                Ok(CommitOutcome::Again) => {
+                    // Contention passes; a lease that is lost does not come back.
+                    if !self.holds_lease(caller, staged).await? {
+                        return Err(Abort::RetryAfterPause);
+                    }
+                    backoff.wait().await?;
+                }
+                Ok(CommitOutcome::Members) => {
+                    self.roll_back(caller, staged, attempts).await?;
+                    return Err(Abort::Retry);
+                }
+                Err(error @ Error::Uniqueness { .. }) => {
+                    self.roll_back(caller, staged, attempts).await?;
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        deadline.check()?;
-        for id in step.added_groups() {
-            add_existence(&mut change, caller, id, true, true);
-        }
-        change.delete(coming, Condition::Present, ConditionFailure::Changed);
-        let settled = settle(change.commit(self).await, &new.resource);
-        match &settled {
-            Ok(CommitOutcome::Written) => {}
-            Ok(_) | Err(Error::Uniqueness { .. }) => self.discard(caller, new.id, step).await?,
-            // It may have been written all the same.
-            Err(_) => {}
-        }
-        settled
     }
 
-    /// Takes back a creation that did not come to its end.
-    async fn discard(
+    /// Returns the transaction of step 4, and the keys of its lists of removed members.
+    fn staged_commit(
         &self,
         caller: &Caller,
-        group: ResourceId,
-        step: &MembershipDelta,
-    ) -> Result<(), Error> {
-        self.delete_rows(caller, group, step.added.keys()).await?;
-        let coming = Key::creation(caller.directory().id, group);
-        self.write_all(vec![(coming, None)], Deadline::new())
-            .await?;
-        Ok(())
-    }
-
-    /// What there is to wait for when a group has rows and is not there. A
-    /// creation that somebody died in is swept.
-    pub(crate) async fn is_coming(
-        &self,
-        caller: &Caller,
-        group: ResourceId,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        let coming = Key::creation(caller.directory().id, group);
-        let Some(item) = self.item(coming.clone()).await? else {
-            return Ok(false);
+        staged: &StagedWrite,
+        attempts: Attempts,
+    ) -> Result<(Change, Vec<Key>), Error> {
+        let directory = caller.directory().id;
+        let GroupWrite { old, new, delta } = &staged.write;
+        let removed: Vec<ResourceId> = delta.removed.keys().copied().collect();
+        let lists: BTreeMap<Key, String> = removed
+            .chunks(MEMBERS_OF_AN_ITEM)
+            .enumerate()
+            .map(|(part, ids)| {
+                let key = Key::removal(directory, old.id, &staged.operation, part);
+                (key, item::ids(ids))
+            })
+            .collect();
+        let mut change = Change::default();
+        let key = Key::resource(directory, GROUP.prefix, old.id);
+        let condition = Condition::Group {
+            version: old.version,
+            staged: Some(staged.operation.clone()),
         };
-        if now.as_millisecond() < item::integer(&item, item::LEASE_UNTIL)? {
-            return Ok(true);
+        let mut item = encode_item(&GROUP, new)?;
+        if lists.is_empty() && attempts == Attempts::Answered {
+            change.set(key, item, &LEASE_ATTRIBUTES, condition);
+        } else {
+            if !lists.is_empty() {
+                item.insert(item::REMOVAL_PARTS.to_owned(), item::number(lists.len()));
+            }
+            // The deletions have a lease of their own, and so has what may still be on its way: no other writer changes
+            // the group until it must have arrived.
+            item.extend(lease_item(&staged.operation, staged.now));
+            change.set(key, item, &[], condition);
         }
-        let rows = self.rows(caller, group).await?.rows;
-        self.delete_rows(caller, group, rows.iter().map(|(id, ..)| id))
-            .await?;
-        self.write_all(vec![(coming, None)], Deadline::new())
-            .await?;
-        Ok(false)
+        let (before, after) = (Some(&old.resource), Some(&new.resource));
+        move_lookup_items(&mut change, caller, &GROUP, old.id, before, after)?;
+        require_groups_exist(&mut change, caller, delta);
+        for event in staged.write.event(caller)?.with_members(caller, delta) {
+            event.add_to(&mut change);
+        }
+        let keys = lists.keys().cloned().collect();
+        for (key, ids) in lists {
+            let list = Item::from([(item::REMOVED_MEMBERS.to_owned(), item::string(ids))]);
+            change.put(key, list);
+        }
+        Ok((change, keys))
     }
 
-    /// Marks a group that is still in the version that was read and has no mark.
-    async fn mark(
-        &self,
-        caller: &Caller,
-        group: &Stored,
-        operation: &str,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
+    /// Acquires the lease of a group that has none and is in the version that was read; false if another writer was faster.
+    async fn acquire_lease(&self, caller: &Caller, staged: &StagedWrite) -> Result<bool, Error> {
+        let old = &staged.write.old;
         let condition = Condition::Mark {
-            version: group.version,
-            operation: operation.to_owned(),
+            version: old.version,
+            operation: staged.operation.clone(),
         };
         self.set_attributes(
-            Key::resource(caller.directory().id, GROUP.prefix, group.id),
-            mark_item(operation, now),
+            Key::resource(caller.directory().id, GROUP.prefix, old.id),
+            lease_item(&staged.operation, staged.now),
             &[],
             condition,
         )
         .await
     }
 
-    async fn is_marked(
-        &self,
-        caller: &Caller,
-        old: &Stored,
-        operation: &str,
-    ) -> Result<bool, Error> {
+    async fn holds_lease(&self, caller: &Caller, staged: &StagedWrite) -> Result<bool, Error> {
+        let old = &staged.write.old;
         let group = self.read(caller, &GROUP, old.id).await?;
-        let staged = group
+        let lease = group
             .filter(|group| group.version == old.version)
             .and_then(|group| group.group.staged);
-        Ok(staged.is_some_and(|staged| staged.by == operation))
+        Ok(lease.is_some_and(|lease| lease.by == staged.operation))
     }
 
-    /// Undoes what steps 1 and 2 did. The mark stays until the lease is over if something may still be on its way.
-    async fn undo(
+    /// Undoes steps 1 and 2. The lease stays until it is over if something may still be on its way.
+    async fn roll_back(
         &self,
         caller: &Caller,
-        old: &Stored,
-        step: &MembershipDelta,
-        operation: &str,
+        staged: &StagedWrite,
         attempts: Attempts,
     ) -> Result<(), Error> {
-        let deleted = self.delete_rows(caller, old.id, step.added.keys()).await?;
+        let GroupWrite { old, delta, .. } = &staged.write;
+        let deleted = self.delete_rows(caller, old.id, delta.added.keys()).await?;
         match attempts.and(deleted) {
-            Attempts::Answered => self.unmark(caller, old.id, operation).await,
+            Attempts::Answered => {
+                self.release_lease(caller, old.id, &staged.operation, vec![])
+                    .await
+            }
             Attempts::Lost => Ok(()),
         }
     }
@@ -387,43 +335,34 @@ impl Store {
         self.write_all(keys.collect(), Deadline::new()).await
     }
 
-    async fn unmark(
+    /// Removes the lease of an operation, and its lists of removed members.
+    async fn release_lease(
         &self,
         caller: &Caller,
         group: ResourceId,
         operation: &str,
-    ) -> Result<(), Error> {
-        self.unmark_with(caller, group, operation, vec![]).await
-    }
-
-    /// Takes the mark away, and the lists of removals that belong to it.
-    async fn unmark_with(
-        &self,
-        caller: &Caller,
-        group: ResourceId,
-        operation: &str,
-        removals: Vec<Key>,
+        lists: Vec<Key>,
     ) -> Result<(), Error> {
         let mut backoff = Backoff::new();
         loop {
             let mut change = Change::default();
             let key = Key::resource(caller.directory().id, GROUP.prefix, group);
             let condition = Condition::Staged(operation.to_owned());
-            change.set(key, Item::new(), &MARK, condition);
-            for key in &removals {
+            change.set(key, Item::new(), &LEASE_ATTRIBUTES, condition);
+            for key in &lists {
                 change.remove(key.clone());
             }
             match change.commit(self).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Broken(error)) => return Err(error),
-                // Somebody else has finished it, or it is not there any more.
+                // Another process has released it, or the group is deleted.
                 Err(CommitError::ConditionFailure(_)) => return Ok(()),
                 Err(CommitError::Contended) => backoff.wait().await?,
             }
         }
     }
 
-    /// Ends an operation whose writer was interrupted, if its lease is over; false while the lease lasts.
+    /// Completes or undoes the staged write of an interrupted process, if its lease is over; false while the lease lasts.
     pub(crate) async fn take_over(
         &self,
         caller: &Caller,
@@ -435,7 +374,7 @@ impl Store {
             return Ok(false);
         }
         let directory = caller.directory().id;
-        // A lease of one's own first: of two who find it, one does the work.
+        // Its own lease first, so that one of several processes does the work.
         let own = now.as_millisecond() + LEASE;
         let until = Item::from([(item::LEASE_UNTIL.to_owned(), item::number(own))]);
         let condition = Condition::Lease {
@@ -465,7 +404,7 @@ impl Store {
         }
         match self.delete_rows(caller, group.id, ids.iter()).await? {
             Attempts::Answered => {
-                self.unmark_with(caller, group.id, &staged.by, lists)
+                self.release_lease(caller, group.id, &staged.by, lists)
                     .await?;
                 Ok(true)
             }
@@ -475,77 +414,10 @@ impl Store {
     }
 }
 
-fn mark_item(operation: &str, now: Timestamp) -> Item {
+fn lease_item(operation: &str, now: Timestamp) -> Item {
+    let until = now.as_millisecond() + LEASE;
     Item::from([
         (item::STAGED_WRITE.to_owned(), item::string(operation)),
-        (
-            item::LEASE_UNTIL.to_owned(),
-            item::number(now.as_millisecond() + LEASE),
-        ),
+        (item::LEASE_UNTIL.to_owned(), item::number(until)),
     ])
-}
-
-/// MembershipDelta 4, and the keys of its lists of removals.
-fn commitment(
-    caller: &Caller,
-    old: &Stored,
-    new: &Stored,
-    step: &MembershipDelta,
-    (operation, attempts): (&str, Attempts),
-    now: Timestamp,
-) -> Result<(Change, Vec<Key>), Error> {
-    let directory = caller.directory().id;
-    let removed: Vec<ResourceId> = step.removed.keys().copied().collect();
-    let lists: BTreeMap<Key, String> = removed
-        .chunks(MEMBERS_OF_AN_ITEM)
-        .enumerate()
-        .map(|(part, ids)| {
-            let key = Key::removal(directory, old.id, operation, part);
-            (key, item::ids(ids))
-        })
-        .collect();
-    let mut change = Change::default();
-    let key = Key::resource(directory, GROUP.prefix, old.id);
-    let condition = Condition::Group {
-        version: old.version,
-        staged: Some(operation.to_owned()),
-    };
-    let mut item = encode_item(&GROUP, new)?;
-    if lists.is_empty() && attempts == Attempts::Answered {
-        change.set(key, item, &MARK, condition);
-    } else {
-        if !lists.is_empty() {
-            item.insert(item::REMOVAL_PARTS.to_owned(), item::number(lists.len()));
-        }
-        // The deletions have a lease of their own, and so has what may still be on its way: nobody else changes the
-        // group until it must have arrived.
-        item.extend(mark_item(operation, now));
-        change.set(key, item, &[], condition);
-    }
-    let (before, after) = (Some(&old.resource), Some(&new.resource));
-    move_lookup_items(&mut change, caller, &GROUP, old.id, before, after)?;
-    for id in step.added_groups() {
-        add_existence(&mut change, caller, id, true, true);
-    }
-    let event = event_of(caller, old, new, new.last_modified)?;
-    for event in event.with_members(caller, &step.moved()) {
-        event.add_to(&mut change);
-    }
-    let keys = lists.keys().cloned().collect();
-    for (key, ids) in lists {
-        change.put(
-            key,
-            Item::from([(item::REMOVED_MEMBERS.to_owned(), item::string(ids))]),
-        );
-    }
-    Ok((change, keys))
-}
-
-pub(crate) fn check_changes(changes: usize) -> Result<(), Error> {
-    match changes > MAX_CHANGES {
-        false => Ok(()),
-        true => Err(Error::TooLarge(format!(
-            "{changes} memberships would begin or end; one request may change {MAX_CHANGES}."
-        ))),
-    }
 }

@@ -201,7 +201,7 @@ impl Store {
         }
         // While an operation removes members, the whole group tells who is left.
         for group in groups.iter().filter(|group| group.group.staged.is_some()) {
-            if let Some((_, members)) = self.whole(caller, group.id).await? {
+            if let Some((_, members)) = self.group_with_members(caller, group.id).await? {
                 found.insert(group.id, Members::clone(&members));
             }
         }
@@ -224,7 +224,10 @@ impl Store {
             .map(|group| async move {
                 let members = match self.members_in(caller, &group).await? {
                     Some(members) => Some(members),
-                    None => self.whole(caller, group.id).await?.map(|(_, all)| all),
+                    None => self
+                        .group_with_members(caller, group.id)
+                        .await?
+                        .map(|(_, all)| all),
                 };
                 Ok::<_, Error>((group.id, members.unwrap_or_default()))
             })

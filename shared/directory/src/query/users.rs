@@ -117,7 +117,7 @@ impl Store {
         let mut seen = BTreeSet::from([group]);
         let mut next = vec![group];
         while let Some(group) = next.pop() {
-            let Some((_, members)) = self.whole(caller, group).await? else {
+            let Some((_, members)) = self.group_with_members(caller, group).await? else {
                 continue;
             };
             for (id, member) in members.iter() {

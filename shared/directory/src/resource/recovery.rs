@@ -257,7 +257,7 @@ impl Store {
                     false => self.note(unfinished, now).await,
                 };
             }
-            if self.is_coming(&nobody, id, now).await? {
+            if self.is_being_created(&nobody, id, now).await? {
                 return self.note(unfinished, now).await;
             }
             if let Some(gone) = self.item(Key::deletion(directory, id)).await? {
