@@ -1,4 +1,4 @@
-//! What is done to resources of every kind: create, read, change, delete.
+//! Resources of every kind: create, read, change, delete.
 
 pub(crate) mod recovery;
 pub(crate) mod user;
@@ -20,8 +20,8 @@ use crate::table::lookup::move_lookup_items;
 use crate::table::store::Store;
 use crate::table::transaction::{Backoff, Change, CommitError, Condition, ConditionFailure};
 
-/// The largest resource that is kept, in bytes of JSON. An item holds 400 KB, but
-/// an event carries the resource up to three times and must fit EventBridge's 256 KB.
+/// Maximum size of a stored resource, in bytes of JSON. An item holds 400 KB, but an
+/// event has the resource up to three times and must fit the 256 KB of EventBridge.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
 impl Store {
@@ -36,7 +36,7 @@ impl Store {
     ) -> Result<Stored, Error> {
         let now = to_the_millisecond(now);
         let directory = caller.directory().id;
-        // Chosen once, so that what an earlier attempt has created is known again.
+        // The id is chosen once, so that the resource of an earlier attempt is recognised.
         let new = Stored {
             id: self.new_id(),
             resource,
@@ -73,8 +73,7 @@ impl Store {
         }
     }
 
-    /// A resource that was to be created, if it is there as it was to be: an earlier attempt of the same request, or the
-    /// same request before, has created it.
+    /// Returns the resource if an earlier attempt of the same request, or the same request before, has created it.
     pub(crate) async fn created(
         &self,
         caller: &Caller,
@@ -85,7 +84,7 @@ impl Store {
         Ok(there.filter(|there| there.version == 1 && there.resource == new.resource))
     }
 
-    /// The resource of that id, read strongly.
+    /// Returns the resource of this id, read with strong consistency.
     pub(crate) async fn read(
         &self,
         caller: &Caller,
@@ -97,9 +96,9 @@ impl Store {
         item.as_ref().map(item::to_stored).transpose()
     }
 
-    /// Decides on the resource as it is and writes what was decided, again from
-    /// the beginning when somebody else was faster. Nothing is written, and the
-    /// version stays, when the decision changes nothing.
+    /// Reads the resource, calls `decide`, and writes its result. After a conflict with
+    /// another write, it begins again. If nothing changes, nothing is written and the
+    /// version stays.
     pub(crate) async fn update(
         &self,
         caller: &Caller,
@@ -140,8 +139,8 @@ impl Store {
         }
     }
 
-    /// Deletes a resource, which may have been read already, and answers what it was. Its unique values are free again; its
-    /// memberships are noted to be ended.
+    /// Deletes a resource, which may have been read already, and returns it. Its unique values are free again, and a note of
+    /// its memberships is written ([`Unfinished`]).
     pub(crate) async fn delete(
         &self,
         caller: &Caller,
@@ -166,7 +165,7 @@ impl Store {
             move_lookup_items(&mut change, caller, kind, id, Some(&old.resource), None)?;
             change.count(directory, kind.prefix, id, -1);
             let event = Event::deleted(caller, kind, &old, to_the_millisecond(now))?;
-            // What is to follow is noted with it: its memberships end after this, and the process may not live to see it.
+            // The memberships end after this, and the process may be interrupted before, so a note of them is written as well.
             let (key, note) = Unfinished::of(directory, id).deletion(event.id(), now);
             change.put(key, note);
             event.add_to(&mut change);
@@ -178,11 +177,11 @@ impl Store {
     }
 }
 
-/// What became of a change that was tried.
+/// The outcome of an attempt to commit a change.
 pub(crate) enum CommitOutcome {
     Written,
     Again,
-    /// The members were not as they were thought to be.
+    /// The members have changed since they were read.
     Members,
 }
 

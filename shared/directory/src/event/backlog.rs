@@ -1,17 +1,17 @@
 //! The events of a directory that wait to be published.
 //!
-//! The table's stream hands event items of all directories to the publisher,
-//! which publishes a share of each directory's events in one invocation. What is
-//! left over is noted here, in the partition of the directory's events: one item
-//! for each event item that waits, and one item for the whole, the backlog. Each
-//! time the backlog is written the stream shows it in the same shard as the
-//! events, behind what other directories have written meanwhile, and that brings
-//! the publisher back.
+//! The table's stream passes event items of all directories to the publisher,
+//! which publishes a share of each directory's events in one invocation. The rest
+//! is stored here, in the partition of the directory's events: one item for each
+//! event item that waits, and one item for all of them, the backlog. Each write of
+//! the backlog is a record in the same shard of the stream, after the records
+//! that other directories have written in the meantime, and that record invokes
+//! the publisher again.
 //!
-//! Nothing here needs a lock. An event item waits at a place that follows from
-//! its stream record, so a repeated invocation notes it again at the same place;
-//! it is deleted only after its events were published, so what two invocations
-//! do at once is published twice under the same ids, and never lost.
+//! There is no lock. The place of a waiting event item follows from its stream
+//! record, so a repeated invocation writes it at the same place. The waiting item
+//! is deleted only after its events were published, so two invocations at the
+//! same time publish an event twice under the same id, and never lose one.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ use crate::table::key::{self, Key, SK};
 use crate::table::store::Store;
 use crate::table::transaction::{update_if, with_retry};
 
-/// What a record of the table's stream is to the publisher.
+/// The kinds of stream records that the publisher handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// An event item of the directory.
@@ -36,7 +36,7 @@ pub enum Published {
 }
 
 impl Published {
-    /// What the item of that key is; `None` when it is neither of the two.
+    /// Returns the kind of the item with this key; `None` for any other item.
     #[must_use]
     pub fn at(pk: &str, sk: &str) -> Option<Self> {
         let directory = key::directory_of_events(pk)?;
@@ -48,12 +48,12 @@ impl Published {
     }
 }
 
-/// Which of the events that an item holds, in the order in which they are published.
+/// A range of the events of an item, in the order in which they are published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// The first one, counted from 0.
+    /// The first event, counted from 0.
     pub from: usize,
-    /// The one after the last one; `None` for all that follow.
+    /// The event after the last one; `None` for all events from the first one on.
     pub to: Option<usize>,
 }
 
@@ -62,37 +62,37 @@ pub struct Span {
 pub struct Attempt {
     /// The name of the parked event.
     pub parked: String,
-    /// How many attempts there were before.
+    /// The number of attempts before this one.
     pub before: u64,
 }
 
-/// An event item that waits to be published, or a part of one.
+/// An event item of which all or some events wait to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its place. What waits is published in the order of the places as text.
+    /// Its place. Waiting events are published in the order of their places as text.
     pub place: String,
-    /// The event item, by its sort key.
+    /// The sort key of the event item.
     pub item: String,
-    /// Which of its events wait.
+    /// The events of the item that wait.
     pub span: Span,
-    /// The parked event that these are, if so.
+    /// The parked event that is published once more, if it is one.
     pub attempt: Option<Attempt>,
 }
 
-/// What waits of one directory.
+/// The events of a directory that wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// In the order in which it is to be published.
+    /// The event items, in the order in which they are to be published.
     pub waiting: Vec<Waiting>,
-    /// Whether more waits than was read.
+    /// Whether there are more than were read.
     pub more: bool,
-    /// Changes with every call of [`Store::call_again`]; `None` when there is no backlog.
+    /// Changes with every call of [`Store::call_again`]; `None` if there is no backlog item.
     pub version: Option<u64>,
 }
 
 impl Waiting {
-    /// The place of an event item whose stream record has this sequence number,
-    /// which is a number of up to 40 digits.
+    /// Returns the place of an event item whose stream record has this sequence number,
+    /// a number of up to 40 digits.
     #[must_use]
     pub fn place(sequence: &str) -> String {
         format!("{sequence:0>40}")
@@ -134,14 +134,14 @@ impl Waiting {
 }
 
 impl Store {
-    /// What waits of a directory, `most` at most, read strongly: one request.
+    /// Returns at most `most` waiting event items of a directory. It takes one strongly consistent request.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`] and [`Error::Broken`].
     pub async fn backlog(&self, directory: DirectoryId, most: usize) -> Result<Backlog, Error> {
         let (from, to) = key::backlog_range();
-        // One more for the backlog itself.
+        // The backlog item is one more.
         let most = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
         let partition = key::events(directory);
         let (items, more) = self.first(&partition, from, to, most).await?;
@@ -159,8 +159,8 @@ impl Store {
         Ok(backlog)
     }
 
-    /// Notes what waits from now on, in place of what waited at the same places, and that
-    /// nothing waits any more at others. When it fails some of it is done and some is not.
+    /// Writes waiting event items, which replace those at the same places, and deletes those at
+    /// the places in `done`. After an error, some of that may be done.
     ///
     /// # Errors
     ///
@@ -179,12 +179,12 @@ impl Store {
             .iter()
             .map(|place| (Key::waiting(directory, place), None));
         let writes = waiting.chain(done).collect();
-        // A write that comes once more, later, brings events once more, under the same ids.
+        // A write that arrives once more, later, publishes events once more, under the same ids.
         self.write_all(writes, Deadline::new()).await?;
         Ok(())
     }
 
-    /// Makes the table's stream bring the publisher back to what waits.
+    /// Writes the backlog item, so that the table's stream invokes the publisher again.
     ///
     /// # Errors
     ///
@@ -204,8 +204,8 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes the backlog of a directory of which nothing waits, unless
-    /// [`Store::call_again`] has been called since its version was read.
+    /// Deletes the backlog item of a directory without waiting events, unless
+    /// [`Store::call_again`] was called after its version was read.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Store {
         self.delete_unchanged(key, item::VERSION, version).await
     }
 
-    /// Deletes an item if one of its numbers is still so.
+    /// Deletes an item if one of its numbers has still this value.
     pub(crate) async fn delete_unchanged(
         &self,
         key: Key,
@@ -243,7 +243,7 @@ impl Store {
         with_retry(send).await
     }
 
-    /// Event items of a directory by their sort keys, read strongly; those that are there.
+    /// Returns the event items of a directory with these sort keys that exist, read with strong consistency.
     ///
     /// # Errors
     ///

@@ -19,56 +19,56 @@ use crate::table::item::{self, Item};
 use crate::table::key::{self, SK};
 use crate::table::store::Store;
 
-/// How old an event must be to be shown. A request lives for 29 seconds at most
-/// (the functions' `Timeout` in `template.yaml`), and clocks of Lambda differ by
-/// much less than the rest.
+/// Minimum age of an event in the log. A request takes at most 29 seconds (the
+/// functions' `Timeout` in `template.yaml`), and the clocks of Lambda differ by
+/// much less than the other 6 seconds, so no older event is added later.
 pub const HELD_BACK: SignedDuration = SignedDuration::from_secs(35);
 
-/// After how many bytes of events no more are read for one answer. What goes out is measured where it goes out.
+/// Number of bytes of events after which no more are read for one page.
 const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
-/// How many event items are looked at for one answer.
+/// Maximum number of event items that are read for one page.
 const MAX_LOOKED_AT: usize = 1_000;
-/// How many event items are read at once.
+/// Number of event items in one read.
 const AT_ONCE: i32 = 100;
 
-/// A place in the log: after an event item, or after some of the events that it holds.
+/// A position in the log: after an event item, or after some of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventPlace {
-    /// The item.
+    /// The id of the item.
     pub item: EventId,
-    /// How many of its events are before this place; `None` when all are.
+    /// The number of its events before this position; `None` if all of them are.
     pub events: Option<usize>,
 }
 
-/// Which events.
+/// The filter of a request for events.
 #[derive(Clone, Debug, Default)]
 pub struct EventsAsked {
-    /// Those of this type.
+    /// Only events of this type.
     pub detail_type: Option<DetailType>,
-    /// Those about this resource, its memberships among them.
+    /// Only events about this resource, including its memberships.
     pub resource: Option<String>,
 }
 
-/// Part of the log.
+/// A page of the log.
 pub struct EventPage {
-    /// The oldest first, each with the place after it.
+    /// The events, the oldest first, each with the position after it.
     pub events: Vec<(EventPlace, OutboundEvent)>,
     /// The items among them that this version cannot read.
     pub unreadable: Vec<Unreadable>,
-    /// Where to go on, now or later; `None` at the beginning of a log without events.
+    /// The position after the page; `None` at the beginning of a log without events.
     pub next: Option<EventPlace>,
 }
 
-/// One of the events that an item holds.
+/// One of the events of an item.
 #[derive(Clone, Copy)]
 enum Said {
-    /// What happened to the resource.
+    /// The event of the resource.
     Resource,
-    /// What happened to a member.
+    /// The event of a membership.
     Member(MemberEvent),
 }
 
-/// What every event says.
+/// The members that the `detail` of every event has.
 #[derive(Deserialize)]
 struct Detail {
     #[serde(rename = "id")]
@@ -86,7 +86,7 @@ struct Resource {
 }
 
 impl Store {
-    /// The events of a directory after a place, `limit` at most.
+    /// Returns at most `limit` events of a directory after a position.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Store {
                 seen += 1;
                 let (event, said, about) = match understood(row) {
                     Ok(understood) => understood,
-                    // It is named, and whoever follows the log goes on behind it.
+                    // The page names the item, and the log goes on after it.
                     Err(Error::Unreadable(item)) => {
                         page.unreadable.push(item);
                         page.next = Some(EventPlace {
@@ -159,7 +159,7 @@ impl Store {
                         });
                         return Ok(page);
                     }
-                    // What an item says of its resource comes first, in both.
+                    // The event of the resource is first in both lists.
                     for ((index, _), announcement) in
                         some.iter().zip(self.said(&event, some).await?)
                     {
@@ -175,7 +175,7 @@ impl Store {
                 let full = page.events.len() >= limit;
                 page.next = Some(EventPlace {
                     item: id,
-                    // What is left of the item may hold more.
+                    // The rest of the item may have more events.
                     events: (full && place < said.len()).then_some(place),
                 });
             }
@@ -185,7 +185,7 @@ impl Store {
         }
     }
 
-    /// What an item says, as the bus has it.
+    /// Returns these events of an item in the form that is published.
     async fn said(
         &self,
         event: &EventItem,
@@ -206,7 +206,7 @@ impl Store {
     }
 }
 
-/// What an item says, and which resource it is about.
+/// Returns an event item, its events, and the id of its resource.
 fn understood(row: &Item) -> Result<(EventItem, Vec<Said>, String), Error> {
     let event = EventItem::from_item(row)?;
     let said = event.said();
@@ -218,7 +218,7 @@ fn understood(row: &Item) -> Result<(EventItem, Vec<Said>, String), Error> {
 }
 
 impl EventItem {
-    /// Everything that the item says, in the order in which it is published.
+    /// Returns the events of the item, in the order in which they are published.
     fn said(&self) -> Result<Vec<Said>, Error> {
         let resource = self.detail_type().map(|_| Said::Resource);
         let members = self.members()?.into_iter().map(Said::Member);
@@ -244,7 +244,7 @@ impl EventsAsked {
     }
 }
 
-/// The error of `serde_json` would quote the event.
+/// Returns the error of a `detail` that cannot be read. The error of `serde_json` would quote the event.
 fn none_of_ours() -> Error {
     Error::broken("an event item has no detail of ours")
 }

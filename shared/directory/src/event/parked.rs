@@ -1,10 +1,10 @@
 //! The events of a directory that cannot be published, with the reasons.
 //!
-//! The publisher parks what the bus will never take, or what it cannot read, so
-//! that nothing waits for it. The event item stays where it is: an event that
-//! was parked can be published at any later time, under its own id, as long as
-//! its item is kept. A parked event is named after its item, and after the
-//! member where the item holds the events of several.
+//! The publisher parks an event that the bus refuses for good, or that it cannot
+//! read, so that no other event waits for it. The event item stays in the table,
+//! so a parked event can be published under its own id until its item expires.
+//! The name of a parked event is the id of its item, followed by the member if
+//! the item has events of several members.
 
 use crate::event::backlog::{Attempt, Span, Waiting};
 use crate::model::error::Error;
@@ -14,45 +14,45 @@ use crate::table::key::{self, Key, SK};
 use crate::table::store::Store;
 use crate::table::transaction::with_retry;
 
-/// An event that cannot be published, or several of one item.
+/// An event, or several events of one item, that cannot be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parked {
-    /// The event item, by its sort key.
+    /// The sort key of the event item.
     pub item: String,
-    /// Which of its events.
+    /// The events of the item that are parked.
     pub span: Span,
-    /// The member, if it is the event of one.
+    /// The member, if it is the event of one membership.
     pub member: Option<ResourceId>,
-    /// Why, without personal data.
+    /// Why the event cannot be published, without personal data.
     pub reason: String,
-    /// How many attempts there were to publish it.
+    /// The number of attempts to publish it.
     pub attempts: u64,
-    /// When it may be deleted, in seconds since 1970: not before its event item.
+    /// The time after which DynamoDB may delete it, in seconds since 1970: not before the event item.
     pub expires: Option<i64>,
 }
 
-/// Part of a list of parked events.
+/// A page of parked events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedList {
-    /// The oldest first.
+    /// The events, the oldest first.
     pub events: Vec<Parked>,
-    /// The name after which the list goes on, if there may be more.
+    /// The name after which the next page begins, if there may be one.
     pub next: Option<String>,
 }
 
 impl Parked {
-    /// The name, unique within the directory.
+    /// Returns the name, which is unique within the directory.
     #[must_use]
     pub fn name(&self) -> String {
         match (self.member, self.span.from) {
             (Some(member), _) => format!("{}#{member}", self.item),
-            // What happened to the resource was published, and the events of its members cannot be.
+            // The event of the resource was published, and the events of its members cannot be published.
             (None, from) if from > 0 => format!("{}#members", self.item),
             (None, _) => self.item.clone(),
         }
     }
 
-    /// The id that the event has on the bus: of the item if it is all of its events.
+    /// Returns the id of the event on the bus, or the id of the item if all of its events are parked.
     #[must_use]
     pub fn id(&self) -> Option<EventId> {
         let item: EventId = self.item.parse().ok()?;
@@ -98,7 +98,7 @@ impl Parked {
 }
 
 impl Store {
-    /// Parks an event, in place of what is parked under its name.
+    /// Parks an event. It replaces the parked event of the same name.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a parked event that was published, unless it was parked again since.
+    /// Deletes a parked event that was published, unless it was parked again in the meantime.
     ///
     /// # Errors
     ///
@@ -126,7 +126,7 @@ impl Store {
             .await
     }
 
-    /// The parked events of a directory after a name, `limit` at most: one request.
+    /// Returns at most `limit` parked events of a directory after a name. It takes one request.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Store {
         limit: usize,
     ) -> Result<ParkedList, Error> {
         let most = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-        // Sort keys are compared byte by byte, and names are ASCII: nothing is between a name and it with a blank.
+        // Sort keys are compared byte by byte, and names are ASCII without blanks, so the name and a blank is the next key.
         let from = after.map_or("0".to_owned(), |after| format!("{after} "));
         let partition = key::parked(directory);
         let (rows, more) = self.first(&partition, &from, "~", most).await?;
@@ -152,17 +152,17 @@ impl Store {
         Ok(ParkedList { events, next })
     }
 
-    /// Has parked events published once more, before what waits of their directory, and brings
-    /// the publisher to that in any case. Each stays parked until it is published.
+    /// Publishes parked events once more, before the events of their directory that wait. Each stays
+    /// parked until it is published.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] and [`Error::Broken`]; the same again goes on.
+    /// [`Error::Busy`] and [`Error::Broken`]. The same call again continues the work.
     pub async fn redrive(&self, directory: DirectoryId, parked: &[Parked]) -> Result<(), Error> {
         let waiting: Vec<Waiting> = parked
             .iter()
             .map(|one| Waiting {
-                // Before every sequence number.
+                // It sorts before every sequence number.
                 place: format!("!{}", one.name()),
                 item: one.item.clone(),
                 span: one.span,

@@ -1,5 +1,5 @@
-//! The kinds of resources that a directory keeps, as data: under which keys, and
-//! by which values each is found.
+//! The kinds of resources of a directory, as data: their keys, and the attributes
+//! by which they are looked up.
 
 use scim::{Attribute, Resource, ResourceType};
 
@@ -11,19 +11,19 @@ use crate::model::settings::Types;
 
 /// A kind of resource.
 pub(crate) struct ResourceKind {
-    /// What the RFC says of it.
+    /// Its resource type as RFC 7643 defines it.
     pub(crate) base: fn() -> &'static ResourceType,
-    /// What it is in a directory.
+    /// Its resource type in a directory.
     pub(crate) ty: fn(&Types) -> &ResourceType,
     /// The suffix of the partition of its resources, and the prefix of the sort keys of its counts.
     pub(crate) prefix: &'static str,
     /// The attributes by which it is looked up, the cheapest first.
     pub(crate) lookups: &'static [LookupAttribute],
-    /// What its events are called.
+    /// The type of the event when one is created.
     pub(crate) created: DetailType,
-    /// What its events are called.
+    /// The type of the event when one is updated.
     pub(crate) updated: DetailType,
-    /// What its events are called.
+    /// The type of the event when one is deleted.
     pub(crate) deleted: DetailType,
 }
 
@@ -193,14 +193,14 @@ impl ResourceKind {
         Ok(())
     }
 
-    /// What SCIM says of it in the caller's directory.
+    /// Returns its resource type in the caller's directory.
     pub(crate) fn ty<'c>(&self, caller: &'c Caller) -> &'c ResourceType {
         (self.ty)(caller.types())
     }
 
-    /// What a member of this kind is called in the data of an event.
+    /// Returns the name of a member of this kind in the `data` of an event.
     pub(crate) fn field(&self) -> &'static str {
-        // A group's data is that of the group whose member it is.
+        // `group` is the group that has the member.
         if self.prefix == GROUP.prefix {
             "member"
         } else {
@@ -209,7 +209,7 @@ impl ResourceKind {
     }
 }
 
-/// The error for a list that takes more work than one request may ask for.
+/// Returns the error of a list that takes more work than one request may cause.
 pub(crate) fn too_many(kind: &ResourceKind) -> Error {
     let paths: Vec<&str> = kind.lookups.iter().map(|lookup| lookup.path).collect();
     Error::Scim(scim::Error::too_many(format_args!(

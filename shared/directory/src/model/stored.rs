@@ -1,4 +1,4 @@
-//! A resource as it is kept, and how a provisioning client sees it.
+//! A stored resource, and its representation for a provisioning client.
 
 use jiff::Timestamp;
 use scim::{Meta, Object, Resource, ResourceType};
@@ -7,54 +7,53 @@ use crate::model::caller::{Caller, location};
 use crate::model::error::Error;
 use crate::model::id::ResourceId;
 
-/// A resource as it is kept.
+/// A stored resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Its id.
     pub id: ResourceId,
-    /// What its provisioning client wrote.
+    /// The SCIM document that the provisioning client wrote.
     pub resource: Resource,
-    /// How often it has changed, from 1.
+    /// The version: 1 after it was created, one more with each change.
     pub version: u64,
-    /// When it was created.
+    /// The time of creation.
     pub created: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     pub last_modified: Timestamp,
-    /// What is known of it as a group.
+    /// The state of its members, if it is a group.
     pub(crate) group: GroupState,
 }
 
-/// What the item of a group says beyond what its provisioning client wrote.
+/// The state of the members of a group, in the item of the group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct GroupState {
-    /// How many members it has; users have none.
+    /// The number of members; `None` for a user.
     pub(crate) members: Option<u64>,
-    /// How often it became a member of another group.
+    /// The number of times the group became a member of another group.
     pub(crate) nested: u64,
-    /// How many of its members are groups; unknown of a group that an earlier version wrote last.
+    /// The number of members that are groups; `None` if it is not known.
     pub(crate) subgroups: Option<u64>,
-    /// The operation that is changing its members in steps.
+    /// The staged write that is changing its members.
     pub(crate) staged: Option<Staged>,
 }
 
-/// An operation on the members of a group that takes more than one transaction.
+/// A staged write: a change of the members of a group that takes more than one transaction.
 ///
-/// While it adds, rows are written that count from the next version on, which
-/// one transaction then makes the current one. While it removes, that
-/// transaction is over and has left a list of those who are no members any
-/// more; their rows are being deleted.
+/// At first it writes rows that are members from the next version on, and one
+/// transaction makes that version the current one. If members are removed, that
+/// transaction also writes a list of them, and their rows are deleted after it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Staged {
-    /// What tells operations apart.
+    /// The id of the write.
     pub(crate) by: String,
-    /// When it is dead, in milliseconds since 1970.
+    /// The end of its lease, in milliseconds since 1970.
     pub(crate) until: i64,
-    /// In how many parts that list is kept; 0 while it adds.
+    /// The number of items of the list of removed members; 0 before that transaction.
     pub(crate) removals: u64,
 }
 
 impl Stored {
-    /// What SCIM says about the resource as such.
+    /// Returns the `meta` of the resource (RFC 7643 §3.1).
     #[must_use]
     pub fn meta(&self, caller: &Caller, ty: &ResourceType) -> Meta {
         let mut meta = self.meta_at(caller.base_url(), ty);
@@ -75,14 +74,14 @@ impl Stored {
         }
     }
 
-    /// The resource as SCIM shows it to `caller`, with the read-only
-    /// attributes given, such as `groups`.
+    /// Returns the SCIM representation for `caller`, with these read-only attributes, such as
+    /// `groups`.
     #[must_use]
     pub fn represent(&self, caller: &Caller, ty: &ResourceType, read_only: Object) -> Object {
         self.represent_with(&self.meta(caller, ty), ty, read_only)
     }
 
-    /// The resource as its events show it, which have the version whatever the provisioning client is shown.
+    /// Returns the SCIM representation in events. It always has `meta.version`.
     pub(crate) fn represent_at(&self, base_url: &str, ty: &ResourceType) -> Object {
         self.represent_with(&self.meta_at(base_url, ty), ty, Object::new())
     }
@@ -93,16 +92,16 @@ impl Stored {
     }
 }
 
-/// The versions that a client demands of what it changes (`If-Match` and
+/// The versions in which a client changes a resource (`If-Match` and
 /// `If-None-Match`, RFC 7644 §3.14).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {
-    /// Any.
+    /// Any version.
     #[default]
     None,
-    /// One of these.
+    /// One of these versions.
     Version(Vec<u64>),
-    /// None of these.
+    /// Any version but these.
     Except(Vec<u64>),
 }
 

@@ -1,4 +1,4 @@
-//! Many items at once, without a transaction: read by 100, written by 25, side by side.
+//! Batches of items, without a transaction: reads of 100 items and writes of 25, in parallel.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::table::key::Key;
 use crate::table::store::Store;
 use crate::table::transaction::{Backoff, is_lost, with_retry};
 
-/// The most keys of one request ("BatchGetItem", Amazon DynamoDB API Reference).
+/// Maximum number of keys in one request ("BatchGetItem", Amazon DynamoDB API Reference).
 pub(crate) const KEYS: usize = 100;
-/// The most writes of one request ("BatchWriteItem", Amazon DynamoDB API Reference).
+/// Maximum number of writes in one request ("BatchWriteItem", Amazon DynamoDB API Reference).
 const WRITES: usize = 25;
-/// How many requests are under way at once.
+/// Maximum number of requests in parallel.
 const SIDE_BY_SIDE: usize = 64;
 
-/// How long the steps of one operation may take. API Gateway waits 30 seconds.
+/// Maximum time of a staged write. API Gateway waits 30 seconds.
 const IN_ALL: Duration = Duration::from_secs(24);
 
-/// When an operation in steps gives up. It must have stopped before anybody
-/// takes it for interrupted, which is [`crate::resource::recovery::LEASE`] after it began.
+/// The time at which a staged write gives up. It is before the end of its lease
+/// ([`crate::resource::recovery::LEASE`]), after which another process may take it over.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline(Instant);
 
@@ -34,7 +34,7 @@ impl Deadline {
         Self(Instant::now() + IN_ALL)
     }
 
-    /// [`Error::Busy`] when it is over.
+    /// Returns [`Error::Busy`] if the time is over.
     pub(crate) fn check(self) -> Result<(), Error> {
         match Instant::now() < self.0 {
             true => Ok(()),
@@ -43,13 +43,13 @@ impl Deadline {
     }
 }
 
-/// Whether a write of several items is over when it has succeeded.
+/// Whether all attempts of a batch write were answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempts {
     /// Every attempt was answered.
     Answered,
-    /// The connection of an attempt broke. It may still be carried out, after the one that succeeded, and undo what is
-    /// written to the same keys in between: writes of `BatchWriteItem` have no condition and no token.
+    /// The connection of an attempt broke. DynamoDB may still perform it after the one that succeeded, and overwrite what
+    /// is written to the same keys in between: writes of `BatchWriteItem` have no condition and no token.
     Lost,
 }
 
@@ -63,7 +63,7 @@ impl Attempts {
 }
 
 impl Store {
-    /// The items at these keys that exist, read strongly, in no order.
+    /// Returns the items at these keys that exist, read with strong consistency, in no order.
     pub(crate) async fn get_all(&self, keys: Vec<Key>) -> Result<Vec<Item>, Error> {
         let chunks: Vec<Vec<Key>> = keys.chunks(KEYS).map(<[Key]>::to_vec).collect();
         let read = stream::iter(chunks).map(|chunk| self.get_some(chunk));
@@ -87,7 +87,7 @@ impl Store {
                 .request_items(self.table(), request);
             let answer = with_retry(|| request.clone().send()).await?;
             found.extend(answer.responses.unwrap_or_default().into_values().flatten());
-            // Some may be left to be asked for again.
+            // DynamoDB may leave some keys to be asked for again.
             keys = answer
                 .unprocessed_keys
                 .unwrap_or_default()
@@ -101,8 +101,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Writes items, and deletes those at the keys without one, in no order.
-    /// When it fails some are written and some are not.
+    /// Writes items, and deletes the items at keys without one, in no order.
+    /// After an error, some of the writes may be done.
     pub(crate) async fn write_all(
         &self,
         writes: Vec<(Key, Option<Item>)>,
@@ -153,7 +153,7 @@ impl Store {
                     let left = answer.unprocessed_items.unwrap_or_default();
                     let left: Vec<WriteRequest> = left.into_values().flatten().collect();
                     if left.len() < writes.len() {
-                        // It goes on, so it is worth waiting for.
+                        // There was progress, so the time of the backoff begins again.
                         backoff = Backoff::new();
                     }
                     writes = left;

@@ -3,7 +3,7 @@
 //! | to read | key | how |
 //! |---|---|---|
 //! | a directory | `d` / `META` | GetItem |
-//! | the webhook of a directory that is gone, for its last event | `d` / `ENDED` | GetItem |
+//! | the webhook of a deleted directory, for its last event | `d` / `ENDED` | GetItem |
 //! | a user by id | `d#U` / id | GetItem |
 //! | a user by userName | `d#N` / folded userName → id | GetItem, then the user |
 //! | users by externalId | `d#X` / externalId `#` id → id | Query, then the users |
@@ -12,29 +12,29 @@
 //! | how many users, and where page k begins | `d#C` / `U#00` … `U#ff`, in 16 attributes each | Query |
 //! | a group, its look-up items, pages and counts | `d#G`, `d#GN` (displayName), `d#GX` (externalId), `d#C` / `G#…` | as users |
 //! | the members of a group | `d#M#`group / member id | Query |
-//! | whether somebody is a member | `d#M#`group / member id | GetItem |
-//! | who is being removed from a group just now | `d#M#`group / `removed#`operation`#`part | with the members |
-//! | a group that is coming, while members are written | `d#M#`group / `creating` | GetItem |
-//! | a group that is gone, while members are left | `d#M#`group / `deleted` | GetItem |
+//! | whether a resource is a member | `d#M#`group / member id | GetItem |
+//! | the members that a staged write is removing | `d#M#`group / `removed#`operation`#`part | with the members |
+//! | a group that is being created, while members are written | `d#M#`group / `creating` | GetItem |
+//! | a group that was deleted, while members are left | `d#M#`group / `deleted` | GetItem |
 //! | the groups of a member, or of all on a page of users | index `Memberships`: `GSI1PK` = d in Base64, member id | Query |
 //! | work that takes several transactions: on a group, or after a user was deleted | `d#S` / id | GetItem, and the table's stream |
-//! | how often a group became a member of a group | `d#C` / `nesting` | GetItem |
+//! | the number of times a group became a member of a group | `d#C` / `nesting` | GetItem |
 //! | the events of a directory | `d#E` / event id, by time | Query, and the table's stream |
-//! | that events of a directory wait to be published | `d#E` / `~backlog` | the table's stream, and Query with those that wait |
-//! | which ones wait, in their order | `d#E` / `~backlog#` place | Query |
+//! | the backlog: events of a directory wait to be published | `d#E` / `~backlog` | the table's stream, and Query with those that wait |
+//! | the events that wait, in their order | `d#E` / `~backlog#` place | Query |
 //! | the events of a directory that cannot be published | `d#P` / event id, and `#` member or `#members` | Query |
 //! | when a token was last used | `d#T` / version of the secret | Query |
-//! | how much work a directory may still ask for | `d#L` / `work` | UpdateItem |
+//! | the rate limit of a directory | `d#L` / `work` | UpdateItem |
 //! | all directories | `DIRECTORIES` / `A#` id | Query, then the directories |
-//! | those of a product; of a product and a tenant | `DIRECTORIES` / `P#` product `#` tenant `#` id | as all |
-//! | those of a tenant | `DIRECTORIES` / `T#` tenant `#` id | as all |
-//! | what a request made that comes again | `DIRECTORIES` / `R#` caller and Idempotency-Key | GetItem |
+//! | the directories of a product; of a product and a tenant | `DIRECTORIES` / `P#` product `#` tenant `#` id | as all |
+//! | the directories of a tenant | `DIRECTORIES` / `T#` tenant `#` id | as all |
+//! | the directory that a repeatable request created | `DIRECTORIES` / `R#` caller and Idempotency-Key | GetItem |
 //!
 //! `d` is the directory's id, so a key reaches one directory only. Free text is
 //! always followed by nothing but an id of fixed length and alphabet, and its
 //! length is capped, so it can neither forge a separator nor overrun a sort key
-//! (1,024 bytes: "Constraints in Amazon DynamoDB"). Tenants, products and what
-//! else a team names itself stand in a key as digests.
+//! (1,024 bytes: "Constraints in Amazon DynamoDB"). Tenants, products and
+//! idempotency keys are in keys as digests.
 
 use std::collections::HashMap;
 
@@ -50,17 +50,16 @@ pub(crate) const PK: &str = "PK";
 /// The name of the sort key.
 pub(crate) const SK: &str = "SK";
 
-/// How the partition key of every event item ends, and of no other: the
+/// The suffix of the partition keys of event items, and of no others. The
 /// stream mapping in `template.yaml` filters by it.
 const EVENTS: &str = "#E";
 
-/// The sort key of what says that events of a directory wait to be published.
-/// The ids of events begin with a digit of their time, so it comes after all of
-/// them, and the stream mapping in `template.yaml` tells the two apart.
+/// The sort key of the backlog. The ids of events begin with a hex digit, so it sorts
+/// after all of them, and the stream mapping in `template.yaml` tells the two apart.
 const BACKLOG: &str = "~backlog";
 
-/// The index of member rows by member. It is read for `user.groups` and for
-/// the ends of memberships, and by nothing that must be consistent at once.
+/// The index of member rows by member. It is read for `user.groups` and for the
+/// memberships of a deleted resource. Reads of an index are eventually consistent.
 pub(crate) const MEMBERSHIPS: &str = "Memberships";
 /// The partition key of that index ([`memberships`]). Only member rows have it.
 ///
@@ -81,11 +80,11 @@ pub(crate) fn digit(id: ResourceId) -> &'static str {
 /// Text longer than this many bytes stands in a key as its beginning and its digest.
 const MAX_TEXT_BYTES: usize = 512;
 
-/// How many bytes stand at the end of text that was cut: `~` and the digest.
+/// The length of the end of text that was cut, in bytes: `~` and the digest.
 const CUT_BYTES: usize = 65;
 
-/// The partition of what lists directories, which are few: one partition takes
-/// 1,000 writes a second.
+/// The partition of the lists of directories. One partition takes 1,000 writes a second, and directories are created less
+/// often.
 pub(crate) const DIRECTORIES: &str = "DIRECTORIES";
 
 /// The primary key of one item.
@@ -103,7 +102,7 @@ impl Key {
         }
     }
 
-    /// Where the last event of a directory that is gone is to be sent to.
+    /// The webhook of a deleted directory, for its last event.
     pub(crate) fn ended(directory: DirectoryId) -> Self {
         Self {
             pk: directory.to_string(),
@@ -128,7 +127,7 @@ impl Key {
         }
     }
 
-    /// That somebody is a member of a group.
+    /// The row of a member of a group.
     pub(crate) fn member(directory: DirectoryId, group: ResourceId, member: ResourceId) -> Self {
         Self {
             pk: members(directory, group),
@@ -136,7 +135,7 @@ impl Key {
         }
     }
 
-    /// Part of a list of those who are removed from a group by one operation.
+    /// A part of the list of members that a staged write removes.
     pub(crate) fn removal(
         directory: DirectoryId,
         group: ResourceId,
@@ -149,7 +148,7 @@ impl Key {
         }
     }
 
-    /// A group of which member rows are there before itself.
+    /// The mark of a group that is being created after its member rows.
     pub(crate) fn creation(directory: DirectoryId, group: ResourceId) -> Self {
         Self {
             pk: members(directory, group),
@@ -157,7 +156,7 @@ impl Key {
         }
     }
 
-    /// A group that is gone before its member rows are.
+    /// The mark of a group that was deleted before its member rows.
     pub(crate) fn deletion(directory: DirectoryId, group: ResourceId) -> Self {
         Self {
             pk: members(directory, group),
@@ -165,7 +164,7 @@ impl Key {
         }
     }
 
-    /// That work has begun that takes more than one transaction, on a group, or after a resource was deleted.
+    /// The note of a staged write, or of the memberships of a deleted resource.
     pub(crate) fn unfinished(directory: DirectoryId, group: ResourceId) -> Self {
         Self {
             pk: unfinished(directory),
@@ -173,7 +172,7 @@ impl Key {
         }
     }
 
-    /// How often a group became a member of a group, in the whole directory.
+    /// The number of times a group became a member of a group, in the whole directory.
     pub(crate) fn nesting(directory: DirectoryId) -> Self {
         Self {
             pk: counts(directory),
@@ -188,7 +187,7 @@ impl Key {
         }
     }
 
-    /// That events of a directory wait to be published.
+    /// The backlog of a directory.
     pub(crate) fn backlog(directory: DirectoryId) -> Self {
         Self {
             pk: events(directory),
@@ -196,7 +195,7 @@ impl Key {
         }
     }
 
-    /// An event item of a directory that waits at a place.
+    /// A waiting event item of a directory, at its place.
     pub(crate) fn waiting(directory: DirectoryId, place: &str) -> Self {
         Self {
             pk: events(directory),
@@ -212,7 +211,7 @@ impl Key {
         }
     }
 
-    /// When a version of a directory's secret was last used.
+    /// The last use of a version of a directory's secret.
     pub(crate) fn used(directory: DirectoryId, version: &str) -> Self {
         Self {
             pk: uses(directory),
@@ -220,7 +219,7 @@ impl Key {
         }
     }
 
-    /// How much work a directory may still ask for.
+    /// The rate limit's bucket of a directory.
     pub(crate) fn work(directory: DirectoryId) -> Self {
         Self {
             pk: limits(directory),
@@ -228,7 +227,7 @@ impl Key {
         }
     }
 
-    /// Where a directory is listed.
+    /// The items that list a directory.
     pub(crate) fn listings(directory: DirectoryId, tenant: &str, product: &str) -> [Self; 3] {
         [
             Listed::default(),
@@ -247,7 +246,7 @@ impl Key {
         })
     }
 
-    /// What a request has made that its sender may send again.
+    /// The result of a repeatable request.
     pub(crate) fn repeat(caller: &str, key: &str) -> Self {
         Self {
             pk: DIRECTORIES.to_owned(),
@@ -255,7 +254,7 @@ impl Key {
         }
     }
 
-    /// The key as DynamoDB takes it.
+    /// Returns the key as attributes.
     pub(crate) fn attributes(self) -> HashMap<String, AttributeValue> {
         HashMap::from([
             (PK.to_owned(), AttributeValue::S(self.pk)),
@@ -303,7 +302,7 @@ impl LookupKey {
     }
 }
 
-/// Which directories are listed: all, or those of a product, of a tenant, or of both.
+/// A list of directories: all, or those of a product, of a tenant, or of both.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Listed<'a> {
     pub(crate) product: Option<&'a str>,
@@ -311,7 +310,7 @@ pub(crate) struct Listed<'a> {
 }
 
 impl Listed<'_> {
-    /// How the sort keys of these begin; ids follow, or tenants and then ids.
+    /// Returns the prefix of the sort keys of the list. Ids follow it, or tenants and then ids.
     pub(crate) fn prefix(self) -> String {
         match (self.product.map(digest), self.tenant.map(digest)) {
             (None, None) => "A#".to_owned(),
@@ -322,7 +321,7 @@ impl Listed<'_> {
     }
 }
 
-/// What the item at a key is, for people, and the id that it is about.
+/// Returns the kind of an item in plain English, and the id of its subject.
 pub(crate) fn kind_of<'k>(pk: &'k str, sk: &'k str) -> (&'static str, &'k str) {
     let mut parts = pk.split('#');
     let directory = parts.next().unwrap_or_default();
@@ -333,24 +332,24 @@ pub(crate) fn kind_of<'k>(pk: &'k str, sk: &'k str) -> (&'static str, &'k str) {
         (Some("G"), _) => ("group", sk),
         (Some("E"), _) => ("event", sk),
         (Some("M"), group) => ("member of the group", group.unwrap_or_default()),
-        // Sort keys of these may be somebody's name.
+        // The sort keys of these can contain personal data.
         (Some("C"), _) => ("count of the directory", directory),
         (Some(_), _) => ("item of the directory", directory),
     }
 }
 
-/// The partition of when the tokens of a directory were last used.
+/// The partition of the uses of a directory's tokens.
 pub(crate) fn uses(directory: DirectoryId) -> String {
     format!("{directory}#T")
 }
 
-/// The partition of what a directory may still ask for.
+/// The partition of a directory's rate limit.
 pub(crate) fn limits(directory: DirectoryId) -> String {
     format!("{directory}#L")
 }
 
-/// The partition of the groups of a directory on which work has begun. The
-/// stream mapping in `template.yaml` filters by how it ends.
+/// The partition of the notes of unfinished work in a directory. The stream
+/// mapping in `template.yaml` filters by its suffix.
 pub(crate) fn unfinished(directory: DirectoryId) -> String {
     format!("{directory}#S")
 }
@@ -365,12 +364,12 @@ pub(crate) fn directory_of_events(partition: &str) -> Option<DirectoryId> {
     partition.strip_suffix(EVENTS)?.parse().ok()
 }
 
-/// The sort keys between which the backlog of a directory stands, itself first.
+/// Returns the first and the last sort key of the backlog of a directory.
 pub(crate) fn backlog_range() -> (&'static str, &'static str) {
     (BACKLOG, "~backlog~")
 }
 
-/// Where an event item waits that has this sort key in the backlog.
+/// Returns the place of a waiting event item with this sort key.
 pub(crate) fn place_of(sort_key: &str) -> Option<&str> {
     sort_key.strip_prefix(BACKLOG)?.strip_prefix('#')
 }
@@ -416,8 +415,8 @@ pub(crate) fn counts(directory: DirectoryId) -> String {
     format!("{directory}#C")
 }
 
-/// Text as it stands in a key. Two values are alike in a key exactly when they are alike: what is short stands there as
-/// it is, unless it has the form of what is cut; then it is cut as well.
+/// Returns text in the form in which it is part of a key. Two texts have the same form exactly if they are equal: short text
+/// stays as it is unless it looks like text that was cut, and then it is cut as well.
 fn capped(text: &str) -> String {
     if text.len() <= MAX_TEXT_BYTES && !looks_cut(text) {
         return text.to_owned();
@@ -448,7 +447,7 @@ fn looks_cut(text: &str) -> bool {
     }
 }
 
-/// Text in 64 characters that say nothing of it.
+/// Returns the SHA-256 digest of text, as 64 hex digits.
 fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! Items of one partition, read bit by bit.
+//! Items of one partition, read page by page.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::table::key::{PK, SK};
 use crate::table::store::Store;
 use crate::table::transaction::with_retry;
 
-/// Items of one partition between two sort keys, both included, which are read bit by bit.
+/// The items of one partition between two sort keys, both included, read page by page.
 pub(crate) struct Range {
     pk: String,
     from: String,
@@ -18,12 +18,12 @@ pub(crate) struct Range {
     limit: Option<i32>,
     start: Option<HashMap<String, AttributeValue>>,
     backward: bool,
-    /// Whether all of it was read.
+    /// Whether all items were read.
     pub(crate) ended: bool,
 }
 
 impl Range {
-    /// In the order of the sort keys.
+    /// Returns the range in the order of the sort keys.
     pub(crate) fn between(pk: &str, from: &str, to: &str) -> Self {
         Self {
             pk: pk.to_owned(),
@@ -36,7 +36,7 @@ impl Range {
         }
     }
 
-    /// Only what comes after a key.
+    /// Returns the part of the range after a key.
     pub(crate) fn after(self, key: Item) -> Self {
         Self {
             start: Some(key),
@@ -44,7 +44,7 @@ impl Range {
         }
     }
 
-    /// Only what comes before a key, the last one first.
+    /// Returns the part of the range before a key, in reverse order.
     pub(crate) fn before(self, key: Item) -> Self {
         Self {
             start: Some(key),
@@ -53,7 +53,7 @@ impl Range {
         }
     }
 
-    /// At most so many items the next time.
+    /// Sets the maximum number of items of the next page.
     pub(crate) fn limit(&mut self, limit: i32) -> &mut Self {
         self.limit = Some(limit);
         self
@@ -61,7 +61,7 @@ impl Range {
 }
 
 impl Store {
-    /// The next items of a range; `None` when it has come to its end.
+    /// Returns the next page of a range; `None` at its end.
     pub(crate) async fn more(&self, range: &mut Range) -> Result<Option<Vec<Item>>, Error> {
         if range.ended {
             return Ok(None);
@@ -86,7 +86,7 @@ impl Store {
         Ok(Some(answer.items.unwrap_or_default()))
     }
 
-    /// The first items between two sort keys, at most so many, and whether there may be more.
+    /// Returns at most `most` items between two sort keys, and whether there may be more.
     pub(crate) async fn first(
         &self,
         pk: &str,

@@ -1,4 +1,4 @@
-//! The store: the table, and what every operation on it shares.
+//! The store: the table and its client.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store in `table`, reached as `config` says.
+    /// Returns the store in `table`, with the AWS configuration `config`.
     #[must_use]
     pub fn from_config(config: &SdkConfig, table: &str) -> Self {
         Self {
@@ -36,19 +36,19 @@ impl Store {
         }
     }
 
-    /// The same, with the ids of new resources from elsewhere.
+    /// Returns the store with another source of ids for new resources.
     #[must_use]
     pub fn with_ids(self, ids: Ids) -> Self {
         Self { ids, ..self }
     }
 
-    /// Whether a new resource may get the id of one that is there: that of the same request before.
+    /// Whether a repeated request gets the same ids for its new resources.
     pub(crate) fn repeats_ids(&self) -> bool {
         self.ids.repeat()
     }
 
-    /// The same with transactions of at most so many actions: fewer than DynamoDB takes make a change of a small group
-    /// go the way of a large one. At least 12 are needed.
+    /// Returns the store with at most so many actions in a transaction, at least 12. With fewer than DynamoDB takes,
+    /// changes of small groups take several transactions, as those of large groups do.
     #[must_use]
     pub fn with_actions(self, actions: usize) -> Self {
         Self { actions, ..self }
@@ -58,7 +58,7 @@ impl Store {
         self.actions
     }
 
-    /// An id that no resource has had.
+    /// Returns a new id.
     #[must_use]
     pub fn new_id(&self) -> ResourceId {
         self.ids.next()
@@ -68,7 +68,7 @@ impl Store {
         &self.client
     }
 
-    /// The groups that this process saw last.
+    /// The cache of groups of this process.
     pub(crate) fn known(&self) -> &GroupCache {
         &self.known
     }
@@ -77,7 +77,7 @@ impl Store {
         &self.table
     }
 
-    /// The item at `key`, read strongly.
+    /// Returns the item at `key`, read with strong consistency.
     pub(crate) async fn item(&self, key: Key) -> Result<Option<Item>, Error> {
         let request = self
             .client

@@ -1,7 +1,7 @@
 //! A change: everything that one request writes, in one transaction.
 //!
-//! Each write names what its refusal means, so nobody counts the positions of
-//! cancellation reasons afterwards.
+//! Each write has the meaning of a failed condition beside it, so the caller does
+//! not have to count the positions of cancellation reasons.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -25,23 +25,23 @@ use crate::table::item::{self, Item};
 use crate::table::key::{self, Key, PK};
 use crate::table::store::Store;
 
-/// How many actions a transaction holds ("TransactWriteItems", Amazon DynamoDB API Reference).
+/// Maximum number of actions in a transaction ("TransactWriteItems", Amazon DynamoDB API Reference).
 pub const ACTIONS: usize = 100;
-/// The error of a transaction whose token belongs to one that is being carried out.
+/// The error code of a transaction with the token of a transaction that is in progress.
 const IN_PROGRESS: &str = "TransactionInProgressException";
-/// How many bytes of items a transaction holds ("TransactWriteItems", Amazon DynamoDB API Reference: 4 MB).
+/// Maximum number of bytes of items in a transaction ("TransactWriteItems", Amazon DynamoDB API Reference: 4 MB).
 const MAX_TRANSACTION_BYTES: usize = 4_000_000;
 
-/// What it means that the condition of a write does not hold.
+/// The meaning of a condition that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConditionFailure {
     /// Another resource has the value of this attribute.
     Uniqueness(&'static str),
-    /// The item is not as it was when the change was decided.
+    /// The item has changed since it was read.
     Changed,
-    /// Somebody is a member already, or is none, or does not exist.
+    /// A member is already a member, or is not one, or does not exist.
     Members,
-    /// The same request was there before.
+    /// The same request was sent before.
     Repeated,
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum CommitError {
     ConditionFailure(ConditionFailure),
     /// Another transaction was writing the same items, or DynamoDB throttled.
     Contended,
-    /// Something failed that should not.
+    /// An unexpected failure.
     Broken(Error),
 }
 
@@ -86,16 +86,16 @@ enum Write {
     },
 }
 
-/// What must hold for a write, and with it for the whole transaction.
+/// The condition of a write. If it does not hold, the whole transaction is cancelled.
 #[derive(Clone)]
 pub(crate) enum Condition {
-    /// No item is there.
+    /// The item does not exist.
     Absent,
-    /// No item is there, or one that expired before this second.
+    /// The item does not exist, or it expired before this second.
     AbsentAt(i64),
-    /// An item is there.
+    /// The item exists.
     Present,
-    /// The row of a user who is a member is there.
+    /// The row of a member that is a user exists.
     UserRow,
     /// The resource is in this version.
     Version(u64),
@@ -108,7 +108,7 @@ pub(crate) enum Condition {
     NeverNested(u64),
     /// The note is due at this time.
     Due(i64),
-    /// The note is there, and what it notes is not being taken back.
+    /// The note exists, and its users are not being rolled back.
     Standing,
     /// This operation on the group is under way.
     Staged(String),
@@ -120,7 +120,7 @@ pub(crate) enum Condition {
     Lease { by: String, until: i64, own: i64 },
 }
 
-/// A condition as DynamoDB takes it.
+/// A condition expression with its names and values.
 pub(crate) struct Expression {
     pub(crate) text: &'static str,
     pub(crate) names: HashMap<String, String>,
@@ -232,17 +232,17 @@ impl Change {
         self.push(Write::Put { key, item }, condition, refused);
     }
 
-    /// Writes an item that nobody else writes.
+    /// Writes an item that nothing else writes.
     pub(crate) fn put(&mut self, key: Key, item: Item) {
         self.push(Write::Put { key, item }, None, ConditionFailure::Changed);
     }
 
-    /// Changes an item that is still in `version`. Attributes that this version does not know stay as they are.
+    /// Changes an item that still has this `version`. Attributes that this version of Rollcall does not know stay as they are.
     pub(crate) fn replace(&mut self, key: Key, item: Item, version: u64) {
         self.set(key, item, &[], Condition::Version(version));
     }
 
-    /// Sets attributes of an item and removes others; what else it has stays.
+    /// Sets attributes of an item and removes others. Its other attributes stay as they are.
     pub(crate) fn set(
         &mut self,
         key: Key,
@@ -254,17 +254,17 @@ impl Change {
         self.push(write, Some(condition), ConditionFailure::Changed);
     }
 
-    /// Deletes an item of which something must hold.
+    /// Deletes an item on a condition.
     pub(crate) fn delete(&mut self, key: Key, condition: Condition, refused: ConditionFailure) {
         self.push(Write::Delete { key }, Some(condition), refused);
     }
 
-    /// Deletes an item that nobody else writes.
+    /// Deletes an item that nothing else writes.
     pub(crate) fn remove(&mut self, key: Key) {
         self.push(Write::Delete { key }, None, ConditionFailure::Changed);
     }
 
-    /// Counts a resource that comes (1) or goes (-1).
+    /// Counts a resource that is created (1) or deleted (-1).
     pub(crate) fn count(&mut self, directory: DirectoryId, prefix: &str, id: ResourceId, by: i64) {
         let key = Key::count(directory, prefix, id);
         let attribute = key::digit(id);
@@ -275,7 +275,7 @@ impl Change {
         );
     }
 
-    /// Adds to a number of an item that must be there.
+    /// Adds 1 to a number of an item that must exist.
     pub(crate) fn add(&mut self, key: Key, attribute: &'static str, refused: ConditionFailure) {
         let write = Write::Add {
             key,
@@ -285,12 +285,12 @@ impl Change {
         self.push(write, Some(Condition::Present), refused);
     }
 
-    /// Writes nothing, but the item must be there.
+    /// Writes nothing, but the item must exist.
     pub(crate) fn check(&mut self, key: Key, refused: ConditionFailure) {
         self.push(Write::Check { key }, Some(Condition::Present), refused);
     }
 
-    /// Refuses what is larger than a transaction holds. For work that takes more than one transaction, before the first.
+    /// Refuses a change that is larger than a transaction holds. A staged write calls it before its first transaction.
     ///
     /// # Errors
     ///
@@ -306,7 +306,7 @@ impl Change {
         }
     }
 
-    /// Writes everything or nothing.
+    /// Commits the transaction: all writes or none.
     pub(crate) async fn commit(self, store: &Store) -> Result<(), CommitError> {
         self.check_size().map_err(CommitError::Broken)?;
         let mut refusals = Vec::with_capacity(self.writes.len());
@@ -351,7 +351,7 @@ impl Change {
 }
 
 impl Write {
-    /// How large the item is afterwards ("DynamoDB item sizes and formats"), as far as it is known here.
+    /// Returns the size of the item after the write ("DynamoDB item sizes and formats"), as far as it is known here.
     fn bytes(&self) -> usize {
         let (key, item) = match self {
             Self::Put { key, item } | Self::Set { key, item, .. } => (key, Some(item)),
@@ -468,7 +468,7 @@ fn some<V>(map: HashMap<String, V>) -> Option<HashMap<String, V>> {
     (!map.is_empty()).then_some(map)
 }
 
-/// Whether a request may have been carried out in spite of its error.
+/// Whether a request may have been performed in spite of its error.
 pub(crate) fn is_lost<E>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
@@ -514,9 +514,8 @@ where
     }
 }
 
-/// How long a request goes on trying what others hinder: writes that meet, or
-/// throttling. Okta waits 60 seconds, API Gateway 30; DynamoDB's conflicts pass
-/// in milliseconds.
+/// The waits between attempts after a transaction conflict or throttling, 8 seconds in all.
+/// Okta waits 60 seconds for an answer and API Gateway 30; conflicts end within milliseconds.
 pub(crate) struct Backoff {
     attempt: u32,
     until: Instant,
@@ -534,8 +533,11 @@ impl Backoff {
         }
     }
 
-    /// Waits before the next attempt, for a random part of a time that doubles;
-    /// [`Error::Busy`] when all of it has taken long enough.
+    /// Waits before the next attempt, for a random part of a time that doubles.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] after 8 seconds in all.
     pub(crate) async fn wait(&mut self) -> Result<(), Error> {
         if Instant::now() >= self.until {
             return Err(Error::Busy);
@@ -549,7 +551,7 @@ impl Backoff {
     }
 }
 
-/// Sends what DynamoDB throttles again, for as long as a request may take.
+/// Sends a request again while DynamoDB throttles it, for at most the time of [`Backoff`].
 pub(crate) async fn with_retry<T, E, F>(send: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, SdkError<E>>>,
@@ -590,7 +592,7 @@ impl Store {
     }
 }
 
-/// As [`with_retry`], for an update on a condition; false when it does not hold.
+/// As [`with_retry`], for a conditional update. Returns false if the condition does not hold.
 pub(crate) async fn update_if<T, F>(send: impl Fn() -> F) -> Result<bool, Error>
 where
     F: Future<Output = Result<T, SdkError<UpdateItemError>>>,
