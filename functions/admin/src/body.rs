@@ -239,7 +239,16 @@ mod tests {
             "name": 1, "a/b": 2, "hook": {"url": []}, "parts": [{"url": "x"}, {"url": 1, "more": 2}]
         }));
         assert!(value.name.is_none() && value.parts.is_none());
-        assert_eq!(found, ["/name", "/a~1b", "/hook/url", "/parts/1/url"]);
+        assert_eq!(
+            found,
+            [
+                "/name",
+                "/a~1b",
+                "/hook/url",
+                "/parts/1/url",
+                "/parts/1/more"
+            ]
+        );
         let (_, found) = pointers(json!({"hook": ["x"]}));
         assert_eq!(found, ["/hook"]);
     }

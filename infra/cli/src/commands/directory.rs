@@ -596,7 +596,7 @@ mod tests {
         assert_eq!(
             run(&url, &["rotate", "d1", "--grace", "60"]).await.unwrap(),
             [
-                "Token                             rollcall_new",
+                "Token                              rollcall_new",
                 "The previous token is valid until  2026-01-01T00:01:00Z",
                 "",
                 "The token is not shown again.",
