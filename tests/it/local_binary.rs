@@ -265,6 +265,26 @@ async fn the_table_can_be_in_an_external_dynamodb() {
     assert_eq!(list["totalResults"], 1);
 }
 
+#[tokio::test]
+async fn a_table_whose_index_has_other_keys_is_refused() {
+    let earlier = include_str!("../../template.yaml");
+    let earlier = earlier.replace("AttributeName: GSI1PK", "AttributeName: UG");
+    let cloud = Cloud::in_memory().unwrap();
+    let options = StackOptions {
+        template: Some(Template::read(&earlier).unwrap()),
+        ..StackOptions::default()
+    };
+    Stack::start(cloud.clone(), options).await.unwrap();
+    let refused = Stack::start(cloud, StackOptions::default()).await;
+    let error = refused.err().unwrap().to_string();
+    let expected = "the index Memberships of rollcall-Table has other keys than in template.yaml";
+    assert!(error.contains(expected), "{error}");
+    assert!(
+        error.contains("Delete the table, or use another DynamoDB"),
+        "{error}"
+    );
+}
+
 /// Data that was written before there was an index is found through it afterwards.
 #[tokio::test]
 async fn a_table_of_an_earlier_template_gets_the_missing_index() {

@@ -11,9 +11,9 @@ use aws_lambda_events::event::streams::DynamoDbEventResponse;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
-    GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection as SdkProjection,
-    ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
-    TimeToLiveSpecification,
+    GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType,
+    Projection as SdkProjection, ProjectionType, ScalarAttributeType, StreamSpecification,
+    StreamViewType, TableDescription, TimeToLiveSpecification,
 };
 use axum::Router;
 use bytes::Bytes;
@@ -494,10 +494,9 @@ async fn table(cloud: &Cloud, table: &Table) -> Result<String, Error> {
     let arn = match described {
         Ok(found) => {
             let found = found.table;
-            let indexes = found.as_ref().map(|found| {
-                let indexes = found.global_secondary_indexes().iter();
-                indexes.filter_map(|index| index.index_name()).collect()
-            });
+            let indexes = found
+                .as_ref()
+                .map(TableDescription::global_secondary_indexes);
             add_indexes(&client, table, indexes.unwrap_or_default()).await?;
             found.and_then(|table| table.latest_stream_arn)
         }
@@ -513,11 +512,30 @@ async fn table(cloud: &Cloud, table: &Table) -> Result<String, Error> {
     arn.ok_or_else(|| Error::Table(format!("{} has no stream", table.name)))
 }
 
-/// Adds indexes that are missing in a table of an earlier template, as CloudFormation does.
-async fn add_indexes(client: &Client, table: &Table, there: Vec<&str>) -> Result<(), Error> {
+/// Adds the indexes that the template has and the table lacks, as CloudFormation does.
+///
+/// # Errors
+///
+/// [`Error::Table`] if the table has an index of the same name with other keys: a version with another format made it.
+async fn add_indexes(
+    client: &Client,
+    table: &Table,
+    existing: &[GlobalSecondaryIndexDescription],
+) -> Result<(), Error> {
     for index in &table.global_secondary_indexes {
-        if there.contains(&index.index_name.as_str()) {
-            continue;
+        let name = index.index_name.as_str();
+        if let Some(found) = existing
+            .iter()
+            .find(|found| found.index_name() == Some(name))
+        {
+            if found.key_schema() == keys(&index.key_schema)? {
+                continue;
+            }
+            return Err(Error::Table(format!(
+                "the index {name} of {} has other keys than in template.yaml, because a version with another format made \
+                 it. Delete the table, or use another DynamoDB",
+                table.name
+            )));
         }
         let create = CreateGlobalSecondaryIndexAction::builder()
             .index_name(&index.index_name)
