@@ -163,7 +163,7 @@ impl Report<'_> {
             .iter()
             .map(|(operation, row)| {
                 json!({
-                    "operation": operation.name(), "tasks": row.tasks, "failed": row.failed, "skipped": row.skipped,
+                    "occasion": operation.name(), "tasks": row.tasks, "failed": row.failed, "skipped": row.skipped,
                     "requests": row.requests, "answers": row.answers,
                 })
             })
@@ -175,7 +175,7 @@ impl Report<'_> {
             .findings
             .iter()
             .map(|(operation, finding)| {
-                json!({"operation": operation.name(), "kind": finding.kind.name(), "text": finding.text})
+                json!({"occasion": operation.name(), "kind": finding.kind.name(), "text": finding.text})
             })
             .collect();
         let verified = notes.verified.map(|verified| {
@@ -193,7 +193,7 @@ impl Report<'_> {
             "users": self.plan.people.len(),
             "groups": self.plan.groups.len(),
             "seconds": self.took.as_secs_f64(),
-            "operations": operations,
+            "occasions": operations,
             "latency_ms": {"p50": latency(50), "p95": latency(95), "p99": latency(99), "max": latency(100)},
             "throttled": {"answers": notes.throttled, "waited_seconds": notes.waited.as_secs_f64()},
             "shown": shown,
