@@ -2,7 +2,7 @@
 //!
 //! A rule of the bus puts every event into a queue, from which Lambda invokes this function. A delivery is a POST of the
 //! event in the form of the event log of the admin API, signed according to the Standard Webhooks specification. A 2xx
-//! response completes it. A delivery that fails is retried after [`RETRY_DELAYS`], and then by the queue, as the
+//! response completes it. A delivery that fails is retried after 1 and 5 seconds, and then by the queue, as the
 //! parameters `WebhookRetrySeconds` and `WebhookAttempts` of the template say. After the last attempt the event is in
 //! the dead-letter queue. Delivery is at least once and unordered: consumers detect repeats by `webhook-id`, and
 //! outdated events by `detail.version`, as on the bus.

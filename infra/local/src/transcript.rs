@@ -251,7 +251,7 @@ impl RawValues {
     }
 }
 
-/// Formats JSON. A value that fits into [`WIDTH`] is one line.
+/// Formats JSON. A value that fits into the width of a transcript is one line.
 pub fn pretty(value: &Value) -> String {
     fn write(value: &Value, indent: usize, text: &mut String) {
         let line = value.to_string();

@@ -1,6 +1,6 @@
 //! Enums that are kept as text.
 
-/// An enum that is kept as text, defined by [`kept_as_text`].
+/// An enum that is kept as text, defined by the macro `kept_as_text!`.
 pub trait KeptAsText: From<String> {
     /// The texts that this version knows, in the order of the variants.
     const TEXTS: &'static [&'static str];
