@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use local::{Fault, Lost, Passage, RequestInfo, Service};
 use serde_json::Value;
 
@@ -137,9 +139,13 @@ impl Layer {
         }))
     }
 
-    /// Names a directory.
+    /// Names a directory, whose id stands in keys as text, and in Base64 in the keys of the index.
     pub fn name(&self, directory: &str, name: &'static str) {
         let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let digits = directory.replace('-', "");
+        if let Ok(id) = u128::from_str_radix(&digits, 16) {
+            names.push((BASE64.encode(id.to_be_bytes()), name));
+        }
         names.push((directory.to_owned(), name));
     }
 
